@@ -1,0 +1,34 @@
+"""The one exception that users are meant to see, and help with misspelt names."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A mistake in the input, told in one line that names the culprit and what is allowed.
+
+    The command line prints the message without a traceback and exits with status 2.
+    """
+
+
+class NumericalError(Exception):
+    """A loss, score or weight that is not finite: the cell fails, the others go on."""
+
+
+def unknown(kind: str, name: str, allowed: Iterable[str]) -> UserError:
+    """Build the error for a name that is not known, with the nearest valid one.
+
+    Args:
+        kind: what the name stands for, e.g. ``"method"``.
+        name: what was asked for.
+        allowed: every valid name.
+    """
+    names = sorted(allowed)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return UserError(f"unknown {kind} {name!r}{hint} (allowed: {', '.join(names) or 'none'})")
