@@ -1,0 +1,160 @@
+"""What the files of a finished cell hold, read strictly: what cannot be trusted is refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from adaptprune.errors import UserError
+from adaptprune.files import read_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SCHEMA = 1
+CURE = "delete that file and run again"
+
+Status = Literal["ok", "skipped", "failed"]
+
+
+class Counts(BaseModel):
+    """Parameters before and after pruning; the fraction of prunable channels really removed."""
+
+    params_dense: int
+    params: int
+    decoder_params_dense: int
+    decoder_params: int
+    sparsity_reached: float
+
+
+class Calibration(BaseModel):
+    """The calibration set: settings and the hash of its token ids."""
+
+    dataset: str
+    hash: str
+    sequences: int
+    length: int
+
+
+class Provenance(BaseModel):
+    """What is recorded and never compared."""
+
+    wall_s: float | None = None
+    peak_rss_mb: float | None = None
+    host: str | None = None
+    date: str | None = None
+    commit: str | None = None
+
+
+class Pruning(BaseModel):
+    """``pruning.json``."""
+
+    status: Status
+    reason: str | None = None
+    model: str
+    model_revision: str | None = None
+    model_hash: str | None = None
+    method: str
+    variant: str | None = None
+    method_version: int
+    sparsity: int
+    seed: int
+    calibration: Calibration | None = None
+    counts: Counts | None = None
+    dtype: str | None = None
+    provenance: Provenance
+
+
+class TaskConditions(BaseModel):
+    """What was asked of the model in one task."""
+
+    version: str | int | float | None
+    hash: str
+    num_fewshot: int | None
+    documents_hash: str
+
+
+class Conditions(BaseModel):
+    """How it was asked."""
+
+    dtype: str
+    device: str
+    max_length: int | None
+    scorer: str
+    tasks: dict[str, TaskConditions]
+    versions: dict[str, str]
+
+
+class Evaluation(BaseModel):
+    """``evaluation.json``."""
+
+    status: Status
+    reason: str | None = None
+    suite: str
+    results: dict[str, dict[str, float | None]] = {}
+    conditions: Conditions | None = None
+    provenance: Provenance
+
+
+@dataclass(frozen=True)
+class CellFiles:
+    """Both files of a cell; there is no evaluation where pruning was skipped or failed."""
+
+    recovery: str
+    pruning: Pruning
+    evaluation: Evaluation | None
+
+
+Record = TypeVar("Record", bound=BaseModel)
+
+
+def _read(path: Path, record: type[Record]) -> Record:
+    try:
+        content = read_json(path)
+    except UserError as error:
+        raise UserError(f"{error}; {CURE}") from None
+    schema = content.get("schema") if isinstance(content, dict) else None
+    if schema != SCHEMA:
+        raise UserError(f"{path}: has schema {schema!r}, not {SCHEMA}; {CURE}")
+    try:
+        return record.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"{path}: {place}: {first['msg']}; {CURE}") from None
+
+
+def cell_name(cell_dir: Path) -> str:
+    """Return ``model/method/sparsity/recovery/seed`` as the folders spell it."""
+    return "/".join(cell_dir.parts[-5:])
+
+
+def read_cell(cell_dir: Path) -> CellFiles | None:
+    """Read the files of a cell; None where the cell is not finished.
+
+    Raises:
+        UserError: a file is truncated, of another schema, or describes another cell than its
+            folder says.
+    """
+    path = cell_dir / "pruning.json"
+    if not path.exists():
+        return None
+    pruning, recovery = _read(path, Pruning), cell_dir.parent.name
+    model = pruning.model.replace("/", "__")
+    method = f"{pruning.method}@{pruning.variant}" if pruning.variant else pruning.method
+    described = f"{model}/{method}/{pruning.sparsity}/{recovery}/s{pruning.seed}"
+    if described != cell_name(cell_dir):
+        raise UserError(f"{path}: describes the cell {described}; {CURE}")
+    if pruning.status != "ok":
+        return CellFiles(recovery, pruning, None)
+
+    path = cell_dir / "evaluation.json"
+    if not path.exists():
+        return None
+    evaluation = _read(path, Evaluation)
+    asked = set(evaluation.conditions.tasks) if evaluation.conditions else set()
+    if evaluation.status == "ok" and not (evaluation.results and asked >= set(evaluation.results)):
+        raise UserError(f"{path}: no results, or results without their conditions; {CURE}")
+    return CellFiles(recovery, pruning, evaluation)

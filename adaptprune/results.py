@@ -1,0 +1,277 @@
+"""Result rows: one number per row, collected from the cells and checked to be comparable.
+
+The results CSV depends on what was measured alone and is reproducible byte for byte; times, memory,
+host and commit are kept apart in the provenance CSV.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pandas as pd
+
+from adaptprune.cellfiles import CellFiles, Evaluation, cell_name, read_cell
+from adaptprune.comparable import check_comparable, describe_cell
+from adaptprune.errors import UserError
+from adaptprune.files import atomic_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One number (or one cell without numbers) and all that makes it comparable.
+
+    The fields are the columns of the results CSV, in order. A cell that failed or was skipped has
+    one row, with empty ``task``, ``metric`` and ``value``. Absent text is empty.
+    """
+
+    profile: str
+    model: str
+    model_revision: str
+    method: str
+    method_version: int
+    variant: str
+    sparsity: int
+    recovery: str
+    seed: int
+    task: str = ""
+    metric: str = ""
+    value: float | None = None
+    stderr: float | None = None
+    n: int | None = None
+    params_dense: int | None = None
+    params: int | None = None
+    decoder_params_dense: int | None = None
+    decoder_params: int | None = None
+    sparsity_reached: float | None = None
+    status: str = "ok"
+    reason: str = ""
+    suite: str = ""
+    model_hash: str = ""
+    calibration: str = ""
+    calibration_hash: str = ""
+    pruning_dtype: str = ""
+    task_version: str = ""
+    task_hash: str = ""
+    num_fewshot: str = ""
+    documents_hash: str = ""
+    dtype: str = ""
+    device: str = ""
+    max_length: str = ""
+    scorer: str = ""
+    lm_eval: str = ""
+    transformers: str = ""
+    torch: str = ""
+
+
+COLUMNS = [field.name for field in fields(Row)]
+CELL = ["profile", "model", "method", "variant", "sparsity", "recovery", "seed"]
+KEYS = [*CELL, "task", "metric"]
+STATUSES = {"ok", "skipped", "failed"}
+
+_PANDAS_TYPES = {"str": "str", "int": "Int64", "int | None": "Int64", "float | None": "float64"}
+_DTYPES = {field.name: _PANDAS_TYPES[str(field.type)] for field in fields(Row)}
+
+PROVENANCE = ["wall_s", "peak_rss_mb", "host", "date", "commit"]
+PROVENANCE_KEYS = [*CELL, "stage"]
+
+
+class Collected(NamedTuple):
+    """What a set of cells measured, and where, when and how fast."""
+
+    results: pd.DataFrame
+    provenance: pd.DataFrame
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value)
+
+
+def _cell_fields(cell: CellFiles, profile: str) -> dict[str, Any]:
+    """Return what all rows of a cell share."""
+    pruning, calibration = cell.pruning, cell.pruning.calibration
+    shared: dict[str, Any] = {
+        "profile": profile,
+        "model": pruning.model,
+        "model_revision": _text(pruning.model_revision),
+        "method": pruning.method,
+        "method_version": pruning.method_version,
+        "variant": _text(pruning.variant),
+        "sparsity": pruning.sparsity,
+        "recovery": cell.recovery,
+        "seed": pruning.seed,
+        "model_hash": _text(pruning.model_hash),
+        # Nothing is computed to leave the dense model as it is.
+        "pruning_dtype": _text(pruning.dtype) if pruning.sparsity else "",
+    }
+    if calibration:
+        size = f"{calibration.sequences}x{calibration.length}"
+        shared |= {
+            "calibration": f"{calibration.dataset} {size}",
+            "calibration_hash": calibration.hash,
+        }
+    if pruning.counts:
+        shared |= pruning.counts.model_dump()
+    return shared
+
+
+def _evaluation_fields(evaluation: Evaluation) -> dict[str, str]:
+    """Return the conditions that all rows of an evaluation share."""
+    conditions = evaluation.conditions
+    if conditions is None:
+        return {"suite": evaluation.suite}
+    return {
+        "suite": evaluation.suite,
+        "dtype": conditions.dtype,
+        "device": conditions.device.split(":")[0],
+        "max_length": _text(conditions.max_length),
+        "scorer": conditions.scorer,
+        **{
+            name: conditions.versions.get(name, "") for name in ("lm_eval", "transformers", "torch")
+        },
+    }
+
+
+def _numbers(evaluation: Evaluation) -> list[dict[str, Any]]:
+    """Return task, metric, value, stderr and n of each number that was measured."""
+    numbers = []
+    for task, measured in evaluation.results.items():
+        n = measured.get("n")
+        for metric, value in measured.items():
+            if metric == "n" or metric.endswith("_stderr"):
+                continue
+            # Stock tasks without a length-normalised score leave acc_norm empty.
+            if metric == "acc_norm" and value is None:
+                continue
+            stderr = measured.get(f"{metric}_stderr")
+            numbers.append(
+                {"task": task, "metric": metric, "value": value, "stderr": stderr}
+                | {"n": None if n is None else int(n)}
+            )
+    return numbers
+
+
+def _rows(cell: CellFiles, profile: str) -> list[Row]:
+    shared = _cell_fields(cell, profile)
+    evaluation = cell.evaluation
+    if evaluation is None:
+        return [Row(**shared, status=cell.pruning.status, reason=_text(cell.pruning.reason))]
+    shared |= _evaluation_fields(evaluation)
+    if evaluation.status != "ok" or evaluation.conditions is None:
+        return [Row(**shared, status=evaluation.status, reason=_text(evaluation.reason))]
+
+    numbers = _numbers(evaluation)
+    for number in numbers:
+        if number["value"] is None or not math.isfinite(number["value"]):
+            reason = f"{number['metric']} of {number['task']} is {number['value']}"
+            return [Row(**shared, status="failed", reason=reason)]
+    rows = []
+    for number in numbers:
+        task = evaluation.conditions.tasks[number["task"]]
+        rows.append(
+            Row(
+                **shared,
+                **number,
+                task_version=_text(task.version),
+                task_hash=task.hash,
+                num_fewshot=_text(task.num_fewshot),
+                documents_hash=task.documents_hash,
+            )
+        )
+    return rows
+
+
+def cell_rows(cell_dir: Path, profile: str) -> list[Row]:
+    """Return the result rows of one cell; none where the cell is not finished.
+
+    Args:
+        cell_dir: ``…/{model}/{method}/{sparsity}/{recovery}/s{seed}``.
+        profile: name of the profile that the cell belongs to.
+
+    Raises:
+        UserError: a file of the cell cannot be trusted.
+    """
+    cell = read_cell(cell_dir)
+    return _rows(cell, profile) if cell else []
+
+
+def missing_cells(cell_dirs: Iterable[Path]) -> list[str]:
+    """Return the names of the cells that are not finished, sorted."""
+    return sorted(cell_name(cell_dir) for cell_dir in cell_dirs if read_cell(cell_dir) is None)
+
+
+def _provenance(cell: CellFiles, profile: str) -> list[dict[str, Any]]:
+    key = {name: value for name, value in _cell_fields(cell, profile).items() if name in CELL}
+    stages = {"prune": cell.pruning, "evaluate": cell.evaluation}
+    return [
+        {**key, "stage": stage, **record.provenance.model_dump()}
+        for stage, record in stages.items()
+        if record is not None
+    ]
+
+
+def _check_duplicates(results: pd.DataFrame) -> None:
+    repeated = results[results.duplicated(KEYS)]
+    if len(repeated):
+        row = repeated.iloc[0]
+        number = f" {row['task']} {row['metric']}" if row["task"] else ""
+        raise UserError(f"duplicate result: {describe_cell(row)}{number} is given twice")
+
+
+def collect(cell_dirs: Iterable[Path], profile: str) -> Collected:
+    """Gather the rows of all finished cells, sorted by key.
+
+    Cells that are not finished are left out; ``missing_cells`` names them.
+
+    Raises:
+        UserError: a file cannot be trusted, a key appears twice, or conditions are mixed.
+    """
+    cells = [cell for cell_dir in cell_dirs if (cell := read_cell(cell_dir)) is not None]
+    rows = [asdict(row) for cell in cells for row in _rows(cell, profile)]
+    results = pd.DataFrame(rows, columns=COLUMNS).astype(_DTYPES)
+    results = results.sort_values(KEYS, kind="stable", ignore_index=True)
+    _check_duplicates(results)
+    check_comparable(results)
+    stages = [stage for cell in cells for stage in _provenance(cell, profile)]
+    provenance = pd.DataFrame(stages, columns=[*PROVENANCE_KEYS, *PROVENANCE])
+    return Collected(results, provenance.sort_values(PROVENANCE_KEYS, ignore_index=True))
+
+
+def _write_csv(frame: pd.DataFrame, path: Path) -> None:
+    with atomic_file(path) as temporary:
+        frame.to_csv(temporary, index=False, float_format="%.10g", lineterminator="\n")
+
+
+def write_results(collected: Collected, results_csv: Path, provenance_csv: Path) -> None:
+    """Write both frames as CSV, atomically; equal results give equal bytes."""
+    _write_csv(collected.provenance, provenance_csv)
+    _write_csv(collected.results, results_csv)
+
+
+def read_results(path: Path) -> pd.DataFrame:
+    """Read a results CSV and check it against the schema.
+
+    Raises:
+        UserError: the file is absent, has other columns, a value of the wrong type, an unknown
+            status, or a key twice.
+    """
+    numeric = {name: [""] for name, dtype in _DTYPES.items() if dtype != "str"}
+    try:
+        header = pd.read_csv(path, nrows=0).columns.tolist()
+        if header != COLUMNS:
+            differ = sorted(set(header) ^ set(COLUMNS)) or ["their order"]
+            raise UserError(f"{path}: other columns than expected ({', '.join(differ)})")
+        results = pd.read_csv(path, dtype=_DTYPES, keep_default_na=False, na_values=numeric)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path}: not a results file ({error})") from None
+    if not set(results["status"]) <= STATUSES:
+        raise UserError(f"{path}: status other than {', '.join(sorted(STATUSES))}")
+    _check_duplicates(results)
+    return results
