@@ -1,0 +1,1 @@
+"""Baseline pruning methods, one module each, registered like a third party's."""

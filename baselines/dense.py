@@ -1,0 +1,47 @@
+"""The model as it is: the first row of every table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from adaptprune.errors import UserError
+from adaptprune.method import Budget, Context, Method, Parameters, Pruned, Scores
+from adaptprune.units import KeptUnits
+
+if TYPE_CHECKING:
+    from adaptprune.shapes import ModelShape
+
+
+class Dense(Method):
+    """No pruning; the only method with sparsity 0."""
+
+    name = "dense"
+    title = "Dense"
+    version = 1
+    citation = "-"
+    needs_calibration = False
+
+    def check(self, sparsity: int, parameters: Parameters) -> None:
+        """Allow sparsity 0 alone."""
+        if sparsity != 0:
+            raise UserError(f"method dense has sparsity 0 only, not {sparsity}")
+
+    def prune(
+        self,
+        model: Any,
+        scores: Scores | None,
+        sparsity: int,
+        context: Context,
+        parameters: Parameters,
+    ) -> Pruned:
+        """Keep everything."""
+        from adaptprune.surgery import shape_of_model
+
+        return Pruned(KeptUnits.everything(shape_of_model(model)))
+
+    def budget(self, shape: ModelShape, sparsity: int, parameters: Parameters) -> Budget:
+        """Return the dense count."""
+        return Budget.exact(shape, shape.blocks)
+
+
+SPEC = Dense()

@@ -1,0 +1,305 @@
+"""SliceGPT (Ashkboos et al. 2024): rotate the residual stream by PCA and slice its last channels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import pydantic
+
+from adaptprune.errors import NumericalError, UserError
+from adaptprune.method import Budget, Context, Method, Parameters, Pruned, Scores
+from adaptprune.shapes import ModelShape
+
+if TYPE_CHECKING:
+    import torch
+
+#: The official code hard-codes the epsilon of its normalisation.
+_OFFICIAL_EPSILON = 1e-5
+#: Calibration sequences that pass through a layer at once.
+_BATCH = 16
+
+
+class SliceGPTParameters(Parameters):
+    """Parameters of SliceGPT; plain values are the official code's.
+
+    ``embedding_mean``: official subtracts each embedding row's mean, which for a model with RMS
+    norm changes its function; ``corrected`` leaves the embeddings alone. ``norm_epsilon``:
+    official is 1e-5, ``corrected`` the model's own.
+    """
+
+    round_interval: int = pydantic.Field(8, ge=1)
+    damping: float = pydantic.Field(0.01, ge=0)
+    embedding_mean: Literal["official", "corrected"] = "official"
+    norm_epsilon: Literal["official", "corrected"] = "official"
+
+
+def sliced_width(hidden_size: int, sparsity: int, round_interval: int) -> int:
+    """Return the new width: ``int((1 − s) · hidden)`` rounded down to a multiple.
+
+    Raises:
+        UserError: nothing would be left.
+    """
+    width = int((1 - sparsity / 100) * hidden_size)
+    width -= width % round_interval
+    if width < 1:
+        raise UserError(
+            f"slicegpt: sparsity {sparsity} leaves no multiple of {round_interval} of the "
+            f"{hidden_size} channels"
+        )
+    return width
+
+
+class SliceGPT(Method):
+    """Rotation by the principal components of each block's signal, float64, one per shortcut."""
+
+    name = "slicegpt"
+    title = "SliceGPT"
+    version = 1
+    citation = "SliceGPT, arXiv 2401.15024"
+    parameters = SliceGPTParameters
+
+    def prune(
+        self,
+        model: Any,
+        scores: Scores | None,
+        sparsity: int,
+        context: Context,
+        parameters: SliceGPTParameters,
+    ) -> Pruned:
+        """Fold the norms, then rotate and slice layer by layer; each PCA sees sliced inputs."""
+        assert context.tokens is not None, "slicegpt needs calibration tokens"
+        width = sliced_width(model.config.hidden_size, sparsity, parameters.round_interval)
+        slicer = Slicer(model, context.tokens, width, parameters)
+        sliced = slicer.run()
+        return Pruned(model=sliced, width=width, steps=slicer.log)
+
+    def budget(self, shape: ModelShape, sparsity: int, parameters: SliceGPTParameters) -> Budget:
+        """Return the exact count: untied head, both shortcut matrices, norms without weights."""
+        hidden = shape.hidden_size
+        width = sliced_width(hidden, sparsity, parameters.round_interval)
+        decoder = 0
+        for index, block in enumerate(shape.blocks):
+            last = index == len(shape.blocks) - 1
+            output_width = hidden if last else width
+            kv_width = block.kv_heads * shape.head_dim
+            query_width = kv_width * shape.queries_per_kv_head
+            neurons = block.intermediate_size
+            decoder += width * (2 * query_width + 2 * kv_width + 2 * neurons)
+            decoder += output_width * neurons + width * width + width * output_width
+            decoder += shape.qkv_bias * (query_width + 2 * kv_width) + shape.output_bias * width
+            decoder += shape.mlp_bias * (2 * neurons + output_width)
+            decoder += shape.head_norm * 2 * shape.head_dim
+        total = decoder + shape.vocab_size * (width + hidden)
+        return Budget(total, total, decoder, width=width)
+
+
+def principal_components(
+    signals: list[torch.Tensor], damping: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return eigenvalues (descending) and eigenvectors of the signals' second moment, float64.
+
+    Args:
+        signals: batches [sequences, length, hidden].
+        damping: fraction of the mean of the diagonal that is added to the diagonal.
+
+    Raises:
+        NumericalError: a signal is not finite.
+    """
+    import torch
+
+    hidden = signals[0].shape[-1]
+    moment = torch.zeros(hidden, hidden, dtype=torch.float64, device=signals[0].device)
+    for batch in signals:
+        rows = batch.reshape(-1, hidden).double()
+        moment += rows.T @ rows
+    if not moment.isfinite().all():
+        raise NumericalError("a signal of the model is not finite")
+    moment.diagonal().add_(damping * moment.diagonal().mean())
+    values, vectors = torch.linalg.eigh(moment)
+    return values.flip(0), vectors.flip(1)
+
+
+def _multiply(weight: torch.Tensor, rotation: torch.Tensor) -> torch.Tensor:
+    """Rotate the inputs of a weight [out, hidden] in float64: [out, width]."""
+    return (weight.double() @ rotation).to(weight.dtype)
+
+
+class Slicer:
+    """One run of SliceGPT over a model, which it consumes.
+
+    Args:
+        model: the dense model.
+        tokens: calibration token ids [sequences, length].
+        width: the width that stays.
+        parameters: the method's parameters.
+    """
+
+    def __init__(
+        self, model: Any, tokens: torch.Tensor, width: int, parameters: SliceGPTParameters
+    ):
+        self.model = model
+        self.tokens = tokens
+        self.width = width
+        self.parameters = parameters
+        official = parameters.norm_epsilon == "official"
+        self.epsilon = _OFFICIAL_EPSILON if official else model.config.rms_norm_eps
+        self.log: list[dict[str, Any]] = []
+
+    def run(self) -> Any:
+        """Return the sliced model."""
+        import torch
+
+        with torch.no_grad():
+            fuse_norms(self.model, subtract_mean=self.parameters.embedding_mean == "official")
+            embeddings = self.model.model.embed_tokens
+            head = self.model.get_output_embeddings().weight
+            streams = [embeddings(batch) for batch in self.tokens.split(_BATCH)]
+            rotation = self._rotation(streams, "embedding")
+            tables = {"embedding": _multiply(embeddings.weight, rotation[:, : self.width])}
+            shortcuts = []
+            last = len(self.model.model.layers) - 1
+            for index, layer in enumerate(self.model.model.layers):
+                output_width = self.model.config.hidden_size if index == last else self.width
+                pair, streams, rotation = self._slice_layer(
+                    index, layer, streams, rotation, output_width
+                )
+                shortcuts.append(pair)
+            tables["head"] = _multiply(head, rotation)
+            return self._assemble(tables, shortcuts)
+
+    def _rotation(self, streams: list[torch.Tensor], place: str) -> torch.Tensor:
+        values, vectors = principal_components(streams, self.parameters.damping)
+        total = values.sum()
+        self.log.append(
+            {
+                "place": place,
+                "eigenvalue_sum": float(total),
+                "kept_fraction": float(values[: self.width].sum() / total),
+            }
+        )
+        return vectors
+
+    def _slice_layer(
+        self,
+        index: int,
+        layer: Any,
+        streams: list[torch.Tensor],
+        rotation: torch.Tensor,
+        output_width: int,
+    ) -> tuple[tuple[torch.Tensor, torch.Tensor], list[torch.Tensor], torch.Tensor]:
+        """Slice one layer; return its shortcuts, its full-width outputs and their rotation."""
+        width, attention, mlp = self.width, layer.self_attn, layer.mlp
+        dtype = streams[0].dtype
+        narrow = rotation[:, :width]
+        back = narrow.T.to(dtype)
+        inputs = [stream @ narrow.to(dtype) for stream in streams]
+        for projection in (attention.q_proj, attention.k_proj, attention.v_proj):
+            projection.weight.data = _multiply(projection.weight, narrow)
+        streams = [stream @ back + self._attend(attention, stream) for stream in inputs]
+        middle = self._rotation(streams, f"layer {index} attention")[:, :width]
+        _rotate_output(attention.o_proj, middle)
+        attention_shortcut = back @ middle.to(dtype)
+        inputs = [s @ attention_shortcut + self._attend(attention, s) for s in inputs]
+        for projection in (mlp.gate_proj, mlp.up_proj):
+            projection.weight.data = _multiply(projection.weight, middle)
+        back = middle.T.to(dtype)
+        streams = [stream @ back + mlp(self._normalise(stream)) for stream in inputs]
+        outer = self._rotation(streams, f"layer {index} mlp")
+        _rotate_output(mlp.down_proj, outer[:, :output_width])
+        mlp_shortcut = back @ outer[:, :output_width].to(dtype)
+        return (attention_shortcut, mlp_shortcut), streams, outer
+
+    def _normalise(self, stream: torch.Tensor) -> torch.Tensor:
+        from adaptprune.modeling import UnweightedRMSNorm
+
+        return UnweightedRMSNorm(self.model.config.hidden_size, self.epsilon)(stream)
+
+    def _attend(self, attention: Any, stream: torch.Tensor) -> torch.Tensor:
+        """Run an attention module on a stream [sequences, length, width]."""
+        import torch
+        from transformers.masking_utils import create_causal_mask
+
+        positions = torch.arange(stream.shape[1], device=stream.device)[None]
+        mask = create_causal_mask(
+            config=self.model.config,
+            inputs_embeds=stream,
+            attention_mask=None,
+            past_key_values=None,
+            position_ids=positions,
+        )
+        rotary = self.model.model.rotary_emb(stream, position_ids=positions)
+        return attention(
+            hidden_states=self._normalise(stream), position_embeddings=rotary, attention_mask=mask
+        )[0]
+
+    def _assemble(
+        self,
+        tables: dict[str, torch.Tensor],
+        shortcuts: list[tuple[torch.Tensor, torch.Tensor]],
+    ) -> Any:
+        """Move the sliced weights into the checkpoint class."""
+        from adaptprune.modeling import FAMILIES
+
+        sliced_class = FAMILIES[self.model.config.model_type][1]
+        content = self.model.config.to_dict()
+        del content["model_type"]
+        content |= {
+            "tie_word_embeddings": False,
+            "sliced_width": self.width,
+            "sliced_norm_epsilon": self.epsilon,
+            "head_dim": self.model.model.layers[0].self_attn.head_dim,
+        }
+        weights = {
+            name: tensor
+            for name, tensor in self.model.state_dict().items()
+            if "layernorm" not in name and name != "model.norm.weight"
+        }
+        for index, (attention_shortcut, mlp_shortcut) in enumerate(shortcuts):
+            weights[f"model.layers.{index}.attn_shortcut"] = attention_shortcut
+            weights[f"model.layers.{index}.mlp_shortcut"] = mlp_shortcut
+        weights["model.embed_tokens.weight"] = tables["embedding"]
+        weights["lm_head.weight"] = tables["head"]
+        sliced = sliced_class(sliced_class.config_class(**content)).to(self.model.dtype)
+        sliced.load_state_dict(weights, assign=True)
+        return sliced.eval()
+
+
+def _rotate_output(linear: Any, rotation: torch.Tensor) -> None:
+    """Rotate the outputs of a linear layer [out, in] and its bias in float64."""
+    weight = linear.weight
+    linear.weight.data = (rotation.T @ weight.double()).to(weight.dtype)
+    if linear.bias is not None:
+        linear.bias.data = (rotation.T @ linear.bias.double()).to(weight.dtype)
+
+
+def fuse_norms(model: Any, *, subtract_mean: bool) -> None:
+    """Fold all norm weights into the linear layers that follow, in place; untie the head.
+
+    Args:
+        model: a supported causal language model.
+        subtract_mean: also subtract each embedding row's mean, as the official code does.
+    """
+    from torch import nn
+
+    head = model.get_output_embeddings()
+    head.weight = nn.Parameter(head.weight.detach().clone())
+    final = model.model.norm
+    _fold(final, [head])
+    for layer in model.model.layers:
+        attention, mlp = layer.self_attn, layer.mlp
+        _fold(layer.input_layernorm, [attention.q_proj, attention.k_proj, attention.v_proj])
+        _fold(layer.post_attention_layernorm, [mlp.gate_proj, mlp.up_proj])
+    if subtract_mean:
+        table = model.model.embed_tokens.weight
+        wide = table.double()
+        table.data = (wide - wide.mean(-1, keepdim=True)).to(table.dtype)
+
+
+def _fold(norm: Any, linears: list[Any]) -> None:
+    for linear in linears:
+        weight = linear.weight
+        linear.weight.data = (weight.double() * norm.weight.double()).to(weight.dtype)
+    norm.weight.data.fill_(1)
+
+
+SPEC = SliceGPT()

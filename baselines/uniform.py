@@ -1,0 +1,72 @@
+"""What methods share that rank units once and cut chosen layers to one sparsity."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pydantic
+
+from adaptprune.method import Budget, Context, Method, Parameters, Pruned, Scores
+from adaptprune.shapes import ModelShape, layer_range, uniform_blocks
+
+if TYPE_CHECKING:
+    import torch
+
+
+class UniformParameters(Parameters):
+    """Which layers are cut; the others stay whole and the model ends above the asked sparsity."""
+
+    layer_start: int = pydantic.Field(0, ge=0)
+    layer_end: int | None = pydantic.Field(None, ge=1, description="exclusive")
+
+
+class UniformMethod(Method):
+    """One ranking per layer, one sparsity for all chosen layers; subclasses provide ``score``.
+
+    ``score`` stores the tensors ``{layer}.kv_heads`` [kv_heads] and ``{layer}.mlp``
+    [intermediate_size], the larger the more important.
+    """
+
+    parameters = UniformParameters
+
+    def shares_scores(self, parameters: UniformParameters) -> bool:
+        """The ranking does not depend on the sparsity."""
+        return True
+
+    def prune(
+        self,
+        model: Any,
+        scores: Scores | None,
+        sparsity: int,
+        context: Context,
+        parameters: UniformParameters,
+    ) -> Pruned:
+        """Keep the most important units of every chosen layer."""
+        from adaptprune.selection import keep_blocks
+        from adaptprune.surgery import shape_of_model
+
+        assert scores is not None, "one-shot methods are cut from scores"
+        shape = shape_of_model(model)
+        count = range(len(shape.blocks))
+        return Pruned(
+            keep_blocks(
+                [scores.tensors[f"{index}.kv_heads"] for index in count],
+                [scores.tensors[f"{index}.mlp"] for index in count],
+                self._blocks(shape, sparsity, parameters),
+            )
+        )
+
+    def budget(self, shape: ModelShape, sparsity: int, parameters: UniformParameters) -> Budget:
+        """Return the exact count: it follows from the architecture."""
+        return Budget.exact(shape, self._blocks(shape, sparsity, parameters))
+
+    def _blocks(self, shape: ModelShape, sparsity: int, parameters: UniformParameters) -> Any:
+        layers = layer_range(shape, parameters.layer_start, parameters.layer_end)
+        return uniform_blocks(shape, sparsity / 100, layers)
+
+
+def named_scores(kv_heads: list[torch.Tensor], neurons: list[torch.Tensor]) -> Scores:
+    """Pack per-layer importances under the names that ``UniformMethod.prune`` reads."""
+    tensors = {f"{index}.kv_heads": heads for index, heads in enumerate(kv_heads)}
+    tensors |= {f"{index}.mlp": values for index, values in enumerate(neurons)}
+    return Scores({name: tensor.contiguous() for name, tensor in tensors.items()})
