@@ -142,11 +142,13 @@ def read_cell(cell_dir: Path) -> CellFiles | None:
     if not path.exists():
         return None
     pruning, recovery = _read(path, Pruning), cell_dir.parent.name
-    model = pruning.model.replace("/", "__")
+    # A local model folder goes by its name, a hub id by its slug.
+    models = {pruning.model.replace("/", "__"), pruning.model.rstrip("/").rsplit("/", 1)[-1]}
     method = f"{pruning.method}@{pruning.variant}" if pruning.variant else pruning.method
-    described = f"{model}/{method}/{pruning.sparsity}/{recovery}/s{pruning.seed}"
-    if described != cell_name(cell_dir):
-        raise UserError(f"{path}: describes the cell {described}; {CURE}")
+    described = f"{method}/{pruning.sparsity}/{recovery}/s{pruning.seed}"
+    folder_model, _, rest = cell_name(cell_dir).partition("/")
+    if folder_model not in models or rest != described:
+        raise UserError(f"{path}: describes the cell {pruning.model}/{described}; {CURE}")
     if pruning.status != "ok":
         return CellFiles(recovery, pruning, None)
 

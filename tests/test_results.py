@@ -1,0 +1,351 @@
+"""Collecting cells into result rows."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from adaptprune.errors import UserError
+from adaptprune.results import (
+    COLUMNS,
+    cell_rows,
+    collect,
+    missing_cells,
+    read_results,
+    write_results,
+)
+from adaptprune.stats import macro_average_stderr, summarize
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PRUNING: dict[str, Any] = {
+    "schema": 1,
+    "status": "ok",
+    "reason": None,
+    "model": "org/small",
+    "model_revision": "r1",
+    "model_hash": "m1",
+    "method": "flap",
+    "variant": None,
+    "method_version": 1,
+    "parameters": {},
+    "sparsity": 20,
+    "recovery": "none",
+    "seed": 0,
+    "calibration": {"dataset": "prose", "hash": "c0", "sequences": 8, "length": 64, "seed": 0},
+    "counts": {
+        "params_dense": 1000,
+        "params": 800,
+        "decoder_params_dense": 900,
+        "decoder_params": 700,
+        "sparsity_reached": 0.2,
+    },
+    "dtype": "float32",
+    "device": "cpu",
+    "versions": {"adaptprune": "0.1.0"},
+    "provenance": {
+        "wall_s": 1.5,
+        "peak_rss_mb": 300.0,
+        "host": "box",
+        "date": "2026-01-01",
+        "commit": "abc",
+    },
+}
+
+TASK = {"version": 1.0, "hash": "t1", "num_fewshot": 0, "documents_hash": "d1", "n": 40}
+EVALUATION: dict[str, Any] = {
+    "schema": 1,
+    "status": "ok",
+    "reason": None,
+    "suite": "few",
+    "results": {
+        "winowhy": {"acc": 0.5, "acc_stderr": 0.08, "acc_norm": None, "n": 40},
+        "prose": {
+            "word_perplexity": 33.3333333333333,
+            "byte_perplexity": 1.9,
+            "bits_per_byte": 0.9,
+            "n": 3,
+        },
+    },
+    "conditions": {
+        "dtype": "float32",
+        "device": "cuda:0",
+        "max_length": 1024,
+        "scorer": "stock",
+        "tasks": {"winowhy": TASK, "prose": {**TASK, "hash": "t2"}},
+        "versions": {"lm_eval": "0.4.13", "transformers": "5.23.0", "torch": "2.13.0"},
+    },
+    "provenance": {**PRUNING["provenance"], "wall_s": 20.0},
+}
+
+
+def changed(record: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """Return a copy with values set by dotted path (``conditions__dtype="bfloat16"``)."""
+    record = copy.deepcopy(record)
+    for path, value in changes.items():
+        *parents, last = path.split("__")
+        place = record
+        for parent in parents:
+            place = place[parent]
+        place[last] = value
+    return record
+
+
+def write_cell(
+    root: Path, pruning: dict[str, Any] | None = None, evaluation: dict[str, Any] | None = None
+) -> Path:
+    """Write the files of a cell where its pruning record says that it belongs."""
+    pruning = pruning or PRUNING
+    method = pruning["method"] + (f"@{pruning['variant']}" if pruning["variant"] else "")
+    model = pruning["model"].replace("/", "__")
+    folder = root / model / method / str(pruning["sparsity"]) / "none" / f"s{pruning['seed']}"
+    folder.mkdir(parents=True)
+    (folder / "pruning.json").write_text(json.dumps(pruning))
+    if evaluation is not None:
+        (folder / "evaluation.json").write_text(json.dumps(evaluation))
+    return folder
+
+
+def second_seed(**changes: Any) -> dict[str, Any]:
+    return changed(PRUNING, seed=1, calibration__hash="c1", **changes)
+
+
+def test_a_finished_cell_gives_one_row_per_number(tmp_path: Path) -> None:
+    rows = cell_rows(write_cell(tmp_path, evaluation=EVALUATION), "mini")
+    assert [(row.task, row.metric) for row in rows] == [
+        ("winowhy", "acc"),
+        ("prose", "word_perplexity"),
+        ("prose", "byte_perplexity"),
+        ("prose", "bits_per_byte"),
+    ]
+    row = rows[0]
+    assert (row.model, row.value, row.stderr, row.n) == ("org/small", 0.5, 0.08, 40)
+    assert (row.params, row.sparsity_reached, row.calibration) == (800, 0.2, "prose 8x64")
+    assert (row.device, row.task_version, row.task_hash) == ("cuda", "1.0", "t1")
+
+
+@pytest.mark.parametrize("status", ["failed", "skipped"])
+def test_a_cell_that_was_not_pruned_is_one_row_with_its_reason(tmp_path: Path, status: str) -> None:
+    pruning = changed(PRUNING, status=status, reason="loss is nan", counts=None)
+    (row,) = cell_rows(write_cell(tmp_path, pruning), "mini")
+    assert (row.status, row.reason, row.value, row.task) == (status, "loss is nan", None, "")
+
+
+def test_a_failed_evaluation_keeps_the_parameter_counts(tmp_path: Path) -> None:
+    evaluation = changed(EVALUATION, status="failed", reason="logits are nan", results={})
+    (row,) = cell_rows(write_cell(tmp_path, evaluation=evaluation), "mini")
+    assert (row.status, row.reason, row.params) == ("failed", "logits are nan", 800)
+
+
+def test_a_number_that_is_not_finite_fails_the_cell(tmp_path: Path) -> None:
+    evaluation = changed(EVALUATION, results__prose__word_perplexity=math.inf)
+    (row,) = cell_rows(write_cell(tmp_path, evaluation=evaluation), "mini")
+    assert (row.status, row.reason) == ("failed", "word_perplexity of prose is inf")
+
+
+def test_unfinished_cells_are_named_and_left_out(tmp_path: Path) -> None:
+    done = write_cell(tmp_path, evaluation=EVALUATION)
+    pruned_only = write_cell(tmp_path, second_seed())
+    absent = done.parent / "s2"
+    cells = [absent, pruned_only, done]
+    assert missing_cells(cells) == [
+        "org__small/flap/20/none/s1",
+        "org__small/flap/20/none/s2",
+    ]
+    assert set(collect(cells, "mini").results["seed"]) == {0}
+
+
+def test_collecting_is_sorted_and_byte_identical(tmp_path: Path) -> None:
+    first = write_cell(tmp_path / "a", evaluation=EVALUATION)
+    second = write_cell(tmp_path / "a", second_seed(), EVALUATION)
+    slower = changed(EVALUATION, provenance__wall_s=99.0, provenance__host="other")
+    again = write_cell(tmp_path / "b", evaluation=slower)
+    write_results(
+        collect([first, second], "mini"), tmp_path / "results.csv", tmp_path / "provenance.csv"
+    )
+    write_results(collect([second, again], "mini"), tmp_path / "again.csv", tmp_path / "slower.csv")
+    results = (tmp_path / "results.csv").read_bytes()
+    assert results == (tmp_path / "again.csv").read_bytes()
+    assert b"33.33333333," in results
+    assert b"\r" not in results
+    assert (tmp_path / "provenance.csv").read_bytes() != (tmp_path / "slower.csv").read_bytes()
+    assert not any(word in results.decode() for word in ("box", "2026-01-01", "abc", "wall_s"))
+
+
+def test_results_survive_the_way_to_disk(tmp_path: Path) -> None:
+    failed = second_seed(status="failed", reason='a, b and "c"', counts=None)
+    cells = [write_cell(tmp_path, evaluation=EVALUATION), write_cell(tmp_path, failed)]
+    collected = collect(cells, "mini")
+    write_results(collected, tmp_path / "results.csv", tmp_path / "provenance.csv")
+    read = read_results(tmp_path / "results.csv")
+    assert list(read.columns) == COLUMNS
+    write_results(
+        collected._replace(results=read), tmp_path / "second.csv", tmp_path / "provenance.csv"
+    )
+    assert (tmp_path / "results.csv").read_bytes() == (tmp_path / "second.csv").read_bytes()
+    assert read.iloc[-1]["reason"] == 'a, b and "c"'
+
+
+def test_provenance_has_a_row_per_stage(tmp_path: Path) -> None:
+    provenance = collect([write_cell(tmp_path, evaluation=EVALUATION)], "mini").provenance
+    assert provenance[["stage", "wall_s"]].to_numpy().tolist() == [
+        ["evaluate", 20.0],
+        ["prune", 1.5],
+    ]
+
+
+def test_no_cells_give_empty_frames_with_the_right_columns() -> None:
+    collected = collect([], "mini")
+    assert collected.results.empty
+    assert list(collected.results.columns) == COLUMNS
+
+
+def test_duplicate_cells_are_refused(tmp_path: Path) -> None:
+    cell = write_cell(tmp_path, evaluation=EVALUATION)
+    with pytest.raises(UserError, match="duplicate result: org/small/flap/20/none/s0"):
+        collect([cell, cell], "mini")
+
+
+@pytest.mark.parametrize(
+    ("pruning", "evaluation", "condition"),
+    [
+        ({"model_hash": "m2"}, {}, "model_hash of model org/small is m1"),
+        ({"model_revision": "r2"}, {}, "model_revision"),
+        ({"method_version": 2}, {}, "method_version of method flap is 1"),
+        ({"dtype": "bfloat16"}, {}, "pruning_dtype"),
+        ({"calibration__length": 128}, {}, "calibration of model org/small"),
+        ({}, {"conditions__dtype": "bfloat16"}, "dtype is float32"),
+        ({}, {"conditions__device": "cpu"}, "device is cuda"),
+        ({}, {"conditions__max_length": 512}, "max_length"),
+        ({}, {"conditions__scorer": "fast"}, "scorer"),
+        ({}, {"conditions__versions__lm_eval": "0.5.0"}, "lm_eval is 0.4"),
+        ({}, {"conditions__versions__transformers": "5.24.0"}, "transformers is 5.23"),
+        ({}, {"conditions__tasks__winowhy__hash": "x"}, "task_hash of task winowhy is t1"),
+        ({}, {"conditions__tasks__winowhy__version": 2.0}, "task_version of task winowhy"),
+        ({}, {"conditions__tasks__winowhy__num_fewshot": 5}, "num_fewshot of task winowhy"),
+        ({}, {"conditions__tasks__winowhy__documents_hash": "x"}, "documents_hash"),
+    ],
+)
+def test_mixed_conditions_are_refused(
+    tmp_path: Path, pruning: dict[str, Any], evaluation: dict[str, Any], condition: str
+) -> None:
+    cells = [
+        write_cell(tmp_path, evaluation=EVALUATION),
+        write_cell(tmp_path, second_seed(**pruning), changed(EVALUATION, **evaluation)),
+    ]
+    with pytest.raises(UserError, match=condition) as error:
+        collect(cells, "mini")
+    assert "org/small/flap/20/none/s0 but" in str(error.value)
+    assert "in org/small/flap/20/none/s1" in str(error.value)
+
+
+def test_methods_at_one_seed_share_the_calibration_set(tmp_path: Path) -> None:
+    other = changed(PRUNING, method="llm-pruner", calibration__hash="c9")
+    cells = [
+        write_cell(tmp_path, evaluation=EVALUATION),
+        write_cell(tmp_path, other, EVALUATION),
+    ]
+    with pytest.raises(UserError, match="calibration_hash of model org/small, seed 0"):
+        collect(cells, "mini")
+
+
+def test_a_variant_may_have_its_own_calibration(tmp_path: Path) -> None:
+    variant = changed(PRUNING, variant="long", calibration__length=512, calibration__hash="c9")
+    cells = [
+        write_cell(tmp_path, evaluation=EVALUATION),
+        write_cell(tmp_path, variant, EVALUATION),
+    ]
+    assert set(collect(cells, "mini").results["variant"]) == {"", "long"}
+
+
+def test_patch_versions_and_device_numbers_may_differ(tmp_path: Path) -> None:
+    other = changed(
+        EVALUATION, conditions__versions__transformers="5.23.7", conditions__device="cuda:3"
+    )
+    cells = [
+        write_cell(tmp_path, evaluation=EVALUATION),
+        write_cell(tmp_path, second_seed(), other),
+    ]
+    assert len(collect(cells, "mini").results) == 8
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"schema": 1, "sta', "not a readable JSON file"),
+        ("", "not a readable JSON file"),
+        ("[]", "has schema None, not 1"),
+        ('{"schema": 2}', "has schema 2, not 1"),
+        ('{"schema": 1}', "status: Field required"),
+        (json.dumps(changed(EVALUATION, results={})), "no results"),
+        (json.dumps(changed(EVALUATION, conditions__tasks={})), "without their conditions"),
+        (json.dumps(changed(EVALUATION, status="fine")), "status: Input should be 'ok'"),
+    ],
+)
+def test_files_that_cannot_be_trusted_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    cell = write_cell(tmp_path, evaluation=EVALUATION)
+    (cell / "evaluation.json").write_text(text)
+    with pytest.raises(UserError, match=message) as error:
+        collect([cell], "mini")
+    assert str(cell / "evaluation.json") in str(error.value)
+    assert str(error.value).endswith("delete that file and run again")
+    assert "\n" not in str(error.value)
+
+
+def test_a_cell_in_the_folder_of_another_is_refused(tmp_path: Path) -> None:
+    cell = write_cell(tmp_path, evaluation=EVALUATION)
+    moved = cell.rename(cell.parent / "s7")
+    with pytest.raises(UserError, match="describes the cell org/small/flap/20/none/s0"):
+        collect([moved], "mini")
+
+
+def test_a_local_model_folder_goes_by_its_name(tmp_path: Path) -> None:
+    cell = write_cell(tmp_path, evaluation=EVALUATION)
+    pruning = changed(PRUNING, model="/data/models/org__small")
+    (cell / "pruning.json").write_text(json.dumps(pruning))
+    assert cell_rows(cell, "mini")[0].model == "/data/models/org__small"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: text.replace("profile,", "profil,", 1), "profil, profile"),
+        (lambda text: text.replace(",800,", ",many,", 1), "not a results file"),
+        (lambda text: text.replace(",ok,", ",fine,", 1), "status other than"),
+        (lambda text: text + text.splitlines()[1] + "\n", "duplicate result"),
+        (lambda text: "", "not a results file"),
+    ],
+)
+def test_a_results_file_is_checked_when_read(tmp_path: Path, change: Any, message: str) -> None:
+    path = tmp_path / "results.csv"
+    collected = collect([write_cell(tmp_path, evaluation=EVALUATION)], "mini")
+    write_results(collected, path, tmp_path / "provenance.csv")
+    path.write_text(change(path.read_text()))
+    with pytest.raises(UserError, match=message):
+        read_results(path)
+
+
+def test_an_absent_results_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"nothing\.csv: no such file"):
+        read_results(tmp_path / "nothing.csv")
+
+
+def test_statistics() -> None:
+    summary = summarize([1.0, 2.0, 4.0])
+    assert summary.mean == pytest.approx(7 / 3)
+    assert summary.std == pytest.approx(1.527525)
+    assert summary.count == 3
+    assert summarize([2.5]).std is None
+    assert macro_average_stderr([0.03, 0.04]) == pytest.approx(0.025)
+
+
+def test_results_and_tables_import_without_torch() -> None:
+    code = "import sys, adaptprune.results, adaptprune.tables; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
