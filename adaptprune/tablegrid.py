@@ -1,0 +1,216 @@
+"""The numbers of a table: which cells stand where, their spread over seeds, and who is best."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import pandas as pd
+
+from adaptprune.stats import macro_average_stderr, summarize
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from adaptprune.evaluate.suites import Suite
+
+DENSE = "dense"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One measure of a table; accuracies are in percent, parameters are counted singly."""
+
+    key: str
+    header: str
+    kind: Literal["params", "accuracy", "perplexity"]
+    metric: str
+
+
+@dataclass
+class Entry:
+    """One number of a table: mean over seeds, or why there is none."""
+
+    status: Literal["ok", "failed", "skipped", "missing"]
+    value: float | None = None
+    std: float | None = None
+    n_seeds: int = 0
+    rank: Literal["", "best", "second"] = ""
+    published: float | None = None
+    published_std: float | None = None
+
+    @property
+    def difference(self) -> float | None:
+        """Measured minus published."""
+        if self.value is None or self.published is None:
+            return None
+        return self.value - self.published
+
+
+@dataclass
+class TableRow:
+    """One method at one sparsity of one model; entries by column key."""
+
+    model: str
+    sparsity: int
+    method: str
+    title: str
+    entries: dict[str, Entry]
+
+
+@dataclass
+class Grid:
+    """All rows of a table in printed order, and what has to be said about them."""
+
+    columns: list[Column]
+    rows: list[TableRow] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    stopped: list[str] = field(default_factory=list)
+    average_stderr: float | None = None
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """What one cell contributes; values by column key, empty unless it is ok."""
+
+    status: Literal["ok", "failed", "skipped"]
+    reason: str
+    values: dict[str, float]
+    average_stderr: float | None
+
+
+def columns_of(suite: Suite) -> list[Column]:
+    """Return the columns that a suite gives a table."""
+    tasks = [Column(task.task, task.title, "accuracy", task.metric) for task in suite.tasks]
+    perplexity = suite.perplexity
+    return [
+        Column("params", "#Param.", "params", "params"),
+        *tasks,
+        Column("average", "Average", "accuracy", "mean"),
+        Column(perplexity.task, perplexity.title, "perplexity", perplexity.metric),
+    ]
+
+
+def _read_cell(rows: pd.DataFrame, columns: list[Column]) -> _Cell:
+    """Gather one cell's rows; accuracies become percent, their average is added."""
+    first = rows.iloc[0]
+    if first["status"] != "ok":
+        return _Cell(first["status"], first["reason"], {}, None)
+    values: dict[str, float] = {}
+    if pd.notna(first["params"]):
+        values["params"] = float(first["params"])
+    accuracies, stderrs = [], []
+    for column in columns:
+        number = rows[(rows["task"] == column.key) & (rows["metric"] == column.metric)]
+        if number.empty:
+            continue
+        scale = 100.0 if column.kind == "accuracy" else 1.0
+        values[column.key] = scale * float(number["value"].iloc[0])
+        if column.kind == "accuracy":
+            accuracies.append(values[column.key])
+            stderrs.append(scale * float(number["stderr"].iloc[0]))
+    n_tasks = sum(column.kind == "accuracy" for column in columns) - 1  # less the average itself
+    if len(accuracies) == n_tasks:
+        values["average"] = summarize(accuracies).mean
+    known = len(stderrs) == n_tasks and all(pd.notna(stderrs))
+    return _Cell("ok", "", values, macro_average_stderr(stderrs) if known else None)
+
+
+def _read_cells(
+    results: pd.DataFrame, columns: list[Column]
+) -> dict[tuple[str, str, int, int], _Cell]:
+    """Return every cell by model, method (with variant), sparsity and seed."""
+    suffix = results["variant"].where(results["variant"] == "", "@" + results["variant"])
+    groups = results.groupby(["model", results["method"] + suffix, "sparsity", "seed"])
+    return {
+        (str(model), str(method), int(sparsity), int(seed)): _read_cell(rows, columns)
+        for (model, method, sparsity, seed), rows in groups
+    }
+
+
+def _entry(cells: Sequence[_Cell | None], key: str) -> Entry:
+    """Summarize one column over seeds; where nothing was measured, say why."""
+    values = [cell.values[key] for cell in cells if cell and key in cell.values]
+    if values:
+        summary = summarize(values)
+        return Entry("ok", summary.mean, summary.std, summary.count)
+    stopped = {cell.status for cell in cells if cell}
+    if "failed" in stopped:
+        return Entry("failed")
+    return Entry("skipped" if "skipped" in stopped else "missing")
+
+
+def _rank(rows: Iterable[TableRow], column: Column) -> None:
+    """Mark the best and the second distinct printed value; ties share their mark."""
+    entries = [row.entries[column.key] for row in rows]
+    printed = {id(entry): round(entry.value, 2) for entry in entries if entry.value is not None}
+    if len(printed) < 2:
+        return
+    order = sorted(set(printed.values()), reverse=column.kind == "accuracy")
+    for entry in entries:
+        place = order.index(printed[id(entry)]) if id(entry) in printed else len(order)
+        entry.rank = "best" if place == 0 else "second" if place == 1 else ""
+
+
+def _note_cells(grid: Grid, names: list[str], cells: Sequence[_Cell | None]) -> None:
+    """Write down the cells behind a row that are not fully there."""
+    for name, cell in zip(names, cells, strict=True):
+        if cell is None:
+            grid.missing.append(name)
+        elif cell.status != "ok":
+            grid.stopped.append(f"{name} {cell.status}: {cell.reason or 'no reason recorded'}")
+        else:
+            absent = [column.header for column in grid.columns if column.key not in cell.values]
+            if absent:
+                grid.missing.append(f"{name} ({', '.join(absent)})")
+            if cell.average_stderr is not None:
+                grid.average_stderr = max(grid.average_stderr or 0.0, cell.average_stderr)
+
+
+def build_grid(
+    results: pd.DataFrame,
+    columns: list[Column],
+    titles: dict[str, str],
+    *,
+    models: Sequence[str],
+    sparsities: Sequence[int],
+    seeds: Sequence[int],
+    recovery: str = "none",
+) -> Grid:
+    """Arrange results as a table: per model the dense row, then a block per sparsity.
+
+    Args:
+        results: rows of one profile, as ``read_results`` returns them.
+        columns: the measures, as ``columns_of`` returns them.
+        titles: printed name of each method, in the order of the rows.
+        models: models in printed order.
+        sparsities: integer percents in printed order.
+        seeds: the seeds that every method but dense is expected at.
+        recovery: recovery preset of the cells.
+    """
+    cells = _read_cells(results[results["recovery"] == recovery], columns)
+    grid = Grid(columns)
+
+    def add_row(model: str, method: str, sparsity: int, row_seeds: Sequence[int]) -> TableRow:
+        found = [cells.get((model, method, sparsity, seed)) for seed in row_seeds]
+        slug = model.replace("/", "__")
+        names = [f"{slug}/{method}/{sparsity}/{recovery}/s{seed}" for seed in row_seeds]
+        _note_cells(grid, names, found)
+        entries = {column.key: _entry(found, column.key) for column in columns}
+        n_ok = sum(cell is not None and cell.status == "ok" for cell in found)
+        partial = f" ({n_ok} of {len(found)} seeds)" if 0 < n_ok < len(found) else ""
+        row = TableRow(model, sparsity, method, titles[method] + partial, entries)
+        grid.rows.append(row)
+        return row
+
+    for model in models:
+        if DENSE in titles:
+            # Nothing of the dense model depends on the seed: it is evaluated once, at any seed.
+            dense = [seed for name, method, _, seed in cells if (name, method) == (model, DENSE)]
+            add_row(model, DENSE, 0, sorted(dense)[:1] or list(seeds)[:1])
+        for sparsity in sparsities:
+            block = [add_row(model, name, sparsity, seeds) for name in titles if name != DENSE]
+            for column in columns:
+                if column.kind != "params":
+                    _rank(block, column)
+    return grid

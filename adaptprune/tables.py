@@ -1,0 +1,275 @@
+"""Declared tables: a small YAML file and a results CSV become LaTeX, Markdown and tidy CSV."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import pandas as pd
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from adaptprune.errors import UserError
+from adaptprune.files import atomic_file
+from adaptprune.results import read_results
+from adaptprune.tablegrid import Grid, build_grid, columns_of
+from adaptprune.typeset import MISSING, Heading, panels_of, to_latex, to_markdown
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from adaptprune.evaluate.suites import Suite
+
+
+_UNITS: dict[str, str] = {"params": "parameters", "accuracy": "%", "perplexity": "ppl"}
+
+
+class MethodTitle(BaseModel):
+    """One row of each block: a method (``name`` or ``name@variant``) and its printed name."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    method: str
+    title: str
+
+
+class PublishedSource(BaseModel):
+    """The table of ``published.csv`` (arXiv number) that one profile is compared with."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    table: int
+    profile: str = "paper"
+
+
+class Declaration(BaseModel):
+    """A table, all but its columns and cells, which follow from suite and profile."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    caption: str
+    label: str
+    methods: list[MethodTitle] = Field(min_length=1)
+    models: Literal["all", "first"] = "all"
+    suite: str | None = None
+    recovery: str = "none"
+    published: PublishedSource | None = None
+    notes: list[str] = []
+    profile_notes: dict[str, str] = {}
+
+    def select_models(self, models: Sequence[str]) -> list[str]:
+        """Return the models of a profile that this table shows."""
+        return list(models) if self.models == "all" else list(models[:1])
+
+
+def load_declaration(path: Path) -> Declaration:
+    """Read a declaration.
+
+    Raises:
+        UserError: the file is absent or not valid; the message names the key.
+    """
+    try:
+        return Declaration.model_validate(yaml.safe_load(path.read_text()))
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise UserError(f"{path}: {place}: {first['msg']}") from None
+
+
+def _add_published(grid: Grid, path: Path, table: int) -> None:
+    """Set the paper's numbers beside the measured ones, where the paper prints them."""
+    published = pd.read_csv(path)
+    published = published[published["table_arxiv"] == table]
+    factor = published["unit"].map({"B": 1e9}).fillna(1.0)
+    published = published.assign(value=published["value"] * factor, std=published["std"] * factor)
+    numbers = {
+        (line.model_id, line.method, line.sparsity, line.key, line.metric): (line.value, line.std)
+        for line in published.itertuples()
+    }
+    for row in grid.rows:
+        for column in grid.columns:
+            key = (row.model, row.method, row.sparsity, column.key, column.metric)
+            entry = row.entries[column.key]
+            if key in numbers:
+                value, std = numbers[key]
+                entry.published = value
+                entry.published_std = None if pd.isna(std) else std
+
+
+def _task_note(results: pd.DataFrame, suite: Suite) -> str:
+    """Say for each task what was counted, over how many documents, and what guessing gives."""
+    documents = results.dropna(subset=["n"]).groupby("task")["n"].max()
+    parts = []
+    for task in suite.tasks:
+        count = f"{documents[task.task]} documents" if task.task in documents else "not measured"
+        parts.append(f"{task.title} ({task.metric}, {count}, chance {100 * task.chance:.1f})")
+    return f"Accuracy in %, higher is better: {'; '.join(parts)}. Average: mean of these columns."
+
+
+def _perplexity_note(results: pd.DataFrame, suite: Suite) -> str:
+    perplexity = suite.perplexity
+    rows = results[results["task"] == perplexity.task]
+    lengths = " or ".join(sorted(set(rows["max_length"]) - {""}, key=int))
+    measured = f", sequence length {lengths} tokens" if lengths else ""
+    return (
+        f"{perplexity.title} ({perplexity.metric}), lower is better: "
+        f"{perplexity.convention}{measured}."
+    )
+
+
+def _seed_note(seeds: Sequence[int]) -> str:
+    listed = ", ".join(str(seed) for seed in seeds)
+    if len(seeds) == 1:
+        return f"One seed ({listed}): no spread."
+    return (
+        f"Mean ± sample standard deviation over seeds {listed}; a seed redraws the calibration "
+        "data, the documents stay. Dense does not depend on the seed."
+    )
+
+
+def _notes(
+    declaration: Declaration,
+    grid: Grid,
+    results: pd.DataFrame,
+    suite: Suite,
+    profile: str,
+    seeds: Sequence[int],
+) -> list[str]:
+    """Return the sentences under the table."""
+    notes = [_task_note(results, suite), _perplexity_note(results, suite), _seed_note(seeds)]
+    notes.append(
+        "#Param. counts the whole model, tied embeddings once. Best in bold, second underlined, "
+        "within each model and sparsity; dense is left out."
+    )
+    if grid.average_stderr is not None:
+        notes.append(
+            "Standard error of one average over this many documents: up to "
+            f"{grid.average_stderr:.2f} points; it is apart from the spread over seeds."
+        )
+    notes += declaration.notes
+    if profile in declaration.profile_notes:
+        notes.append(declaration.profile_notes[profile])
+    return notes
+
+
+def _problem_notes(grid: Grid) -> list[str]:
+    """Return what is not in the table, cell by cell."""
+    notes = []
+    if grid.missing:
+        notes.append(f"Not measured ({MISSING}): {'; '.join(grid.missing)}.")
+    if grid.stopped:
+        notes.append(f"Without a result: {'; '.join(grid.stopped)}.")
+    return notes
+
+
+def _tidy(grid: Grid, declaration: Declaration, profile: str, *, published: bool) -> pd.DataFrame:
+    """Return one line per number of the table, unrounded."""
+    lines = []
+    for row in grid.rows:
+        for column in grid.columns:
+            entry = row.entries[column.key]
+            line = {
+                "table": declaration.name,
+                "profile": profile,
+                "model": row.model,
+                "sparsity": row.sparsity,
+                "method": row.method,
+                "title": row.title,
+                "column": column.key,
+                "header": column.header,
+                "metric": column.metric,
+                "unit": _UNITS[column.kind],
+                "value": entry.value,
+                "std": entry.std,
+                "n_seeds": entry.n_seeds,
+                "status": entry.status,
+                "rank": entry.rank,
+            }
+            if published:
+                line |= {
+                    "published": entry.published,
+                    "published_std": entry.published_std,
+                    "difference": entry.difference,
+                }
+            lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def _profile_results(results_csv: Path, profile: str) -> pd.DataFrame:
+    results = read_results(results_csv)
+    results = results[results["profile"] == profile]
+    if results.empty:
+        raise UserError(f"{results_csv}: no results of profile {profile!r}")
+    return results
+
+
+def render_table(
+    declaration_path: Path,
+    results_csv: Path,
+    output_stem: Path,
+    *,
+    profile: str,
+    notes: Sequence[str],
+    models: Sequence[str],
+    sparsities: Sequence[int],
+    seeds: Sequence[int],
+    suite: Suite,
+) -> None:
+    """Render a declared table to ``<stem>.tex``, ``<stem>.csv`` and ``<stem>.md``.
+
+    Args:
+        declaration_path: a YAML file beside ``published.csv``.
+        results_csv: what ``write_results`` wrote.
+        output_stem: path of the outputs without suffix.
+        profile: the profile whose rows are shown.
+        notes: further sentences under the table.
+        models: models of the profile, in printed order.
+        sparsities: integer percents, in printed order.
+        seeds: seeds that every method but dense is expected at.
+        suite: gives the columns.
+
+    Raises:
+        UserError: the declaration or the results cannot be used.
+    """
+    declaration = load_declaration(declaration_path)
+    if declaration.suite not in (None, suite.name):
+        raise UserError(
+            f"{declaration_path}: needs suite {declaration.suite!r}, not {suite.name!r}"
+        )
+    results = _profile_results(results_csv, profile)
+    shown = declaration.select_models(models)
+    results = results[results["model"].isin(shown)]
+    grid = build_grid(
+        results,
+        columns_of(suite),
+        {row.method: row.title for row in declaration.methods},
+        models=shown,
+        sparsities=sparsities,
+        seeds=seeds,
+        recovery=declaration.recovery,
+    )
+    source = declaration.published
+    with_published = source is not None and source.profile == profile
+    if source is not None and with_published:
+        _add_published(grid, declaration_path.parent / "published.csv", source.table)
+
+    printed = _notes(declaration, grid, results, suite, profile, seeds)
+    printed += [*notes, *_problem_notes(grid)]
+    heading = Heading(
+        declaration.name, declaration.caption, declaration.label, profile, len(results)
+    )
+    panels = panels_of(grid, with_published=with_published)
+    tidy = _tidy(grid, declaration, profile, published=with_published)
+    outputs = {
+        ".tex": to_latex(panels, printed, heading),
+        ".md": to_markdown(panels, printed, heading),
+        ".csv": tidy.to_csv(index=False, float_format="%.10g", lineterminator="\n"),
+    }
+    for suffix, text in outputs.items():
+        with atomic_file(output_stem.with_name(output_stem.name + suffix)) as temporary:
+            temporary.write_text(text, encoding="utf-8")

@@ -1,0 +1,254 @@
+"""Tables as text: LaTeX, Markdown and tidy CSV from one grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import jinja2
+
+from adaptprune.tablegrid import DENSE, Column, Entry, Grid, TableRow
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MISSING = "\N{EN DASH}"
+MINUS = "\N{MINUS SIGN}"
+
+_LATEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "&": r"\&",
+        "%": r"\%",
+        "$": r"\$",
+        "#": r"\#",
+        "_": r"\_",
+        "{": r"\{",
+        "}": r"\}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+        "±": r"\textpm{}",
+        "\N{MULTIPLICATION SIGN}": r"\texttimes{}",
+        MINUS: r"\textminus{}",
+        MISSING: "--",
+        "—": "---",
+        "…": r"\dots{}",
+        "→": r"$\rightarrow$",
+        "≤": r"$\leq$",
+        "≥": r"$\geq$",
+    }
+)
+
+_TEMPLATE = r"""% Table << heading.name >>, profile << heading.profile >>.
+% Made from << heading.n_rows >> result rows.
+% Needs \usepackage{booktabs,graphicx}.
+\begin{table*}[t]
+\centering
+\caption{<< heading.caption|tex >>}
+\label{<< heading.label >>}
+<% for panel in panels %>
+<% if not loop.first %>
+\par\medskip
+<% endif %>
+<% if panel.title %>
+{\small << panel.title|tex >>}\par\smallskip
+<% endif %>
+\resizebox{\textwidth}{!}{%
+\begin{tabular}{ll<< "r" * panel.headers|length >>}
+\toprule
+Sparsity & Method<% for header in panel.headers %> & << header|tex >><% endfor %> \\
+<% for row in panel.rows %>
+<% if row.starts_model %>
+\midrule
+\multicolumn{<< panel.headers|length + 2 >>}{l}{\textit{<< row.model|tex >>}} \\
+<% endif %>
+<% if row.starts_block and not row.starts_model %>
+\midrule
+<% endif %>
+<< (row.sparsity if row.starts_block else "")|tex >> & << row.title|tex >>
+<%- for text, rank in row.texts %> & << text|mark(rank) >><% endfor %> \\
+<% endfor %>
+\bottomrule
+\end{tabular}}
+<% endfor %>
+\par\smallskip
+\begin{minipage}{\textwidth}\footnotesize\raggedright
+<% for note in notes %>
+<< note|tex >>\par
+<% endfor %>
+\end{minipage}
+\end{table*}
+"""
+
+
+class Text(NamedTuple):
+    """What a table prints in one place, and how it is marked."""
+
+    text: str
+    rank: str = ""
+
+
+@dataclass(frozen=True)
+class PanelRow:
+    """One printed line: label cells, then texts with their rank."""
+
+    model: str
+    sparsity: str
+    title: str
+    texts: list[Text]
+    starts_model: bool
+    starts_block: bool
+
+
+@dataclass(frozen=True)
+class Heading:
+    """What a table is called and made from."""
+
+    name: str
+    caption: str
+    label: str
+    profile: str
+    n_rows: int
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One printed grid of a table, still free of any markup."""
+
+    title: str
+    headers: list[str]
+    rows: list[PanelRow]
+
+
+def escape_latex(text: str) -> str:
+    """Return text with every character that LaTeX reads as markup made printable."""
+    return text.translate(_LATEX)
+
+
+def _scale(value: float, column: Column) -> tuple[float, str]:
+    """Return divisor and suffix: parameters are printed in millions or billions."""
+    if column.kind != "params":
+        return 1.0, ""
+    return (1e9, "B") if abs(value) >= 1e9 else (1e6, "M")
+
+
+def _decimals(value: float) -> str:
+    """Print two decimals; a perplexity beyond a million is told by its magnitude."""
+    return f"{value:.2f}" if value < 1e6 else f"{value:.2e}"
+
+
+def format_entry(entry: Entry, column: Column) -> str:
+    """Print mean ± standard deviation, or why there is no number."""
+    if entry.value is None:
+        return MISSING if entry.status == "missing" else entry.status
+    scale, suffix = _scale(entry.value, column)
+    text = _decimals(entry.value / scale) + suffix
+    if entry.std is None or (column.kind == "params" and entry.std == 0):
+        return text
+    return f"{text} ± {_decimals(entry.std / scale)}"
+
+
+def format_published(entry: Entry, column: Column) -> str:
+    """Print a published number as the paper does."""
+    if entry.published is None:
+        return MISSING
+    published = Entry("ok", entry.published, entry.published_std)
+    return format_entry(published, column)
+
+
+def format_difference(entry: Entry, column: Column) -> str:
+    """Print measured minus published with its sign, in the unit of the published number."""
+    if entry.difference is None or entry.published is None:
+        return MISSING
+    scale, suffix = _scale(entry.published, column)
+    rounded = round(entry.difference / scale, 2) + 0.0  # turns -0.0 into 0.0
+    return f"{rounded:+.2f}{suffix}".replace("-", MINUS)
+
+
+def _panel(title: str, headers: list[str], lines: list[tuple[TableRow, list[Text]]]) -> Panel:
+    """Lay rows out, marking where a model or a block of one sparsity begins."""
+    rows: list[PanelRow] = []
+    model, sparsity = "", -1
+    for row, texts in lines:
+        starts_model = row.model != model
+        starts_block = starts_model or row.sparsity != sparsity
+        model, sparsity = row.model, row.sparsity
+        rows.append(PanelRow(model, f"{sparsity}%", row.title, texts, starts_model, starts_block))
+    return Panel(title, headers, rows)
+
+
+def _measured_texts(row: TableRow, columns: list[Column]) -> list[Text]:
+    entries = [(row.entries[column.key], column) for column in columns]
+    return [Text(format_entry(entry, column), entry.rank) for entry, column in entries]
+
+
+def _compared_texts(row: TableRow, columns: list[Column]) -> list[Text]:
+    texts = []
+    for column in columns:
+        entry = row.entries[column.key]
+        texts += [Text(format_published(entry, column)), Text(format_difference(entry, column))]
+    return texts
+
+
+def panels_of(grid: Grid, *, with_published: bool) -> list[Panel]:
+    """Return the measured panel and, where asked, one of published numbers and differences."""
+    columns = grid.columns
+    lines = [(row, _measured_texts(row, columns)) for row in grid.rows]
+    panels = [_panel("", [column.header for column in columns], lines)]
+    if with_published:
+        headers = [text for column in columns for text in (f"{column.header} publ.", "diff.")]
+        pruned = [row for row in grid.rows if row.method != DENSE]
+        lines = [(row, _compared_texts(row, columns)) for row in pruned]
+        title = "Published numbers, and the difference: measured minus published"
+        panels.append(_panel(title, headers, lines))
+    return panels
+
+
+def _mark_latex(text: str, rank: str) -> str:
+    command = {"best": r"\textbf", "second": r"\underline"}.get(rank)
+    return f"{command}{{{escape_latex(text)}}}" if command else escape_latex(text)
+
+
+def to_latex(panels: list[Panel], notes: Sequence[str], heading: Heading) -> str:
+    """Return a ``table*`` environment with booktabs rules, to be input into a paper."""
+    environment = jinja2.Environment(
+        block_start_string="<%",
+        block_end_string="%>",
+        variable_start_string="<<",
+        variable_end_string=">>",
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= {"tex": escape_latex, "mark": _mark_latex}
+    template = environment.from_string(_TEMPLATE)
+    return template.render(panels=panels, notes=notes, heading=heading)
+
+
+def _mark_markdown(text: Text) -> str:
+    before, after = {"best": ("**", "**"), "second": ("<u>", "</u>")}.get(text.rank, ("", ""))
+    return f"{before}{text.text}{after}"
+
+
+def _markdown_line(texts: Sequence[str]) -> str:
+    return "| " + " | ".join(text.replace("|", "\\|") for text in texts) + " |"
+
+
+def to_markdown(panels: list[Panel], notes: Sequence[str], heading: Heading) -> str:
+    """Return the panels as pipe tables, every line labelled in full, and the notes as a list."""
+    lines = [f"# {heading.caption}", ""]
+    for panel in panels:
+        if panel.title:
+            lines += [f"## {panel.title}", ""]
+        headers = ["Model", "Sparsity", "Method", *panel.headers]
+        lines += [_markdown_line(headers), "|---|---|---|" + "---:|" * len(panel.headers)]
+        for row in panel.rows:
+            texts = [_mark_markdown(text) for text in row.texts]
+            lines.append(_markdown_line([row.model, row.sparsity, row.title, *texts]))
+        lines.append("")
+    lines += [f"- {note}" for note in notes]
+    return "\n".join(lines) + "\n"
