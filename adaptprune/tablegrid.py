@@ -56,6 +56,15 @@ class TableRow:
     method: str
     title: str
     entries: dict[str, Entry]
+    seeds_found: int
+    seeds_expected: int
+
+    @property
+    def label(self) -> str:
+        """Return the title, with a remark where the means are over fewer seeds than expected."""
+        if self.seeds_found in (0, self.seeds_expected):
+            return self.title
+        return f"{self.title} ({self.seeds_found} of {self.seeds_expected} seeds)"
 
 
 @dataclass
@@ -71,7 +80,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class _Cell:
-    """What one cell contributes; values by column key, empty unless it is ok."""
+    """What one cell contributes; values by column key, the parameters alone if it is not ok."""
 
     status: Literal["ok", "failed", "skipped"]
     reason: str
@@ -94,11 +103,9 @@ def columns_of(suite: Suite) -> list[Column]:
 def _read_cell(rows: pd.DataFrame, columns: list[Column]) -> _Cell:
     """Gather one cell's rows; accuracies become percent, their average is added."""
     first = rows.iloc[0]
+    values = {"params": float(first["params"])} if pd.notna(first["params"]) else {}
     if first["status"] != "ok":
-        return _Cell(first["status"], first["reason"], {}, None)
-    values: dict[str, float] = {}
-    if pd.notna(first["params"]):
-        values["params"] = float(first["params"])
+        return _Cell(first["status"], first["reason"], values, None)
     accuracies, stderrs = [], []
     for column in columns:
         number = rows[(rows["task"] == column.key) & (rows["metric"] == column.metric)]
@@ -152,19 +159,24 @@ def _rank(rows: Iterable[TableRow], column: Column) -> None:
         entry.rank = "best" if place == 0 else "second" if place == 1 else ""
 
 
-def _note_cells(grid: Grid, names: list[str], cells: Sequence[_Cell | None]) -> None:
-    """Write down the cells behind a row that are not fully there."""
-    for name, cell in zip(names, cells, strict=True):
+def _note_cells(grid: Grid, place: str, cells: dict[int, _Cell | None]) -> None:
+    """Write down which cells of a row (by seed) are not fully there, equal ones together."""
+    missing: dict[str, list[str]] = {}
+    stopped: dict[str, list[str]] = {}
+    for seed, cell in cells.items():
         if cell is None:
-            grid.missing.append(name)
+            missing.setdefault("", []).append(f"s{seed}")
         elif cell.status != "ok":
-            grid.stopped.append(f"{name} {cell.status}: {cell.reason or 'no reason recorded'}")
+            why = f" {cell.status}: {cell.reason or 'no reason recorded'}"
+            stopped.setdefault(why, []).append(f"s{seed}")
         else:
             absent = [column.header for column in grid.columns if column.key not in cell.values]
             if absent:
-                grid.missing.append(f"{name} ({', '.join(absent)})")
+                missing.setdefault(f" ({', '.join(absent)})", []).append(f"s{seed}")
             if cell.average_stderr is not None:
                 grid.average_stderr = max(grid.average_stderr or 0.0, cell.average_stderr)
+    grid.missing += [f"{place}/{', '.join(seeds)}{what}" for what, seeds in missing.items()]
+    grid.stopped += [f"{place}/{', '.join(seeds)}{why}" for why, seeds in stopped.items()]
 
 
 def build_grid(
@@ -192,14 +204,12 @@ def build_grid(
     grid = Grid(columns)
 
     def add_row(model: str, method: str, sparsity: int, row_seeds: Sequence[int]) -> TableRow:
-        found = [cells.get((model, method, sparsity, seed)) for seed in row_seeds]
-        slug = model.replace("/", "__")
-        names = [f"{slug}/{method}/{sparsity}/{recovery}/s{seed}" for seed in row_seeds]
-        _note_cells(grid, names, found)
-        entries = {column.key: _entry(found, column.key) for column in columns}
-        n_ok = sum(cell is not None and cell.status == "ok" for cell in found)
-        partial = f" ({n_ok} of {len(found)} seeds)" if 0 < n_ok < len(found) else ""
-        row = TableRow(model, sparsity, method, titles[method] + partial, entries)
+        found = {seed: cells.get((model, method, sparsity, seed)) for seed in row_seeds}
+        place = f"{model.replace('/', '__')}/{method}/{sparsity}/{recovery}"
+        _note_cells(grid, place, found)
+        entries = {column.key: _entry(list(found.values()), column.key) for column in columns}
+        n_ok = sum(cell is not None and cell.status == "ok" for cell in found.values())
+        row = TableRow(model, sparsity, method, titles[method], entries, n_ok, len(found))
         grid.rows.append(row)
         return row
 

@@ -85,6 +85,10 @@ def _add_published(grid: Grid, path: Path, table: int) -> None:
     """Set the paper's numbers beside the measured ones, where the paper prints them."""
     published = pd.read_csv(path)
     published = published[published["table_arxiv"] == table]
+    tasks = {column.key for column in grid.columns if column.kind == "accuracy"}
+    if set(published.loc[published["unit"] == "%", "key"]) != tasks:
+        # An average over other tasks is another quantity.
+        published = published[published["key"] != "average"]
     factor = published["unit"].map({"B": 1e9}).fillna(1.0)
     published = published.assign(value=published["value"] * factor, std=published["std"] * factor)
     numbers = {
@@ -112,10 +116,13 @@ def _task_note(results: pd.DataFrame, suite: Suite) -> str:
 
 
 def _perplexity_note(results: pd.DataFrame, suite: Suite) -> str:
+    """Say what a perplexity is counted over, and the longest sequence the model was shown."""
     perplexity = suite.perplexity
     rows = results[results["task"] == perplexity.task]
     lengths = " or ".join(sorted(set(rows["max_length"]) - {""}, key=int))
     measured = f", sequence length {lengths} tokens" if lengths else ""
+    if rows["n"].notna().any():
+        measured += f", n = {rows['n'].max()}"
     return (
         f"{perplexity.title} ({perplexity.metric}), lower is better: "
         f"{perplexity.convention}{measured}."

@@ -25,6 +25,7 @@ _LATEX = str.maketrans(
         "_": r"\_",
         "{": r"\{",
         "}": r"\}",
+        "`": r"\textasciigrave{}",
         "~": r"\textasciitilde{}",
         "^": r"\textasciicircum{}",
         "<": r"\textless{}",
@@ -44,7 +45,7 @@ _LATEX = str.maketrans(
 
 _TEMPLATE = r"""% Table << heading.name >>, profile << heading.profile >>.
 % Made from << heading.n_rows >> result rows.
-% Needs \usepackage{booktabs,graphicx}.
+% Needs \usepackage{booktabs,graphicx,textcomp}.
 \begin{table*}[t]
 \centering
 \caption{<< heading.caption|tex >>}
@@ -68,7 +69,7 @@ Sparsity & Method<% for header in panel.headers %> & << header|tex >><% endfor %
 <% if row.starts_block and not row.starts_model %>
 \midrule
 <% endif %>
-<< (row.sparsity if row.starts_block else "")|tex >> & << row.title|tex >>
+<< (row.sparsity if row.starts_block else "")|tex >> & << row.label|tex >>
 <%- for text, rank in row.texts %> & << text|mark(rank) >><% endfor %> \\
 <% endfor %>
 \bottomrule
@@ -97,7 +98,7 @@ class PanelRow:
 
     model: str
     sparsity: str
-    title: str
+    label: str
     texts: list[Text]
     starts_model: bool
     starts_block: bool
@@ -176,7 +177,7 @@ def _panel(title: str, headers: list[str], lines: list[tuple[TableRow, list[Text
         starts_model = row.model != model
         starts_block = starts_model or row.sparsity != sparsity
         model, sparsity = row.model, row.sparsity
-        rows.append(PanelRow(model, f"{sparsity}%", row.title, texts, starts_model, starts_block))
+        rows.append(PanelRow(model, f"{sparsity}%", row.label, texts, starts_model, starts_block))
     return Panel(title, headers, rows)
 
 
@@ -248,7 +249,7 @@ def to_markdown(panels: list[Panel], notes: Sequence[str], heading: Heading) -> 
         lines += [_markdown_line(headers), "|---|---|---|" + "---:|" * len(panel.headers)]
         for row in panel.rows:
             texts = [_mark_markdown(text) for text in row.texts]
-            lines.append(_markdown_line([row.model, row.sparsity, row.title, *texts]))
+            lines.append(_markdown_line([row.model, row.sparsity, row.label, *texts]))
         lines.append("")
     lines += [f"- {note}" for note in notes]
     return "\n".join(lines) + "\n"

@@ -1,0 +1,143 @@
+"""Synthetic results, and tables rendered from them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from adaptprune.results import COLUMNS, Row
+from adaptprune.tables import render_table
+
+DECLARATIONS = Path(__file__).parents[1] / "paper_tables"
+
+
+@dataclass(frozen=True)
+class Task:
+    task: str
+    title: str
+    metric: str
+    chance: float
+    documents: int
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Perplexity:
+    task: str
+    title: str
+    metric: str
+    convention: str
+
+
+@dataclass(frozen=True)
+class Suite:
+    name: str
+    tasks: list[Task]
+    perplexity: Perplexity
+
+
+SUITE = Suite(
+    "few",
+    [Task("social_iqa", "SIQA", "acc", 1 / 3, 40), Task("piqa", "PIQA", "acc_norm", 0.5, 60)],
+    Perplexity("wikitext", "WikiText2 ppl.", "word_perplexity", "words of the raw text"),
+)
+METHODS = ["llm-pruner", "flap", "slicegpt", "adapt-pruner"]
+MODEL = "meta-llama/Llama-3.1-8B"
+
+
+def cell(
+    method: str,
+    sparsity: int,
+    seed: int,
+    accuracies: tuple[float, float] = (0.4, 0.6),
+    perplexity: float = 20.0,
+    params: int = 94_080_000,
+    **changes: Any,
+) -> list[Row]:
+    """Return the rows of one finished cell."""
+    base = Row(
+        profile="mini",
+        model=MODEL,
+        model_revision="main",
+        method=method,
+        method_version=1,
+        variant="",
+        sparsity=sparsity,
+        recovery="none",
+        seed=seed,
+        params=params,
+        max_length="1024",
+    )
+    social, piqa = accuracies
+    rows = [
+        replace(base, task="social_iqa", metric="acc", value=social, stderr=0.03, n=40),
+        replace(base, task="piqa", metric="acc", value=0.1, stderr=0.04, n=60),
+        replace(base, task="piqa", metric="acc_norm", value=piqa, stderr=0.04, n=60),
+        replace(base, task="wikitext", metric="word_perplexity", value=perplexity, n=3),
+    ]
+    return [replace(row, **changes) for row in rows]
+
+
+def stopped(method: str, sparsity: int, seed: int, status: str, reason: str) -> list[Row]:
+    (row, *_) = cell(method, sparsity, seed, status=status, reason=reason)
+    return [replace(row, task="", metric="", value=None, stderr=None, n=None)]
+
+
+def full_matrix(seeds: tuple[int, ...] = (0, 1, 2), **changes: Any) -> list[Row]:
+    """Return a complete matrix in which every method and seed differ."""
+    rows = cell("dense", 0, 0, (0.5, 0.7), 12.0, 134_515_008, **changes)
+    for place, method in enumerate(METHODS):
+        for sparsity in (20, 40):
+            for seed in seeds:
+                accuracy = 0.35 + 0.02 * place - 0.001 * sparsity + 0.01 * seed
+                rows += cell(
+                    method,
+                    sparsity,
+                    seed,
+                    (accuracy, accuracy + 0.2),
+                    100.0 - 10 * place + sparsity + seed,
+                    94_080_000 + 10_000 * seed * (place == 3),
+                    **changes,
+                )
+    return rows
+
+
+def render(folder: Path, rows: list[Row], name: str = "table1", **changes: Any) -> Path:
+    """Write the rows and render a declared table; returns the stem of the outputs."""
+    folder.mkdir(parents=True, exist_ok=True)
+    frame = pd.DataFrame([asdict(row) for row in rows], columns=COLUMNS)
+    for column in ("n", "params"):
+        frame[column] = frame[column].astype("Int64")
+    frame.to_csv(folder / "results.csv", index=False)
+    arguments: dict[str, Any] = {
+        "profile": "mini",
+        "notes": [],
+        "models": [MODEL],
+        "sparsities": [20, 40],
+        "seeds": [0, 1, 2],
+        "suite": SUITE,
+    }
+    stem = folder / name
+    declaration = DECLARATIONS / f"{name}.yaml"
+    render_table(declaration, folder / "results.csv", stem, **(arguments | changes))
+    return stem
+
+
+def tidy(stem: Path) -> pd.DataFrame:
+    """Return the CSV of a table by sparsity, method and column."""
+    table = pd.read_csv(stem.with_suffix(".csv"), keep_default_na=False, na_values=[""])
+    return table.set_index(["sparsity", "method", "column"]).sort_index()
+
+
+def example(folder: Path) -> Path:
+    """Render a table that holds every kind of entry."""
+    rows = full_matrix()
+    rows = [row for row in rows if (row.method, row.sparsity) != ("slicegpt", 40)]
+    rows = [row for row in rows if (row.method, row.sparsity, row.seed) != ("flap", 20, 2)]
+    rows = [row for row in rows if (row.method, row.sparsity) != ("flap", 40)]
+    for seed in (0, 1, 2):
+        rows += stopped("flap", 40, seed, "failed", "loss is NaN in layer_3 & 100% of steps")
+    return render(folder, rows, notes=["Measured on 2 cores."])
