@@ -149,7 +149,7 @@ class Method(ABC):
 
         Args:
             model: the dense model; may be altered.
-            scores: the result of ``score`` when ``shares_scores`` is true, else None.
+            scores: a stored result of ``score``, or None to compute what is needed here.
             sparsity: percent of the prunable channels to remove.
             context: calibration tokens and seed.
             parameters: an instance of the method's ``parameters`` class.

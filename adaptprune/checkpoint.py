@@ -1,0 +1,198 @@
+"""Reading and writing model folders: verified before use, loadable with ``AutoModelForCausalLM``."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from huggingface_hub import save_torch_state_dict
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from adaptprune import modeling
+from adaptprune.errors import UserError
+from adaptprune.fetch import MANIFEST, verify_folder
+from adaptprune.files import read_json, sha256_file, sha256_json, write_json
+
+if TYPE_CHECKING:
+    from adaptprune.shapes import BlockShape, ModelShape
+
+#: Name under which the modeling module is copied beside the weights.
+_CODE = "modeling_adaptprune"
+#: Everything of a model folder that is not weights, config or record, and moves along unchanged.
+_COMPANIONS = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+    "generation_config.json",
+)
+
+
+def revision(folder: Path) -> str:
+    """Verify a model folder and return one hash over its content.
+
+    A folder that this suite wrote or fetched has a manifest, and every byte is checked; of any
+    other folder the config and the weights are hashed.
+
+    Raises:
+        UserError: a file is missing, truncated or altered.
+    """
+    if (folder / MANIFEST).is_file():
+        return verify_folder(folder)
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        raise UserError(f"model folder {folder} holds no safetensors weights")
+    return sha256_json({file.name: sha256_file(file) for file in (folder / "config.json", *weights)})
+
+
+def load_model(
+    folder: Path, *, dtype: str = "float32", device: str = "cpu", trust_remote_code: bool = False
+) -> Any:
+    """Load a causal language model for inference.
+
+    Args:
+        folder: a Hugging Face folder with safetensors weights.
+        dtype: name of a torch floating dtype.
+        device: where the weights go.
+        trust_remote_code: whether code in the folder may be run; this suite's own checkpoints
+            do not need it here.
+
+    Raises:
+        UserError: the folder's config or weights do not make a model.
+    """
+    transformers_logging.disable_progress_bar()
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=getattr(torch, dtype),
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=trust_remote_code,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+        raise UserError(f"{folder}: not a loadable model ({_first_line(error)})") from error
+    except Exception as error:
+        # safetensors raises its own class for a broken file, without a common base.
+        if type(error).__module__.startswith("safetensors"):
+            raise UserError(f"{folder}: broken weights ({_first_line(error)})") from error
+        raise
+    for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        if report[kind]:
+            raise UserError(f"{folder}: {kind.replace('_', ' ')} in the weights: {report[kind]}")
+    return model.to(device).eval()
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """Load the tokenizer of a model folder.
+
+    Raises:
+        UserError: there is none.
+    """
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{folder}: no loadable tokenizer ({_first_line(error)})") from error
+
+
+def _first_line(error: Exception) -> str:
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def _stock_config(config: Any, shape: ModelShape, blocks: list[BlockShape]) -> Any | None:
+    """Return the stock config of uniform blocks, or None where the stock class refuses it."""
+    block = blocks[0]
+    heads = block.kv_heads * shape.queries_per_kv_head
+    if any(other != block for other in blocks) or shape.hidden_size % heads:
+        return None
+    content = config.to_dict() | {
+        "num_attention_heads": heads,
+        "num_key_value_heads": block.kv_heads,
+        "intermediate_size": block.intermediate_size,
+        "head_dim": shape.head_dim,
+    }
+    stock = modeling.FAMILIES[shape.family][0].config_class.__base__
+    content.pop("blocks", None)
+    return stock.from_dict(content | {"model_type": shape.family})
+
+
+def _heterogeneous_config(
+    config: Any, shape: ModelShape, blocks: list[BlockShape], with_biases: bool
+) -> Any:
+    """Return the config that lists what differs from the standard fields, block by block."""
+    dense_kv_heads, dense_size = config.num_key_value_heads, config.intermediate_size
+    listed = []
+    for block in blocks:
+        entry: dict[str, Any] = {}
+        if block.kv_heads != dense_kv_heads:
+            entry["num_key_value_heads"] = block.kv_heads
+            entry["num_attention_heads"] = block.kv_heads * shape.queries_per_kv_head
+        if block.intermediate_size != dense_size:
+            entry["intermediate_size"] = block.intermediate_size
+        if with_biases:
+            entry |= {"o_proj_bias": True, "down_proj_bias": True}
+        listed.append(entry)
+    config_class = modeling.FAMILIES[shape.family][0].config_class
+    content = config.to_dict() | {"head_dim": shape.head_dim, "blocks": listed}
+    return config_class.from_dict(content | {"model_type": config_class.model_type})
+
+
+def pruned_config(model: Any, shape: ModelShape, *, with_biases: bool = False) -> Any:
+    """Return the config of a model that was cut in place.
+
+    A uniform outcome gets the stock architecture where its config accepts it.
+
+    Args:
+        model: the cut model; its config still holds the dense numbers.
+        shape: its present shape.
+        with_biases: whether the output and down projections were given biases.
+    """
+    blocks = list(shape.blocks)
+    stock = None if with_biases else _stock_config(model.config, shape, blocks)
+    return stock or _heterogeneous_config(model.config, shape, blocks, with_biases)
+
+
+def save_model(target: Path, model: Any, config: Any, source: Path) -> None:
+    """Write weights, config, tokenizer and, where needed, the modeling code into a folder.
+
+    Args:
+        target: an existing folder.
+        model: the model whose weights are written, in their present dtype.
+        config: the config they belong to.
+        source: the dense model's folder, whose tokenizer and generation settings go along.
+    """
+    config.dtype = model.dtype
+    model_class = AutoModelForCausalLM._model_mapping[type(config)]
+    config.architectures = [model_class.__name__]
+    if model_class.__module__ == modeling.__name__:
+        config.auto_map = {
+            "AutoConfig": f"{_CODE}.{type(config).__name__}",
+            "AutoModelForCausalLM": f"{_CODE}.{model_class.__name__}",
+        }
+        shutil.copyfile(modeling.__file__, target / f"{_CODE}.py")
+    weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    if config.tie_word_embeddings:
+        weights.pop("lm_head.weight", None)
+    save_torch_state_dict(weights, target, max_shard_size="5GB")
+    write_json(target / "config.json", config.to_diff_dict() | {"model_type": config.model_type})
+    for name in _COMPANIONS:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, target / name)
+
+
+def count_parameters(model: Any) -> int:
+    """Count a model's parameters, shared tensors once."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """Return a checkpoint's ``pruning.json``, or None for a folder without one."""
+    path = folder / "pruning.json"
+    return read_json(path) if path.is_file() else None

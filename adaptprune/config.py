@@ -1,0 +1,198 @@
+"""Profiles: what to run, as typed YAML with one base and small overrides. Torch-free."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+import yaml
+
+from adaptprune.cells import Cell, grid
+from adaptprune.corpus import find_corpus
+from adaptprune.errors import UserError, unknown
+from adaptprune.evaluate.suites import load_suite
+from adaptprune.models import find_entry
+from adaptprune.registry import find_method, split_variant
+
+
+class _Closed(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+
+class CalibrationConfig(_Closed):
+    """How a calibration set is drawn."""
+
+    dataset: str
+    sequences: int = pydantic.Field(ge=1)
+    length: int = pydantic.Field(ge=2)
+
+    @property
+    def slug(self) -> str:
+        """Name of the set among the files of a model, without its seed."""
+        return f"{self.dataset}-{self.sequences}x{self.length}"
+
+
+class EvaluationConfig(_Closed):
+    """What is measured on every checkpoint."""
+
+    suite: str
+    documents_per_task: int | None = pydantic.Field(None, ge=1)
+    perplexity_documents: int | None = pydantic.Field(None, ge=1)
+    max_length: int = pydantic.Field(2048, ge=16)
+    batch: int | Literal["auto"] = "auto"
+
+
+class MethodSettings(_Closed):
+    """What a method, or a named variant of it, runs with in a profile."""
+
+    parameters: dict[str, Any] = {}
+    calibration: CalibrationConfig | None = None
+
+
+class Profile(_Closed):
+    """One profile: the matrix of cells and the conditions they share."""
+
+    title: str
+    note: str = ""
+    models: list[str] = pydantic.Field(min_length=1)
+    methods: list[str] = pydantic.Field(min_length=1)
+    sparsities: list[int] = pydantic.Field(min_length=1)
+    seeds: list[int] = pydantic.Field(min_length=1)
+    settings: dict[str, MethodSettings] = {}
+    calibration: CalibrationConfig
+    evaluation: EvaluationConfig
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    device: str = "cpu"
+    threads: int = pydantic.Field(1, ge=1)
+    memory_mb: int = pydantic.Field(4000, ge=1)
+    trust_remote_code: bool = False
+
+    def settings_of(self, method: str) -> MethodSettings:
+        """Return the settings of a method or variant; a plain method may have none."""
+        if method not in self.settings and "@" in method:
+            raise unknown("variant", method, [name for name in self.settings if "@" in name])
+        return self.settings.get(method, MethodSettings())
+
+    def calibration_of(self, method: str) -> CalibrationConfig:
+        """Return the calibration of a method or variant."""
+        return self.settings_of(method).calibration or self.calibration
+
+    def cells(self, methods: list[str] | None = None) -> list[Cell]:
+        """Return the matrix of cells, of some methods or of all."""
+        return grid(self.models, methods or self.methods, self.sparsities, self.seeds)
+
+    def check(self) -> None:
+        """Refuse, before any work, names and numbers that no run could use.
+
+        Raises:
+            UserError: an unknown model, method, variant, parameter, suite or data set; a
+                sparsity out of range; a repeated entry.
+        """
+        for key in ("models", "methods", "sparsities", "seeds"):
+            values = getattr(self, key)
+            if len(set(values)) != len(values):
+                raise UserError(f"config key {key} lists an entry twice: {values}")
+        for sparsity in self.sparsities:
+            if not 1 <= sparsity <= 99:
+                raise UserError(f"sparsity {sparsity} is outside 1..99 (percent)")
+        for model in self.models:
+            find_entry(model)
+        for name in [*self.methods, *self.settings]:
+            self._check_method(name)
+        load_suite(self.evaluation.suite)
+
+    def _check_method(self, name: str) -> None:
+        method = find_method(split_variant(name)[0])
+        parameters = method.parse(self.settings_of(name).parameters)
+        for sparsity in self.sparsities if name in self.methods else []:
+            method.check(0 if method.name == "dense" else sparsity, parameters)
+        if method.needs_calibration:
+            find_corpus(self.calibration_of(name).dataset)
+
+
+#: Keys that ``--config key=value`` may set on the command line, besides ``profile``.
+OVERRIDES = ("models", "methods", "sparsities", "seeds")
+
+
+def profile_names(folder: Path) -> list[str]:
+    """Return the profiles in a config folder."""
+    return sorted(path.stem for path in folder.glob("*.yaml") if path.stem != "base")
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        line = " ".join(str(error).split())
+        raise UserError(f"{path}: not valid YAML ({line})") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: must be a mapping of config keys")
+    return content
+
+
+def _merge(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
+    """Lay ``top`` over ``base``: mappings merge key by key, everything else replaces."""
+    merged = dict(base)
+    for key, value in top.items():
+        below = merged.get(key)
+        both = isinstance(below, dict) and isinstance(value, dict)
+        merged[key] = _merge(below, value) if both and below is not None else value
+    return merged
+
+
+def _read_chain(folder: Path, name: str, seen: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Read a profile laid over what it ``extends``."""
+    if name in seen:
+        raise UserError(f"config/{name}.yaml extends itself")
+    path = folder / f"{name}.yaml"
+    if not path.is_file():
+        raise unknown("profile", name, profile_names(folder))
+    content = _read_yaml(path)
+    parent = content.pop("extends", None)
+    return _merge(_read_chain(folder, parent, (*seen, name)), content) if parent else content
+
+
+def load_profile(folder: Path, name: str, overrides: dict[str, Any] | None = None) -> Profile:
+    """Load and check a profile.
+
+    Args:
+        folder: where the profiles lie.
+        name: of the profile, a file ``name.yaml``.
+        overrides: values of the keys in ``OVERRIDES``, as lists or comma-separated strings.
+
+    Raises:
+        UserError: the profile is unknown, or a key or value in it is wrong.
+    """
+    content = _read_chain(folder, name)
+    for key, value in (overrides or {}).items():
+        if key not in OVERRIDES:
+            raise unknown("config key", key, ["profile", *OVERRIDES])
+        content[key] = _as_list(key, value)
+    for key in content:
+        if key not in Profile.model_fields:
+            raise unknown(f"config key in config/{name}.yaml", key, Profile.model_fields)
+    try:
+        profile = Profile(**content)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"config/{name}.yaml: {where}: {first['msg']}") from None
+    profile.check()
+    return profile
+
+
+def _as_list(key: str, value: Any) -> list[Any]:
+    items = value if isinstance(value, list) else str(value).split(",")
+    if key not in ("sparsities", "seeds"):
+        return [str(item).strip() for item in items]
+    try:
+        return [int(str(item)) for item in items]
+    except ValueError:
+        raise UserError(f"config key {key} must be whole numbers, not {value!r}") from None
+
+
+def settings_hash(value: Any) -> str:
+    """Return a short hash of settings, for the workflow to notice when they change."""
+    return hashlib.sha256(repr(value).encode()).hexdigest()[:12]

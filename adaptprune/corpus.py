@@ -1,0 +1,129 @@
+"""Named collections of text for calibration: one file in ``corpora/`` each."""
+
+from __future__ import annotations
+
+import functools
+import json
+from importlib import resources
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import pydantic
+import yaml
+
+from adaptprune.errors import UserError, unknown
+from adaptprune.files import atomic_file, cache_directory
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class _Closed(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+    name: str
+    note: str
+
+
+class LocalCorpus(_Closed):
+    """A split of prose that this suite builds in the cache itself."""
+
+    kind: Literal["bigbench", "tiny"]
+    split: str
+
+
+class HubCorpus(_Closed):
+    """The first documents of a hub data set's split, streamed once and kept in the cache."""
+
+    kind: Literal["hub"]
+    repository: str
+    configuration: str | None = None
+    split: str
+    column: str
+    documents: int
+
+
+Corpus = LocalCorpus | HubCorpus
+_ADAPTER: pydantic.TypeAdapter[Corpus] = pydantic.TypeAdapter(
+    Annotated[Corpus, pydantic.Field(discriminator="kind")]
+)
+
+
+@functools.cache
+def corpora() -> dict[str, Corpus]:
+    """Return all named collections of text."""
+    folder = resources.files("adaptprune") / "corpora"
+    files = sorted((f for f in folder.iterdir() if f.name.endswith(".yaml")), key=lambda f: f.name)
+    entries = (_ADAPTER.validate_python(yaml.safe_load(file.read_text())) for file in files)
+    return {entry.name: entry for entry in entries}
+
+
+def find_corpus(name: str) -> Corpus:
+    """Return a named collection of text.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    if name not in corpora():
+        raise unknown("calibration data", name, corpora())
+    return corpora()[name]
+
+
+def corpus_file(name: str) -> Path:
+    """Return the JSON-lines file of a collection, making it in the cache when absent.
+
+    Raises:
+        UserError: the name is unknown or the data cannot be fetched.
+    """
+    corpus = find_corpus(name)
+    if isinstance(corpus, HubCorpus):
+        path = cache_directory() / "corpora" / f"{corpus.name}.jsonl"
+        if not path.is_file():
+            _stream_from_hub(corpus, path)
+        return path
+    if corpus.kind == "bigbench":
+        from adaptprune.bigbench import ensure_local_data
+
+        return ensure_local_data() / "prose" / f"{corpus.split}.jsonl"
+    from adaptprune.tiny import ensure_tiny_data
+
+    return ensure_tiny_data() / "prose" / f"{corpus.split}.jsonl"
+
+
+def read_texts(name: str) -> list[str]:
+    """Return the documents of a collection.
+
+    Raises:
+        UserError: a line of its file is not a document.
+    """
+    path = corpus_file(name)
+    texts = []
+    with path.open() as stream:
+        for number, line in enumerate(stream, 1):
+            try:
+                texts.append(json.loads(line)["text"])
+            except (json.JSONDecodeError, KeyError, TypeError):
+                raise UserError(f"{path}: line {number} holds no document with a 'text'") from None
+    return texts
+
+
+def _stream_from_hub(corpus: HubCorpus, path: Path) -> None:
+    import datasets
+
+    try:
+        rows: Any = datasets.load_dataset(
+            corpus.repository, corpus.configuration, split=corpus.split, streaming=True
+        )
+        with atomic_file(path) as temporary, temporary.open("w") as stream:
+            for index, row in enumerate(rows.take(corpus.documents)):
+                if corpus.column not in row:
+                    raise UserError(
+                        f"{corpus.repository}: no column {corpus.column!r} (has {sorted(row)})"
+                    )
+                entry = {"document": str(index), "text": row[corpus.column]}
+                stream.write(json.dumps(entry) + "\n")
+    except (OSError, ValueError, RuntimeError) as error:
+        # Offline modes and unreachable hubs raise subclasses of these three.
+        raise UserError(
+            f"calibration data {corpus.name!r}: {corpus.repository} cannot be read from the hub "
+            f"({type(error).__name__}); fetch it once with network, or give token ids by "
+            "--calibration FILE.json"
+        ) from error

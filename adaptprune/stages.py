@@ -1,0 +1,287 @@
+"""The stages score and prune of one cell: model and tokens in, a record on disk out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from adaptprune import checkpoint
+from adaptprune.errors import NumericalError, UserError
+from adaptprune.fetch import write_manifest
+from adaptprune.files import atomic_directory, atomic_file, write_json
+from adaptprune.method import Context, Scores
+from adaptprune.models import locate
+from adaptprune.provenance import Stopwatch, versions
+from adaptprune.surgery import add_biases, cut_layers, shape_of_model
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from adaptprune.calibration import CalibrationSet
+    from adaptprune.method import Method, Pruned
+    from adaptprune.shapes import ModelShape
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """How a stage computes.
+
+    Args:
+        dtype: name of the torch dtype of the weights.
+        device: torch device.
+        threads: CPU threads; part of the configuration, since sums depend on it.
+        trust_remote_code: whether code in a model folder may be run.
+    """
+
+    dtype: str = "float32"
+    device: str = "cpu"
+    threads: int | None = None
+    trust_remote_code: bool = False
+
+    def apply(self) -> None:
+        """Set what is global in torch: threads, and only deterministic algorithms.
+
+        Raises:
+            UserError: the dtype or the device does not exist here.
+        """
+        if not getattr(getattr(torch, self.dtype, None), "is_floating_point", False):
+            raise UserError(f"unknown dtype {self.dtype!r} (allowed: float32, bfloat16, float16)")
+        try:
+            torch.empty(0, device=self.device)
+        except (RuntimeError, AssertionError) as error:
+            raise UserError(f"device {self.device!r} is not available here") from error
+        if self.threads:
+            torch.set_num_threads(self.threads)
+        torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One method on one model at one seed.
+
+    Args:
+        model: id, folder or hub id.
+        method: the method.
+        variant: name of the parameter set, or None for the plain method.
+        parameters: the method's parsed parameters.
+        seed: the cell's seed.
+        calibration: token ids, or None for a method that needs none.
+        runtime: how to compute.
+    """
+
+    model: str
+    method: Method
+    variant: str | None
+    parameters: Any
+    seed: int
+    calibration: CalibrationSet | None
+    runtime: Runtime
+
+    def context(self) -> Context:
+        """Put the calibration tokens where the model is."""
+        if self.calibration is None or not self.method.needs_calibration:
+            return Context(None, self.seed)
+        tokens = torch.tensor(self.calibration.tokens, device=self.runtime.device)
+        return Context(tokens, self.seed)
+
+    def conditions(self, folder: Path) -> dict[str, Any]:
+        """Return what decides the outcome, besides the sparsity; verifies the model folder."""
+        used = self.calibration if self.method.needs_calibration else None
+        record = checkpoint.read_record(folder)
+        return {
+            "schema": SCHEMA,
+            "model": self.model,
+            "model_revision": folder.name,
+            "model_hash": checkpoint.revision(folder),
+            "pruned_before": record["method"] if record else None,
+            "method": self.method.name,
+            "variant": self.variant,
+            "method_version": self.method.version,
+            "parameters": self.parameters.model_dump(),
+            "seed": self.seed,
+            "calibration": used.describe() if used else None,
+            "dtype": self.runtime.dtype,
+            "device": torch.device(self.runtime.device).type,
+            "threads": self.runtime.threads,
+            "versions": versions(),
+        }
+
+    def load(self, folder: Path) -> Any:
+        """Load the dense model.
+
+        Raises:
+            UserError: the calibration tokens do not belong to its vocabulary.
+        """
+        model = checkpoint.load_model(
+            folder,
+            dtype=self.runtime.dtype,
+            device=self.runtime.device,
+            trust_remote_code=self.runtime.trust_remote_code,
+        )
+        if self.calibration is not None:
+            largest = max(max(row) for row in self.calibration.tokens)
+            if largest >= model.config.vocab_size:
+                raise UserError(
+                    f"calibration token id {largest} is outside the model's vocabulary "
+                    f"0..{model.config.vocab_size - 1}"
+                )
+        return model
+
+
+def score_stage(job: Job, sparsities: Sequence[int], output: Path) -> None:
+    """Compute the scores of a method once for all sparsities and store them.
+
+    A numerical failure is stored as such; the cells that are cut from it fail with its reason.
+
+    Args:
+        job: what to do.
+        sparsities: percentages that will be cut from the scores.
+        output: a safetensors file; its metadata hold the conditions.
+    """
+    watch = Stopwatch()
+    job.runtime.apply()
+    folder = locate(job.model)
+    header = job.conditions(folder) | {"status": "ok", "reason": None}
+    try:
+        scores = job.method.score(job.load(folder), job.context(), job.parameters, sparsities)
+    except NumericalError as error:
+        scores = Scores({})
+        header |= {"status": "failed", "reason": str(error)}
+    header |= {"log": scores.log, "provenance": watch.provenance()}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in scores.tensors.items()}
+    with atomic_file(output) as temporary:
+        save_file(tensors, temporary, metadata={"adaptprune": json.dumps(header)})
+
+
+def _read_scores(path: Path, conditions: dict[str, Any]) -> tuple[Scores, dict[str, Any]]:
+    """Read a score file and check that it was made under the same conditions."""
+    try:
+        with safe_open(path, "pt") as stream:
+            header = json.loads(stream.metadata()["adaptprune"])
+            scores = Scores({name: stream.get_tensor(name) for name in stream.keys()})
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: not a score file ({error})") from error
+    except Exception as error:
+        if type(error).__module__.startswith("safetensors"):
+            raise UserError(f"{path}: broken score file ({error}); delete it and run again") from error
+        raise
+    for key, value in conditions.items():
+        if header.get(key) != value:
+            raise UserError(
+                f"{path}: made with {key} {header.get(key)!r}, not {value!r}; delete it and run again"
+            )
+    scores.log = header["log"]
+    return scores, header
+
+
+def prune_stage(job: Job, sparsity: int, output: Path, scores_file: Path | None = None) -> None:
+    """Prune a model to one sparsity and write its checkpoint folder.
+
+    A numerical failure leaves a folder without weights whose ``pruning.json`` says why.
+
+    Args:
+        job: what to do.
+        sparsity: percent.
+        output: the folder to write (atomically).
+        scores_file: stored scores; without, they are computed here.
+    """
+    job.method.check(sparsity, job.parameters)
+    watch = Stopwatch()
+    job.runtime.apply()
+    folder = locate(job.model)
+    record = job.conditions(folder)
+    stored = _read_scores(scores_file, dict(record)) if scores_file else None
+    record |= {"sparsity": sparsity, "recovery": "none", "status": "ok", "reason": None}
+    with atomic_directory(output) as target:
+        try:
+            if stored and stored[1]["status"] == "failed":
+                raise NumericalError(stored[1]["reason"])
+            model = job.load(folder)
+            dense = shape_of_model(model)
+            scores = stored[0] if stored else None
+            pruned = job.method.prune(model, scores, sparsity, job.context(), job.parameters)
+            record |= _apply(model, dense, pruned, folder, target)
+        except NumericalError as error:
+            record |= {"status": "failed", "reason": str(error)}
+        record["provenance"] = watch.provenance()
+        if stored:
+            record["provenance"]["score_wall_s"] = stored[1]["provenance"]["wall_s"]
+            record["provenance"]["score_peak_rss_mb"] = stored[1]["provenance"]["peak_rss_mb"]
+        write_json(target / "pruning.json", record)
+        write_manifest(target)
+
+
+def _apply(
+    model: Any, dense: ModelShape, pruned: Pruned, source: Path, target: Path
+) -> dict[str, Any]:
+    """Cut, save, and return the part of the record that describes the outcome."""
+    if pruned.model is not None:
+        final, config = pruned.model, pruned.model.config
+        write_json(target / "kept.json", {"layers": [], "width": pruned.width})
+        decoder = sum(parameter.numel() for parameter in final.model.layers.parameters())
+        reached = 1 - (pruned.width or dense.hidden_size) / dense.hidden_size
+    else:
+        assert pruned.kept is not None, "a method returns kept units or a model"
+        if pruned.already_cut:
+            pruned.kept.check(dense)
+        else:
+            cut_layers(model, pruned.kept)
+        add_biases(model, pruned.biases)
+        shape = shape_of_model(model)
+        final, config = model, checkpoint.pruned_config(
+            model, shape, with_biases=bool(pruned.biases)
+        )
+        write_json(target / "kept.json", pruned.kept.to_json(dense))
+        decoder = sum(parameter.numel() for parameter in final.model.layers.parameters())
+        reached = 1 - shape.channels / dense.channels
+    for name, parameter in final.named_parameters():
+        if not parameter.isfinite().all():
+            raise NumericalError(f"the pruned weight {name} is not finite")
+    checkpoint.save_model(target, final, config, source)
+    return {
+        "counts": {
+            "params_dense": dense.parameters,
+            "params": checkpoint.count_parameters(final),
+            "decoder_params_dense": dense.decoder_parameters,
+            "decoder_params": decoder,
+            "sparsity_reached": reached,
+        },
+        "notes": pruned.notes,
+        "steps": pruned.steps,
+    }
+
+
+def mean_loss_of(folder: Path, tokens: list[list[int]], runtime: Runtime) -> dict[str, Any]:
+    """Return the mean next-token cross-entropy (nats) of a checkpoint over all positions.
+
+    Args:
+        folder: a model folder.
+        tokens: equal-length sequences of token ids.
+        runtime: how to compute.
+
+    Raises:
+        NumericalError: the loss is not finite.
+    """
+    from adaptprune.importance import mean_loss
+
+    runtime.apply()
+    checkpoint.revision(folder)
+    model = checkpoint.load_model(folder, dtype=runtime.dtype, device=runtime.device)
+    rows = torch.tensor(tokens, device=runtime.device)
+    total = 0.0
+    with torch.no_grad():
+        for batch in rows.split(8):
+            states = model.model(input_ids=batch, use_cache=False).last_hidden_state
+            total += mean_loss(model, states, batch).double().item() * batch.shape[0]
+    loss = total / len(tokens)
+    if not torch.isfinite(torch.tensor(loss)):
+        raise NumericalError(f"the loss of {folder} is {loss}")
+    return {"loss": loss, "positions": len(tokens) * (len(tokens[0]) - 1)}
