@@ -200,12 +200,15 @@ def build_grid(
         seeds: the seeds that every method but dense is expected at.
         recovery: recovery preset of the cells.
     """
-    cells = _read_cells(results[results["recovery"] == recovery], columns)
+    # The dense model is never recovered: it stands above whatever was trained.
+    shown = (results["recovery"] == recovery) | (results["method"] == DENSE)
+    cells = _read_cells(results[shown], columns)
     grid = Grid(columns)
 
     def add_row(model: str, method: str, sparsity: int, row_seeds: Sequence[int]) -> TableRow:
         found = {seed: cells.get((model, method, sparsity, seed)) for seed in row_seeds}
-        place = f"{model.replace('/', '__')}/{method}/{sparsity}/{recovery}"
+        preset = "none" if method == DENSE else recovery
+        place = f"{model.replace('/', '__')}/{method}/{sparsity}/{preset}"
         _note_cells(grid, place, found)
         entries = {column.key: _entry(list(found.values()), column.key) for column in columns}
         n_ok = sum(cell is not None and cell.status == "ok" for cell in found.values())

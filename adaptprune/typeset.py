@@ -25,15 +25,15 @@ _LATEX = str.maketrans(
         "_": r"\_",
         "{": r"\{",
         "}": r"\}",
-        "`": r"\textasciigrave{}",
+        "`": r"\`{}",
         "~": r"\textasciitilde{}",
         "^": r"\textasciicircum{}",
         "<": r"\textless{}",
         ">": r"\textgreater{}",
         "|": r"\textbar{}",
-        "±": r"\textpm{}",
-        "\N{MULTIPLICATION SIGN}": r"\texttimes{}",
-        MINUS: r"\textminus{}",
+        "±": r"$\pm$",
+        "\N{MULTIPLICATION SIGN}": r"$\times$",
+        MINUS: "$-$",
         MISSING: "--",
         "—": "---",
         "…": r"\dots{}",
@@ -45,26 +45,32 @@ _LATEX = str.maketrans(
 
 _TEMPLATE = r"""% Table << heading.name >>, profile << heading.profile >>.
 % Made from << heading.n_rows >> result rows.
-% Needs \usepackage{booktabs,graphicx,textcomp}.
+% Needs \usepackage{booktabs,graphicx}.
+<% for panel in panels %>
 \begin{table*}[t]
 \centering
+<% if loop.first %>
 \caption{<< heading.caption|tex >>}
 \label{<< heading.label >>}
-<% for panel in panels %>
-<% if not loop.first %>
-\par\medskip
+<% else %>
+\caption{<< panel.title|tex >> (see Table~\ref{<< heading.label >>}).}
 <% endif %>
-<% if panel.title %>
-{\small << panel.title|tex >>}\par\smallskip
-<% endif %>
+\setlength{\tabcolsep}{4pt}
 \resizebox{\textwidth}{!}{%
-\begin{tabular}{ll<< "r" * panel.headers|length >>}
+\begin{tabular}{ll<< "r" * panel.width >>}
 \toprule
+<% if panel.parts %>
+ &<% for header in panel.headers %> & \multicolumn{<< panel.parts|length >>}{r}{<< header|tex >>}
+<%- endfor %> \\
+Sparsity & Method<% for header in panel.headers %> & << panel.parts|join(" & ") >>
+<%- endfor %> \\
+<% else %>
 Sparsity & Method<% for header in panel.headers %> & << header|tex >><% endfor %> \\
+<% endif %>
 <% for row in panel.rows %>
 <% if row.starts_model %>
 \midrule
-\multicolumn{<< panel.headers|length + 2 >>}{l}{\textit{<< row.model|tex >>}} \\
+\multicolumn{<< panel.width + 2 >>}{l}{\textit{<< row.model|tex >>}} \\
 <% endif %>
 <% if row.starts_block and not row.starts_model %>
 \midrule
@@ -74,14 +80,16 @@ Sparsity & Method<% for header in panel.headers %> & << header|tex >><% endfor %
 <% endfor %>
 \bottomrule
 \end{tabular}}
-<% endfor %>
+<% if loop.first %>
 \par\smallskip
-\begin{minipage}{\textwidth}\footnotesize\raggedright
+\begin{minipage}{\textwidth}\scriptsize\raggedright
 <% for note in notes %>
 << note|tex >>\par
 <% endfor %>
 \end{minipage}
+<% endif %>
 \end{table*}
+<% endfor %>
 """
 
 
@@ -117,11 +125,23 @@ class Heading:
 
 @dataclass(frozen=True)
 class Panel:
-    """One printed grid of a table, still free of any markup."""
+    """One printed grid of a table, still free of any markup; headers may have equal parts."""
 
     title: str
     headers: list[str]
+    parts: list[str]
     rows: list[PanelRow]
+
+    @property
+    def width(self) -> int:
+        """Return the number of printed columns after the labels."""
+        return len(self.headers) * max(1, len(self.parts))
+
+    @property
+    def flat_headers(self) -> list[str]:
+        """Return one header per printed column."""
+        parts = self.parts or [""]
+        return [f"{header} {part}".strip() for header in self.headers for part in parts]
 
 
 def escape_latex(text: str) -> str:
@@ -153,23 +173,24 @@ def format_entry(entry: Entry, column: Column) -> str:
 
 
 def format_published(entry: Entry, column: Column) -> str:
-    """Print a published number as the paper does."""
+    """Print a published mean; the paper counts parameters in billions throughout."""
     if entry.published is None:
         return MISSING
-    published = Entry("ok", entry.published, entry.published_std)
-    return format_entry(published, column)
+    if column.kind == "params":
+        return f"{entry.published / 1e9:.2f}B"
+    return _decimals(entry.published)
 
 
 def format_difference(entry: Entry, column: Column) -> str:
     """Print measured minus published with its sign, in the unit of the published number."""
-    if entry.difference is None or entry.published is None:
+    if entry.difference is None:
         return MISSING
-    scale, suffix = _scale(entry.published, column)
+    scale, suffix = (1e9, "B") if column.kind == "params" else (1.0, "")
     rounded = round(entry.difference / scale, 2) + 0.0  # turns -0.0 into 0.0
     return f"{rounded:+.2f}{suffix}".replace("-", MINUS)
 
 
-def _panel(title: str, headers: list[str], lines: list[tuple[TableRow, list[Text]]]) -> Panel:
+def _panel_rows(lines: list[tuple[TableRow, list[Text]]]) -> list[PanelRow]:
     """Lay rows out, marking where a model or a block of one sparsity begins."""
     rows: list[PanelRow] = []
     model, sparsity = "", -1
@@ -178,7 +199,7 @@ def _panel(title: str, headers: list[str], lines: list[tuple[TableRow, list[Text
         starts_block = starts_model or row.sparsity != sparsity
         model, sparsity = row.model, row.sparsity
         rows.append(PanelRow(model, f"{sparsity}%", row.label, texts, starts_model, starts_block))
-    return Panel(title, headers, rows)
+    return rows
 
 
 def _measured_texts(row: TableRow, columns: list[Column]) -> list[Text]:
@@ -196,15 +217,14 @@ def _compared_texts(row: TableRow, columns: list[Column]) -> list[Text]:
 
 def panels_of(grid: Grid, *, with_published: bool) -> list[Panel]:
     """Return the measured panel and, where asked, one of published numbers and differences."""
-    columns = grid.columns
-    lines = [(row, _measured_texts(row, columns)) for row in grid.rows]
-    panels = [_panel("", [column.header for column in columns], lines)]
+    columns, headers = grid.columns, [column.header for column in grid.columns]
+    measured = [(row, _measured_texts(row, columns)) for row in grid.rows]
+    panels = [Panel("", headers, [], _panel_rows(measured))]
     if with_published:
-        headers = [text for column in columns for text in (f"{column.header} publ.", "diff.")]
         pruned = [row for row in grid.rows if row.method != DENSE]
-        lines = [(row, _compared_texts(row, columns)) for row in pruned]
+        compared = [(row, _compared_texts(row, columns)) for row in pruned]
         title = "Published numbers, and the difference: measured minus published"
-        panels.append(_panel(title, headers, lines))
+        panels.append(Panel(title, headers, ["publ.", "diff."], _panel_rows(compared)))
     return panels
 
 
@@ -245,8 +265,8 @@ def to_markdown(panels: list[Panel], notes: Sequence[str], heading: Heading) -> 
     for panel in panels:
         if panel.title:
             lines += [f"## {panel.title}", ""]
-        headers = ["Model", "Sparsity", "Method", *panel.headers]
-        lines += [_markdown_line(headers), "|---|---|---|" + "---:|" * len(panel.headers)]
+        headers = ["Model", "Sparsity", "Method", *panel.flat_headers]
+        lines += [_markdown_line(headers), "|---|---|---|" + "---:|" * panel.width]
         for row in panel.rows:
             texts = [_mark_markdown(text) for text in row.texts]
             lines.append(_markdown_line([row.model, row.sparsity, row.label, *texts]))

@@ -105,7 +105,13 @@ def full_matrix(seeds: tuple[int, ...] = (0, 1, 2), **changes: Any) -> list[Row]
     return rows
 
 
-def render(folder: Path, rows: list[Row], name: str = "table1", **changes: Any) -> Path:
+def render(
+    folder: Path,
+    rows: list[Row],
+    name: str = "table1",
+    declarations: Path = DECLARATIONS,
+    **changes: Any,
+) -> Path:
     """Write the rows and render a declared table; returns the stem of the outputs."""
     folder.mkdir(parents=True, exist_ok=True)
     frame = pd.DataFrame([asdict(row) for row in rows], columns=COLUMNS)
@@ -121,7 +127,7 @@ def render(folder: Path, rows: list[Row], name: str = "table1", **changes: Any) 
         "suite": SUITE,
     }
     stem = folder / name
-    declaration = DECLARATIONS / f"{name}.yaml"
+    declaration = declarations / f"{name}.yaml"
     render_table(declaration, folder / "results.csv", stem, **(arguments | changes))
     return stem
 
