@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from cell_examples import EVALUATION, PRUNING, changed, write_cell
 from table_examples import (
     DECLARATIONS,
     METHODS,
@@ -29,7 +30,6 @@ from table_examples import (
     stopped,
     tidy,
 )
-from test_results import EVALUATION, PRUNING, changed, write_cell
 
 from adaptprune.errors import UserError
 from adaptprune.results import collect, write_results
