@@ -1,0 +1,185 @@
+"""Forward passes over packed prefix trees: the mask, kept prefixes, projecting what is scored."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import DynamicCache
+
+from adaptprune.evaluate.packing import pack, take_trees
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    from transformers import PreTrainedModel
+
+    from adaptprune.evaluate.packing import Group, Rows, Tree
+
+logger = logging.getLogger(__name__)
+
+# Keys and values of the tokens before a tree, per layer, each [1, kv heads, tokens, head_dim].
+Prefix = list[tuple[torch.Tensor, torch.Tensor]]
+
+PROJECTION_TOKENS = 512  # projected to the vocabulary at a time: bounds the memory of the logits
+
+
+@dataclass
+class Budget:
+    """How much is computed at once.
+
+    Attributes:
+        row: tokens of one row; longer rows pay for attention between strangers, shorter ones for
+            padding.
+        batch: tokens of all rows of a forward pass; halved when memory runs out.
+    """
+
+    row: int
+    batch: int
+
+    def halve(self) -> None:
+        """Make do with half the memory."""
+        self.batch //= 2
+        self.row = min(self.row, self.batch)
+
+
+@dataclass
+class Work:
+    """What has been computed, in tokens (padding not among ``tokens``) and forward passes."""
+
+    tokens: int = 0
+    padding: int = 0
+    projected: int = 0
+    forwards: int = 0
+
+
+def tree_mask(ends: torch.Tensor, known: int, dtype: torch.dtype) -> torch.Tensor:
+    """Return the additive attention mask of packed trees.
+
+    Args:
+        ends: one past the last descendant of each token, [rows, width].
+        known: tokens of the prefix, which every token sees.
+        dtype: of the model.
+
+    Returns:
+        [rows, 1, width, known + width], 0 where the query sees the key, else the most negative
+        number (not minus infinity: a block of keys in which a query sees nothing must not be NaN).
+    """
+    rows, width = ends.shape
+    index = torch.arange(width, device=ends.device)
+    seen = (index[None, :] <= index[:, None]) & (index[None, :, None] < ends[:, None, :])
+    mask = torch.zeros(rows, 1, width, known + width, dtype=dtype, device=ends.device)
+    mask[:, 0, :, known:].masked_fill_(~seen, torch.finfo(dtype).min)
+    return mask
+
+
+@dataclass
+class TreeRunner:
+    """One walk through a plan that fills flat arrays of scores on the model's device.
+
+    Attributes:
+        model: a causal language model.
+        budget: shared between walks, so that what was learnt about memory is kept.
+        log_probabilities: float32 in nats, [slots].
+        greedy: whether the scored token is the most probable one, [slots].
+        progress: told the computed tokens and finished requests after each forward pass.
+    """
+
+    model: PreTrainedModel
+    budget: Budget
+    log_probabilities: torch.Tensor
+    greedy: torch.Tensor
+    progress: Callable[[int, int], None]
+    work: Work = field(default_factory=Work)
+
+    @classmethod
+    def create(
+        cls,
+        model: PreTrainedModel,
+        budget: Budget,
+        slots: int,
+        progress: Callable[[int, int], None] = lambda tokens, requests: None,
+    ) -> TreeRunner:
+        """Return a runner with room for ``slots`` scores."""
+        log_probabilities = torch.full((slots,), math.nan, device=model.device)
+        greedy = torch.zeros(slots, dtype=torch.bool, device=model.device)
+        return cls(model, budget, log_probabilities, greedy, progress)
+
+    def run(self, group: Group, prefix: Prefix | None = None) -> None:
+        """Score a group whose parents' keys and values are ``prefix``."""
+        if group.prefix is not None:
+            prefix = self._forward([[group.prefix]], prefix, keep=True)
+        pending = sorted(group.trees, key=len)
+        while pending:
+            untouched = list(pending)
+            rows = take_trees(pending, self.budget.row, self.budget.batch)
+            try:
+                self._forward(rows, prefix)
+            except torch.OutOfMemoryError:
+                if len(rows) == len(rows[0]) == 1:  # a single tree: nothing left to divide
+                    raise
+                self.budget.halve()
+                torch.cuda.empty_cache()
+                logger.warning("out of memory: %d tokens at once from now on", self.budget.batch)
+                pending = untouched
+        for inner in group.groups:
+            self.run(inner, prefix)
+
+    @torch.no_grad()
+    def _forward(
+        self, trees: list[list[Tree]], prefix: Prefix | None, keep: bool = False
+    ) -> Prefix | None:
+        """Compute rows of trees and score their targets; return the longer prefix if ``keep``."""
+        rows = pack(trees)
+        cache = None
+        if prefix or keep:
+            shape = (len(trees), -1, -1, -1)
+            cache = DynamicCache((k.expand(shape), v.expand(shape)) for k, v in prefix or [])
+        arguments: dict[str, Any] = {}
+        if prefix or not rows.causal:
+            known = prefix[0][0].shape[-2] if prefix else 0
+            arguments["position_ids"] = self._tensor(rows.depths)
+            arguments["attention_mask"] = tree_mask(
+                self._tensor(rows.ends), known, self.model.dtype
+            )
+        hidden = self.model.base_model(
+            input_ids=self._tensor(rows.tokens),
+            past_key_values=cache,
+            use_cache=cache is not None,
+            **arguments,
+        ).last_hidden_state
+        self._score(hidden.flatten(0, 1), rows)
+        self.work.forwards += 1
+        self.work.tokens += rows.used
+        self.work.padding += rows.tokens.size - rows.used
+        self.progress(rows.used, rows.requests)
+        if not (keep and cache):
+            return None
+        layers: list[Any] = cache.layers
+        return [(layer.keys, layer.values) for layer in layers]
+
+    def _score(self, hidden: torch.Tensor, rows: Rows) -> None:
+        """Project the scored positions of ``hidden`` ([tokens, width]) and fill their slots."""
+        targets = self._tensor(rows.targets)
+        positions, which = torch.unique(targets[:, 0], return_inverse=True)
+        order = torch.argsort(which, stable=True)
+        targets, which = targets[order], which[order]
+        bounds = range(0, len(positions), PROJECTION_TOKENS)
+        for first in bounds:
+            chosen = positions[first : first + PROJECTION_TOKENS]
+            logits = self.model.get_output_embeddings()(hidden[chosen])
+            normaliser = torch.logsumexp(logits.float(), dim=-1)
+            best = logits.argmax(dim=-1)
+            here = (which >= first) & (which < first + len(chosen))
+            local, (_, token, slot) = which[here] - first, targets[here].T
+            self.log_probabilities[slot] = logits[local, token].float() - normaliser[local]
+            self.greedy[slot] = best[local] == token
+        self.work.projected += len(positions)
+
+    def _tensor(self, array: np.ndarray) -> torch.Tensor:
+        """Put a numpy array on the model's device."""
+        return torch.from_numpy(array).to(self.model.device)
