@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-
 from typing import TYPE_CHECKING, Any, Literal
 
 from adaptprune.download import Release, members, release_file
@@ -212,4 +211,4 @@ def _write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     """Write rows as JSON lines."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8") as stream:
-        stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        stream.writelines(json.dumps(row) + "\n" for row in rows)

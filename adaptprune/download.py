@@ -33,7 +33,7 @@ PYPI = "https://pypi.org/simple/"
 ATTEMPTS = 3
 PAUSE_S = 2.0  # between attempts
 TIMEOUT_S = (15.0, 60.0)  # to connect, and between two pieces of an answer
-PIECE = 1 << 20  # bytes read at a time
+PIECE = 1 << 16  # bytes read at a time, and lost at most when a transfer breaks off
 
 
 @dataclass(frozen=True)
@@ -82,13 +82,15 @@ def _download(release: Release, path: Path) -> None:
     import requests
 
     partial = path.with_name(f".{path.name}.part")
+    settings = pip_settings()
+    indexes = [settings.get("index-url", PYPI), *settings.get("extra-index-url", "").split()]
     reason = ""
     for attempt in range(ATTEMPTS):
         if attempt:
             time.sleep(PAUSE_S)
         try:
-            with _client() as client:
-                package = _find(release, client)
+            with _client(settings) as client:
+                package = _find(release, indexes, client)
                 resumed = _transfer(client, package, partial)
         except requests.RequestException as error:
             reason = _reason(error)
@@ -122,12 +124,11 @@ def pip_settings() -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _client() -> Iterator[PyPISimple]:
-    """Yield a client of pip's main index, with pip's certificates."""
+def _client(settings: dict[str, str]) -> Iterator[PyPISimple]:
+    """Yield a client of package indexes that trusts pip's certificates."""
     from pypi_simple import PyPISimple
 
-    settings = pip_settings()
-    with PyPISimple(settings.get("index-url", PYPI)) as client:
+    with PyPISimple() as client:
         certificates = os.environ.get("REQUESTS_CA_BUNDLE") or settings.get("cert")
         if certificates:
             if not os.path.exists(certificates):
@@ -136,7 +137,7 @@ def _client() -> Iterator[PyPISimple]:
         yield client
 
 
-def _find(release: Release, client: PyPISimple) -> DistributionPackage:
+def _find(release: Release, indexes: list[str], client: PyPISimple) -> DistributionPackage:
     """Return the index entry of a release file, from the first index that has it.
 
     Raises:
@@ -146,10 +147,10 @@ def _find(release: Release, client: PyPISimple) -> DistributionPackage:
     import requests
     from pypi_simple import NoSuchProjectError, PyPISimple, UnsupportedContentTypeError
 
-    extra = pip_settings().get("extra-index-url", "").split()
     failure: requests.RequestException | None = None
-    indexes = [client.endpoint, *(url for url in extra if urlsplit(url).scheme != "file")]
     for index in indexes:
+        if urlsplit(index).scheme not in {"http", "https"}:
+            continue  # a folder of this machine: a file in it is as easily copied by hand
         try:
             page = PyPISimple(index, session=client.s).get_project_page(
                 release.project, timeout=TIMEOUT_S
