@@ -1,0 +1,255 @@
+"""All tasks of one checkpoint in one process, through lm-eval, with our own result file."""
+
+from __future__ import annotations
+
+import logging
+import platform
+import random
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+
+from adaptprune.errors import NumericalError, UserError
+from adaptprune.evaluate import outcome
+from adaptprune.evaluate.catalog import check_tasks, load_task
+from adaptprune.evaluate.outcome import Outcome, write_documents
+from adaptprune.files import sha256_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from lm_eval.api.group import Group
+    from lm_eval.api.task import Task
+    from lm_eval.models.huggingface import HFLM
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+__all__ = ["EvaluationResult", "TaskSelection", "check_tasks", "evaluate_checkpoint"]
+
+logger = logging.getLogger(__name__)
+
+SCHEMA = 1
+SEED = 1234  # of few-shot sampling and all generators; lm-eval's own default
+STOCK_BATCH = 16
+
+Scorer = Literal["prefix", "stock"]
+
+
+@dataclass(frozen=True)
+class TaskSelection:
+    """A task by lm-eval's name and the documents to take.
+
+    Attributes:
+        name: of a task; with ``documents`` None also of a group or a tag.
+        documents: indices into the task's documents, None for all of them.
+    """
+
+    name: str
+    documents: list[int] | None = None
+
+
+@dataclass
+class EvaluationResult:
+    """All scores of a checkpoint, or why there are none.
+
+    Attributes:
+        outcome: scores, conditions per task, per-document scores.
+        conditions: what all tasks share; None for a failed evaluation.
+        reason: why the evaluation failed, None where it did not.
+    """
+
+    outcome: Outcome = field(default_factory=Outcome)
+    conditions: dict[str, Any] | None = None
+    reason: str | None = None
+
+    @classmethod
+    def failed(cls, reason: str) -> EvaluationResult:
+        """Return the result of an evaluation that gave no trustworthy numbers."""
+        return cls(reason=reason)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything but the per-document scores, ready for JSON."""
+        conditions = self.conditions and self.conditions | {"tasks": self.outcome.conditions}
+        return {
+            "schema": SCHEMA,
+            "status": "ok" if self.reason is None else "failed",
+            "reason": self.reason,
+            "results": self.outcome.results,
+            "conditions": conditions,
+        }
+
+    def write_documents(self, path: Path) -> None:
+        """Write the per-document scores (see `outcome.COLUMNS`) as parquet, atomically."""
+        write_documents(path, self.outcome.documents)
+
+
+def evaluate_checkpoint(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    tasks: list[TaskSelection],
+    *,
+    include_path: Path | None = None,
+    local_data: Path | None = None,
+    max_length: int = 2048,
+    batch_tokens: int | None = None,
+    limit: int | None = None,
+    scorer: Scorer = "prefix",
+    partial: Path | None = None,
+    model_hash: str = "",
+) -> EvaluationResult:
+    """Evaluate a model on tasks.
+
+    Args:
+        model: on its device, in its dtype.
+        tokenizer: its tokenizer.
+        tasks: what to evaluate.
+        include_path: folder of task files besides lm-eval's own; its names take precedence.
+        local_data: folder of documents for tasks that read local files.
+        max_length: window in tokens.
+        batch_tokens: tokens per forward pass, None for automatic.
+        limit: the first N documents of each task (of its selected ones where some are selected).
+        scorer: with shared prefixes, or lm-eval's own.
+        partial: folder that keeps finished tasks; an evaluation that was killed goes on from
+            there. The caller removes it once the result is written.
+        model_hash: tells checkpoints apart in ``partial``.
+
+    Returns:
+        The scores; a failed result where a log-likelihood or a metric is not finite.
+
+    Raises:
+        UserError: an unknown task, documents that do not exist, or data that cannot be had.
+    """
+    check_tasks([task.name for task in tasks], include_path)
+    # All data first: what is missing is told before hours of scoring.
+    loaded = [(task, load_task(task.name, include_path, local_data)) for task in tasks]
+    language_model = _language_model(model, tokenizer, max_length, batch_tokens, scorer)
+    conditions = {
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "device": model.device.type,
+        "max_length": max_length,
+        "scorer": "stock" if getattr(language_model, "stock_reason", scorer) else "prefix",
+        "versions": {
+            "lm_eval": version("lm-eval"),
+            "transformers": version("transformers"),
+            "torch": version("torch").partition("+")[0],
+            "python": platform.python_version(),
+        },
+    }
+    result = EvaluationResult(conditions=conditions)
+    for number, (selection, built) in enumerate(loaded, start=1):
+        name = sha256_json([selection.name, selection.documents, limit, model_hash, conditions])
+        measured = outcome.restore(partial, name) if partial else None
+        logger.info("task %d of %d: %s", number, len(loaded), selection.name)
+        if measured is None:
+            try:
+                measured = _measure(language_model, selection, built, limit)
+            except NumericalError as error:
+                return EvaluationResult.failed(str(error))
+            if partial:
+                outcome.save(partial, name, measured)
+        result.outcome.add(measured)
+    return result
+
+
+def _language_model(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    batch_tokens: int | None,
+    scorer: Scorer,
+) -> HFLM:
+    """Wrap a model for lm-eval."""
+    if scorer == "prefix":
+        from adaptprune.evaluate.scorer import PrefixScorer
+
+        return PrefixScorer(model, tokenizer, max_length=max_length, batch_tokens=batch_tokens)
+    from lm_eval.models.huggingface import HFLM
+
+    return HFLM(
+        pretrained=model, tokenizer=tokenizer, max_length=max_length, batch_size=STOCK_BATCH
+    )
+
+
+def _chosen_documents(
+    selection: TaskSelection, built: Task | Group | list[Task], limit: int | None
+) -> list[int] | None:
+    """Return the sorted indices of the selected documents, None where all are taken."""
+    if selection.documents is None:
+        return None
+    if not hasattr(built, "eval_docs"):
+        raise UserError(f"{selection.name} is a group of tasks: documents cannot be selected")
+    # lm-eval walks the data in order and counts on indices that are sorted and unique.
+    chosen = sorted(set(selection.documents))[:limit]
+    available = len(built.eval_docs)
+    if not chosen or chosen[0] < 0 or chosen[-1] >= available:
+        raise UserError(f"task {selection.name}: documents must lie in 0..{available - 1}")
+    return chosen
+
+
+def _measure(
+    language_model: HFLM,
+    selection: TaskSelection,
+    built: Task | Group | list[Task],
+    limit: int | None,
+) -> Outcome:
+    """Run one task, group or tag and summarise what lm-eval returns."""
+    from lm_eval.api.group import Group
+    from lm_eval.evaluator import evaluate
+
+    chosen = _chosen_documents(selection, built, limit)
+    groups: list[Group] = []
+    if isinstance(built, Group):
+        groups = [built, *built.get_all_groups()]
+        members = built.get_all_tasks()
+    else:
+        members = built if isinstance(built, list) else [built]
+    random.seed(SEED)
+    np.random.seed(SEED)
+    torch.manual_seed(SEED)
+    for task in members:
+        if task.get_config("num_fewshot") is None:
+            task.set_config("num_fewshot", 0)
+        task.set_fewshot_seed(SEED)
+    # Not `simple_evaluate`: for a model that exists already, what it adds is a description of the
+    # host, gathered by seconds of child processes at every call.
+    try:
+        output = evaluate(
+            lm=language_model,
+            task_dict={
+                "tasks": {task.task_name: task for task in members},
+                "groups": {group.name: group for group in groups},
+            },
+            limit=None if chosen else limit,
+            samples={selection.name: chosen} if chosen else None,
+            bootstrap_iters=0,
+            log_samples=True,
+        )
+    except OverflowError:  # exp of a mean that no float holds: a perplexity beyond 1e308
+        raise NumericalError(f"task {selection.name}: perplexity is infinite") from None
+    return _summarise(output, members, groups)
+
+
+def _summarise(output: Any, members: list[Task], groups: list[Group]) -> Outcome:
+    """Turn lm-eval's output into an outcome, tasks first, then groups."""
+    found = Outcome()
+    for task in members:
+        name = task.task_name
+        samples = output["samples"][name]
+        outcome.check_finite(name, samples)
+        documents = outcome.document_scores(name, samples)
+        asked = outcome.task_conditions(samples, task.VERSION, task.get_config("num_fewshot"))
+        try:
+            means = outcome.means(output["results"][name], documents, asked["n"])
+        except NumericalError as error:
+            raise NumericalError(f"task {name}: {error}") from None
+        found.add(Outcome({name: means}, {name: asked}, documents))
+    for group in groups:
+        names = [task.task_name for task in group.get_all_tasks()]
+        asked = outcome.group_conditions(group.version, [found.conditions[n] for n in names])
+        documents = found.documents[found.documents["task"].isin(names)]
+        aggregated = output.get("groups", {}).get(group.name, {})
+        found.results[group.name] = outcome.means(aggregated, documents, asked["n"])
+        found.conditions[group.name] = asked
+    return found

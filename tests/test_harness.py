@@ -1,0 +1,340 @@
+"""Evaluation of a tiny model on local tasks: numbers, conditions, documents, failures, resuming."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from adaptprune.errors import UserError
+from adaptprune.evaluate import catalog, harness
+from adaptprune.evaluate.harness import EvaluationResult, TaskSelection, evaluate_checkpoint
+from adaptprune.files import write_json
+
+WORDS = ["<s>", "the", "a", "cat", "dog", "sat", "ran", "on", "mat", "hill", "red", "blue", "big"]
+
+UTILS = """
+import datasets, json
+from pathlib import Path
+
+def load(file, **_):
+    path = Path(__file__).parent / file
+    if not path.is_file():
+        raise FileNotFoundError(f"no data set at {path}")
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    return datasets.DatasetDict({"test": datasets.Dataset.from_list(rows)})
+"""
+TASK = """
+task: {name}
+custom_dataset: !function utils.load
+dataset_kwargs: {{file: {file}}}
+test_split: test
+output_type: {kind}
+doc_to_text: "{text}"
+doc_to_target: "{target}"
+{extra}
+metadata: {{version: 3}}
+"""
+CHOICE = {
+    "kind": "multiple_choice",
+    "text": "{{question}}",
+    "target": "{{gold}}",
+}
+BOTH_METRICS = "doc_to_choice: choices\nmetric_list: [{metric: acc}, {metric: acc_norm}]"
+PERPLEXITIES = (
+    "metric_list: [{metric: word_perplexity}, {metric: byte_perplexity}, {metric: bits_per_byte}]"
+)
+GENERATION = (
+    "metric_list: [{metric: exact_match}]\ngeneration_kwargs: {until: ['the'], max_gen_toks: 4}"
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Write tasks: two of choices, one of texts, one of generation, one without data."""
+    folder = tmp_path_factory.mktemp("tasks")
+    generator = np.random.default_rng(0)
+
+    def words(count: int) -> str:
+        return " ".join(generator.choice(WORDS[1:], count))
+
+    questions = [
+        {"question": words(8), "choices": [words(2), words(1), words(3)], "gold": index % 3}
+        for index in range(12)
+    ]
+    texts = [{"text": words(count)} for count in (5, 40, 12)]
+    for name, rows in (("questions", questions), ("texts", texts)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "utils.py").write_text(UTILS)
+    tasks = {
+        "tiny_choice": {**CHOICE, "file": "questions.jsonl", "extra": BOTH_METRICS},
+        "tiny_acc": {
+            **CHOICE,
+            "file": "questions.jsonl",
+            "extra": "doc_to_choice: choices\nmetric_list: [{metric: acc}]\n"
+            "num_fewshot: 2\nfewshot_split: test",
+        },
+        "tiny_text": {
+            "kind": "loglikelihood_rolling",
+            "file": "texts.jsonl",
+            "text": "",
+            "target": "{{text}}",
+            "extra": PERPLEXITIES,
+        },
+        "tiny_generate": {
+            "kind": "generate_until",
+            "file": "questions.jsonl",
+            "text": "{{question}}",
+            "target": "{{choices[0]}}",
+            "extra": GENERATION,
+        },
+        "tiny_absent": {**CHOICE, "file": "absent.jsonl", "extra": BOTH_METRICS},
+    }
+    for name, fields in tasks.items():
+        (folder / f"{name}.yaml").write_text(TASK.format(name=name, **fields))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> PreTrainedTokenizerFast:
+    words = Tokenizer(WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token="<s>"))
+    words.pre_tokenizer = Whitespace()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=words, bos_token="<s>", eos_token="<s>", unk_token="<s>"
+    )
+
+
+def make_model() -> LlamaForCausalLM:
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(WORDS),
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=64,
+        initializer_range=0.3,
+    )
+    return LlamaForCausalLM(config).eval()
+
+
+@pytest.fixture(scope="module")
+def run(folder, tokenizer):
+    model = make_model()
+
+    def run(*tasks, **options) -> EvaluationResult:
+        selections = [TaskSelection(t) if isinstance(t, str) else t for t in tasks]
+        options = {"max_length": 32, "include_path": folder} | options
+        return evaluate_checkpoint(options.pop("model", model), tokenizer, selections, **options)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def whole(run) -> EvaluationResult:
+    return run("tiny_choice", "tiny_acc", "tiny_text", "tiny_generate")
+
+
+def scores(result: EvaluationResult, task: str, metric: str) -> pd.Series:
+    documents = result.outcome.documents
+    chosen = documents[(documents["task"] == task) & (documents["metric"] == metric)]
+    return chosen.set_index("document")["value"]
+
+
+def test_choices_have_both_metrics_and_standard_errors_of_the_mean(whole):
+    numbers = whole.to_json()["results"]["tiny_choice"]
+    assert list(numbers) == ["acc", "acc_stderr", "acc_norm", "acc_norm_stderr", "n"]
+    for metric in ("acc", "acc_norm"):
+        values = scores(whole, "tiny_choice", metric)
+        assert numbers[metric] == pytest.approx(values.mean())
+        assert numbers[f"{metric}_stderr"] == pytest.approx(values.std(ddof=1) / math.sqrt(12))
+    assert numbers["n"] == 12
+
+
+def test_a_task_without_acc_norm_says_so(whole):
+    numbers = whole.to_json()["results"]["tiny_acc"]
+    assert numbers["acc"] is not None
+    assert numbers["acc_norm"] is numbers["acc_norm_stderr"] is None
+
+
+def test_perplexity_comes_from_the_stored_parts(whole):
+    numbers = whole.to_json()["results"]["tiny_text"]
+    total = scores(whole, "tiny_text", "log_likelihood").sum()
+    words, size = (scores(whole, "tiny_text", unit).sum() for unit in ("words", "bytes"))
+    assert words == 57
+    assert numbers == {
+        "word_perplexity": pytest.approx(math.exp(-total / words)),
+        "byte_perplexity": pytest.approx(math.exp(-total / size)),
+        "bits_per_byte": pytest.approx(-total / size / math.log(2)),
+        "n": 3,
+    }
+
+
+def test_generation_tasks_run_too(whole):
+    numbers = whole.to_json()["results"]["tiny_generate"]
+    assert set(numbers) == {"exact_match", "exact_match_stderr", "n"}
+
+
+def test_stock_gives_the_same_numbers_under_its_own_name(run, whole):
+    stock = run("tiny_choice", "tiny_acc", "tiny_text", "tiny_generate", scorer="stock")
+    ours, theirs = whole.to_json(), stock.to_json()
+    assert ours["conditions"]["scorer"] == "prefix"
+    assert theirs["conditions"]["scorer"] == "stock"
+    assert ours["conditions"]["tasks"] == theirs["conditions"]["tasks"]
+    for task, numbers in theirs["results"].items():
+        assert ours["results"][task] == pytest.approx(numbers, rel=1e-5)
+
+
+def test_conditions_say_what_was_asked(whole):
+    conditions = whole.to_json()["conditions"]
+    assert (conditions["dtype"], conditions["device"], conditions["max_length"]) == (
+        "float32",
+        "cpu",
+        32,
+    )
+    assert set(conditions["versions"]) == {"lm_eval", "transformers", "torch", "python"}
+    asked = conditions["tasks"]["tiny_choice"]
+    assert (asked["version"], asked["num_fewshot"], asked["n"]) == (3, 0, 12)
+    shots = conditions["tasks"]["tiny_acc"]
+    assert shots["num_fewshot"] == 2
+    assert shots["hash"] != asked["hash"]
+    assert shots["documents_hash"] == asked["documents_hash"]
+
+
+def test_selected_documents_are_those_of_the_full_set(run, whole):
+    part = run(TaskSelection("tiny_choice", [7, 2, 11]))
+    values = scores(part, "tiny_choice", "acc")
+    assert list(values.index) == [2, 7, 11]
+    assert (values == scores(whole, "tiny_choice", "acc").loc[[2, 7, 11]]).all()
+    tasks = [result.to_json()["conditions"]["tasks"]["tiny_choice"] for result in (part, whole)]
+    assert tasks[0]["documents_hash"] != tasks[1]["documents_hash"]
+
+
+def test_a_limit_takes_the_first_documents(run):
+    assert list(scores(run("tiny_choice", limit=4), "tiny_choice", "acc").index) == [0, 1, 2, 3]
+    one = run("tiny_choice", limit=1).to_json()["results"]["tiny_choice"]
+    assert one["acc_stderr"] is None
+
+
+@pytest.mark.parametrize("documents", [[], [12], [-1]])
+def test_documents_that_do_not_exist_are_refused(run, documents):
+    with pytest.raises(UserError, match=r"tiny_choice: documents must lie in 0\.\.11"):
+        run(TaskSelection("tiny_choice", documents))
+
+
+def test_missing_data_is_named_before_anything_is_scored(run, monkeypatch):
+    monkeypatch.setattr(harness, "_measure", None)
+    with pytest.raises(UserError, match=r"tiny_absent.*absent\.jsonl"):
+        run("tiny_choice", "tiny_absent")
+
+
+def test_numbers_that_are_not_finite_fail_the_evaluation_and_name_the_place(run):
+    broken = make_model()
+    with torch.no_grad():
+        broken.model.norm.weight.fill_(float("nan"))
+    result = run("tiny_choice", model=broken)
+    content = result.to_json()
+    assert content["status"] == "failed"
+    assert content["reason"] == "task tiny_choice, document 0: log-likelihood is nan"
+    assert content["results"] == {}
+    json.dumps(content, allow_nan=False)
+    assert run("tiny_text", model=broken).to_json()["status"] == "failed"
+
+
+def test_an_infinite_perplexity_fails_the_evaluation(run):
+    extreme = make_model()
+    with torch.no_grad():
+        extreme.lm_head.weight.mul_(1e6)
+    content = run("tiny_text", model=extreme).to_json()
+    assert content["status"] == "failed"
+    assert "tiny_text" in content["reason"]
+
+
+def write(result: EvaluationResult, folder: Path) -> list[bytes]:
+    write_json(folder / "result.json", result.to_json())
+    result.write_documents(folder / "result.parquet")
+    return [(folder / name).read_bytes() for name in ("result.json", "result.parquet")]
+
+
+def test_a_killed_evaluation_goes_on_and_ends_in_the_same_bytes(run, whole, tmp_path, monkeypatch):
+    partial = tmp_path / "result.json.partial"
+    tasks = ("tiny_choice", "tiny_acc", "tiny_text", "tiny_generate")
+    measure = harness._measure
+    asked = []
+
+    def until_the_third(model, selection, *rest):
+        asked.append(selection.name)
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return measure(model, selection, *rest)
+
+    monkeypatch.setattr(harness, "_measure", until_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        run(*tasks, partial=partial, model_hash="one")
+    resumed = run(*tasks, partial=partial, model_hash="one")
+    assert asked == ["tiny_choice", "tiny_acc", "tiny_text", "tiny_text", "tiny_generate"]
+    assert write(resumed, tmp_path) == write(whole, tmp_path)
+
+
+def test_kept_tasks_of_other_weights_or_altered_ones_are_not_used(run, tmp_path, monkeypatch):
+    run("tiny_choice", partial=tmp_path, model_hash="one")
+    asked = []
+    measure = harness._measure
+    monkeypatch.setattr(harness, "_measure", lambda *args: asked.append(1) or measure(*args))
+    run("tiny_choice", partial=tmp_path, model_hash="one")
+    assert not asked
+    run("tiny_choice", partial=tmp_path, model_hash="two")
+    assert len(asked) == 1
+    for file in tmp_path.glob("*.parquet"):
+        file.write_bytes(file.read_bytes()[:-9])
+    run("tiny_choice", partial=tmp_path, model_hash="one")
+    assert len(asked) == 2
+    for file in tmp_path.glob("*.json"):
+        file.write_text(file.read_text()[:-9])
+    run("tiny_choice", partial=tmp_path, model_hash="one")
+    assert len(asked) == 3
+
+
+def test_a_failed_result_is_written_like_any_other(tmp_path):
+    result = EvaluationResult.failed("the checkpoint failed")
+    assert result.to_json()["conditions"] is None
+    write(result, tmp_path)
+    assert pd.read_parquet(tmp_path / "result.parquet").empty
+
+
+@pytest.fixture
+def stock_names(monkeypatch):
+    names = {"arc_easy": "arc/arc_easy.yaml", "mmlu": None}
+    monkeypatch.setattr(catalog, "_stock_tasks", lambda: names)
+
+
+@pytest.mark.usefixtures("stock_names")
+def test_names_are_checked_with_the_nearest_offered(folder):
+    harness.check_tasks(["tiny_choice", "arc_easy", "mmlu"], folder)
+    with pytest.raises(UserError, match="unknown task 'tiny_choise'; did you mean 'tiny_choice'"):
+        harness.check_tasks(["tiny_choise"], folder)
+    with pytest.raises(UserError, match="did you mean 'arc_easy'"):
+        harness.check_tasks(["arc_eazy"], None)
+    with pytest.raises(UserError, match="given twice"):
+        harness.check_tasks(["arc_easy", "arc_easy"], None)
+    with pytest.raises(UserError, match="no task"):
+        harness.check_tasks([], None)
+
+
+def test_local_names_need_no_index_of_lm_eval(folder, monkeypatch):
+    monkeypatch.setattr(catalog, "_stock_tasks", lambda: pytest.fail("read lm-eval's index"))
+    harness.check_tasks(["tiny_choice", "tiny_text"], folder)
+
+
+def test_a_broken_task_file_is_named(tmp_path):
+    (tmp_path / "bad.yaml").write_text("task: [unclosed")
+    with pytest.raises(UserError, match=r"bad\.yaml: not a task file"):
+        harness.check_tasks(["x"], tmp_path)
