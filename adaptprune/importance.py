@@ -220,7 +220,7 @@ def group_importance(
             handle.remove()
         for parameter in model.parameters():
             parameter.grad = None
-        model.gradient_checkpointing_disable()
+        model.activation_checkpointing_disable()
         model.eval()
     result = Importance(heads, neurons, raw, float(loss.detach()))
     _check_finite(result)
@@ -236,7 +236,7 @@ def _checkpoint_when_large(model: Any, tokens: torch.Tensor) -> None:
     per_token = config.num_hidden_layers * (10 * config.hidden_size + 4 * config.intermediate_size)
     if tokens.numel() * per_token * model.dtype.itemsize > _ACTIVATION_LIMIT:
         model.train()  # transformers checkpoints in training mode only
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.activation_checkpointing_enable({"use_reentrant": False})
 
 
 def _check_finite(result: Importance) -> None:

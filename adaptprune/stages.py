@@ -110,6 +110,7 @@ class Job:
             "calibration": used.describe() if used else None,
             "dtype": self.runtime.dtype,
             "device": torch.device(self.runtime.device).type,
+            "vector_width": torch.backends.cpu.get_cpu_capability(),
             "threads": self.runtime.threads,
             "versions": versions(),
         }

@@ -1,0 +1,43 @@
+# Every target does its own set-up: a virtual environment with the exact versions of
+# constraints.txt. A second call installs nothing.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+CORES ?= 4
+
+.PHONY: table1 smoke test lint format setup clean
+
+table1: $(STAMP)
+	$(BIN)/snakemake table1 --cores $(CORES)
+	@cat paper_tables/generated/mini/table1.md
+
+smoke: $(STAMP)
+	$(BIN)/snakemake smoke --cores $(CORES)
+	@cat paper_tables/generated/smoke/smoke.md
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/snakemake --lint
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt Snakefile rules
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf results/runs paper_tables/generated .snakemake

@@ -1,0 +1,21 @@
+# Regenerate the tables of the Adapt-Pruner paper: snakemake table1 --cores 4
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+include: "rules/common.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        f"paper_tables/generated/{PROFILE}/table1.md",
+    localrule: True
+
+
+include: "rules/fetch.smk"
+include: "rules/prune.smk"
+include: "rules/evaluate.smk"
+include: "rules/collect.smk"
+include: "rules/paper.smk"

@@ -1,0 +1,79 @@
+"""Commands that list what there is and count parameters; none of them imports torch."""
+
+from __future__ import annotations
+
+from adaptprune.commands.options import (
+    MethodOption,
+    ModelOption,
+    SetOption,
+    SparsityOption,
+    parse_settings,
+    print_json,
+)
+
+
+def methods() -> None:
+    """List the installed pruning methods, where they come from and their parameters."""
+    from adaptprune.registry import entry_points, find_method, origin
+
+    for name in entry_points():
+        method = find_method(name)
+        fields = method.parameters.model_fields.items()
+        parameters = ", ".join(f"{key}={field.default}" for key, field in fields)
+        print(f"{name:14} v{method.version}  {origin(name)}  {method.citation}  [{parameters}]")
+
+
+def models() -> None:
+    """List the built-in models and where their weights come from."""
+    from adaptprune.models import catalogue, shape_of
+
+    for name, entry in catalogue().items():
+        print(f"{name:44} {shape_of(name).parameters:>14,}  {entry.source.kind}")
+
+
+def tasks() -> None:
+    """List the task suites and their tasks."""
+    from adaptprune.evaluate.suites import list_suites, load_suite
+
+    for name in list_suites():
+        suite = load_suite(name)
+        print(f"{name}: {suite.description}")
+        for task in suite.tasks:
+            print(f"  {task.task:44} {task.title:14} {task.metric:9} {task.documents} documents")
+
+
+def params(
+    model: ModelOption, method: MethodOption, sparsity: SparsityOption, settings: SetOption = None
+) -> None:
+    """Count the parameters after pruning from the architecture alone, without weights."""
+    from adaptprune.models import shape_of
+    from adaptprune.registry import find_method
+
+    chosen = find_method(method)
+    parameters = chosen.parse(parse_settings(settings))
+    chosen.check(sparsity, parameters)
+    shape = shape_of(model)
+    budget = chosen.budget(shape, sparsity, parameters)
+    exact = budget.minimum == budget.maximum
+    print_json(
+        {
+            "params_total": budget.minimum if exact else None,
+            "params_min": budget.minimum,
+            "params_max": budget.maximum,
+            "params_decoder": budget.decoder,
+            "params_dense": shape.parameters,
+            "kept": None
+            if budget.blocks is None
+            else [
+                {
+                    "kv_heads": block.kv_heads,
+                    "q_heads": block.kv_heads * shape.queries_per_kv_head,
+                    "mlp": block.intermediate_size,
+                }
+                for block in budget.blocks
+            ],
+            "width": budget.width,
+        }
+    )
+
+

@@ -1,0 +1,56 @@
+"""Options that several commands share, and how their values are read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from adaptprune.errors import UserError
+
+ModelOption = Annotated[str, typer.Option("--model", help="built-in id, local folder or hub id")]
+MethodOption = Annotated[str, typer.Option("--method", help="name or name@variant")]
+SparsityOption = Annotated[int, typer.Option("--sparsity", help="percent of prunable channels")]
+SeedOption = Annotated[int, typer.Option("--seed", help="of the calibration draw and the method")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="method parameter")
+]
+CalibrationOption = Annotated[
+    str, typer.Option("--calibration", help="name of a data set, or FILE.json of token ids")
+]
+SequencesOption = Annotated[int, typer.Option("--sequences", help="sequences drawn by name")]
+LengthOption = Annotated[int, typer.Option("--length", help="tokens of each of them")]
+OutputOption = Annotated[Path, typer.Option("--output", help="where the result goes")]
+DtypeOption = Annotated[str, typer.Option("--dtype", help="of the weights")]
+DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, …")]
+ThreadsOption = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads")]
+RemoteOption = Annotated[
+    bool, typer.Option("--trust-remote-code", help="run code that lies in the model folder")
+]
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON to stdout."""
+    print(json.dumps(value, allow_nan=False))
+
+
+def parse_settings(pairs: list[str] | None) -> dict[str, Any]:
+    """Read ``key=value`` pairs; values are YAML scalars, so numbers are numbers.
+
+    Raises:
+        UserError: a pair without ``=``, or a key given twice.
+    """
+    settings: dict[str, Any] = {}
+    for pair in pairs or []:
+        key, separator, value = pair.partition("=")
+        if not separator or not key:
+            raise UserError(f"--set {pair}: must read KEY=VALUE")
+        if key in settings:
+            raise UserError(f"--set {key} is given twice")
+        settings[key] = yaml.safe_load(value)
+    return settings
+
+

@@ -1,0 +1,205 @@
+"""Commands from a model to a pruned checkpoint: fetch, calibrate, score, prune, loss."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from adaptprune.commands.options import (
+    CalibrationOption,
+    DeviceOption,
+    DtypeOption,
+    LengthOption,
+    MethodOption,
+    ModelOption,
+    OutputOption,
+    RemoteOption,
+    SeedOption,
+    SequencesOption,
+    SetOption,
+    SparsityOption,
+    ThreadsOption,
+    parse_settings,
+    print_json,
+)
+from adaptprune.errors import UserError
+
+if TYPE_CHECKING:
+    from adaptprune.calibration import CalibrationSet
+    from adaptprune.stages import Job, Runtime
+
+
+def fetch(
+    output: OutputOption,
+    model: Annotated[str | None, typer.Option(help="built-in id, folder or hub id")] = None,
+    suite: Annotated[str | None, typer.Option(help="name of a suite")] = None,
+) -> None:
+    """Bring a model, or the local data of a suite, into the cache, verify it, and note it."""
+    from adaptprune.files import write_json
+
+    if (model is None) == (suite is None):
+        raise UserError("give --model NAME or --suite NAME (one of the two)")
+    if suite is not None:
+        from adaptprune.evaluate.suites import ensure_suite_data
+
+        write_json(output, {"suite": suite, "data": ensure_suite_data(suite)})
+        return
+    from adaptprune.checkpoint import revision
+    from adaptprune.models import locate
+
+    assert model is not None
+    folder = locate(model)
+    write_json(output, {"model": model, "folder": folder.name, "revision": revision(folder)})
+
+
+def calibrate(
+    model: ModelOption,
+    dataset: Annotated[str, typer.Option(help="name of a data set")],
+    sequences: SequencesOption,
+    length: LengthOption,
+    seed: SeedOption,
+    output: OutputOption,
+) -> None:
+    """Draw a calibration set: token ids that all methods share at this seed."""
+    from adaptprune.files import write_json
+
+    drawn = draw_calibration(model, dataset, sequences, length, seed)
+    write_json(output, drawn.describe() | {"tokens": drawn.tokens})
+
+
+def draw_calibration(
+    model: str, dataset: str, sequences: int, length: int, seed: int
+) -> CalibrationSet:
+    """Draw a calibration set of a named data set with a model's tokenizer."""
+    from adaptprune.calibration import draw
+    from adaptprune.checkpoint import load_tokenizer
+    from adaptprune.corpus import find_corpus, read_texts
+    from adaptprune.models import locate
+
+    find_corpus(dataset)
+    tokenizer = load_tokenizer(locate(model))
+    return draw(read_texts(dataset), tokenizer, dataset, sequences, length, seed)
+
+
+def _read_calibration(
+    source: str, model: str, sequences: int, length: int, seed: int
+) -> CalibrationSet:
+    """Take token ids from a file, or draw them from a named data set."""
+    from adaptprune.calibration import CalibrationSet, read_tokens
+    from adaptprune.files import read_json
+    from adaptprune.models import shape_of
+
+    path = Path(source)
+    if path.suffix != ".json":
+        return draw_calibration(model, source, sequences, length, seed)
+    tokens = read_tokens(path, shape_of(model).vocab_size)
+    content = read_json(path)
+    if isinstance(content, dict):
+        return CalibrationSet(tokens, content["dataset"], content["seed"])
+    return CalibrationSet(tokens, path.name, None)
+
+
+def _build_job(
+    model: str,
+    method: str,
+    seed: int,
+    settings: dict[str, Any],
+    calibration: tuple[str, int, int],
+    runtime: Runtime,
+    sparsities: list[int],
+) -> Job:
+    """Check everything that can be checked without weights, then read the calibration set."""
+    from adaptprune.models import find_entry, shape_of
+    from adaptprune.registry import find_method, split_variant
+    from adaptprune.stages import Job
+
+    name, variant = split_variant(method)
+    chosen = find_method(name)
+    parameters = chosen.parse(settings)
+    for sparsity in sparsities:
+        chosen.check(sparsity, parameters)
+    if find_entry(model) is not None or Path(model).expanduser().is_dir():
+        shape = shape_of(model)
+        for sparsity in sparsities:
+            chosen.budget(shape, sparsity, parameters)
+    tokens = None
+    if chosen.needs_calibration:
+        source, sequences, length = calibration
+        tokens = _read_calibration(source, model, sequences, length, seed)
+    return Job(model, chosen, variant, parameters, seed, tokens, runtime)
+
+
+def score(
+    model: ModelOption,
+    method: MethodOption,
+    sparsities: Annotated[str, typer.Option(help="percentages to be cut, comma-separated")],
+    seed: SeedOption,
+    output: OutputOption,
+    calibration: CalibrationOption = "bigbench-prose",
+    sequences: SequencesOption = 32,
+    length: LengthOption = 64,
+    settings: SetOption = None,
+    dtype: DtypeOption = "float32",
+    device: DeviceOption = "cpu",
+    threads: ThreadsOption = None,
+    trust_remote_code: RemoteOption = False,
+) -> None:
+    """Compute a method's scores once; ``prune --scores`` cuts every sparsity from them."""
+    from adaptprune.stages import Runtime, score_stage
+
+    try:
+        wanted = [int(part) for part in sparsities.split(",")]
+    except ValueError:
+        raise UserError(f"--sparsities {sparsities}: must be whole numbers, as in 20,40") from None
+    runtime = Runtime(dtype, device, threads, trust_remote_code)
+    source = (calibration, sequences, length)
+    job = _build_job(model, method, seed, parse_settings(settings), source, runtime, wanted)
+    score_stage(job, wanted, output)
+
+
+def prune(
+    model: ModelOption,
+    method: MethodOption,
+    sparsity: SparsityOption,
+    seed: SeedOption,
+    output: OutputOption,
+    calibration: CalibrationOption = "bigbench-prose",
+    sequences: SequencesOption = 32,
+    length: LengthOption = 64,
+    settings: SetOption = None,
+    scores: Annotated[Path | None, typer.Option(help="file that ``score`` made")] = None,
+    dtype: DtypeOption = "float32",
+    device: DeviceOption = "cpu",
+    threads: ThreadsOption = None,
+    trust_remote_code: RemoteOption = False,
+) -> None:
+    """Prune a model and write its checkpoint: weights, pruning.json and kept.json."""
+    from adaptprune.stages import Runtime, prune_stage
+
+    runtime = Runtime(dtype, device, threads, trust_remote_code)
+    source = (calibration, sequences, length)
+    job = _build_job(model, method, seed, parse_settings(settings), source, runtime, [sparsity])
+    prune_stage(job, sparsity, output, scores)
+
+
+def loss(
+    model: ModelOption,
+    tokens: Annotated[Path, typer.Option(help="JSON list of equal-length lists of token ids")],
+    dtype: DtypeOption = "float32",
+    device: DeviceOption = "cpu",
+    threads: ThreadsOption = None,
+) -> None:
+    """Print the mean next-token cross-entropy (nats) over all predicted positions as JSON."""
+    from adaptprune.calibration import read_tokens
+    from adaptprune.files import read_json
+    from adaptprune.models import locate
+    from adaptprune.stages import Runtime, mean_loss_of
+
+    folder = locate(model)
+    vocab_size = read_json(folder / "config.json")["vocab_size"]
+    rows = read_tokens(tokens, vocab_size)
+    print_json(mean_loss_of(folder, rows, Runtime(dtype, device, threads)))
+
+

@@ -1,0 +1,152 @@
+"""Commands from a checkpoint to a table: evaluate, collect, status, table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from adaptprune.commands.options import (
+    DeviceOption,
+    DtypeOption,
+    ModelOption,
+    OutputOption,
+    RemoteOption,
+    ThreadsOption,
+    print_json,
+)
+from adaptprune.errors import UserError
+
+if TYPE_CHECKING:
+    from adaptprune.config import Profile
+
+ProfileOption = Annotated[str, typer.Option("--profile", help="name of a profile")]
+ConfigFolderOption = Annotated[Path, typer.Option(help="where the profiles lie")]
+RunsOption = Annotated[Path, typer.Option(help="where the cells lie")]
+OverrideOption = Annotated[
+    list[str] | None, typer.Option("--override", metavar="KEY=VALUE", help="of a profile key")
+]
+
+
+def evaluate(
+    model: ModelOption,
+    output: OutputOption,
+    suite: Annotated[str | None, typer.Option(help="name of a suite")] = None,
+    tasks: Annotated[str | None, typer.Option(help="lm-eval task names, comma-separated")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="first N documents of a task")] = None,
+    documents_per_task: Annotated[
+        int | None, typer.Option(min=1, help="seeded subset of each task of a suite")
+    ] = None,
+    perplexity_documents: Annotated[
+        int | None, typer.Option(min=1, help="seeded subset of the perplexity text")
+    ] = None,
+    documents: Annotated[Path | None, typer.Option(help="per-document scores, parquet")] = None,
+    max_length: Annotated[int, typer.Option(min=16, help="window in tokens")] = 2048,
+    batch: Annotated[str, typer.Option(help="tokens per pass, or auto")] = "auto",
+    dtype: DtypeOption = "float32",
+    device: DeviceOption = "cpu",
+    threads: ThreadsOption = None,
+    trust_remote_code: RemoteOption = False,
+) -> None:
+    """Evaluate a checkpoint with lm-eval tasks and write one JSON file."""
+    from adaptprune.evaluate.stage import Selection, evaluate_stage
+    from adaptprune.stages import Runtime
+
+    if (suite is None) == (tasks is None):
+        raise UserError("give --suite NAME or --tasks a,b (one of the two)")
+    if batch != "auto" and not (batch.isdigit() and int(batch) > 0):
+        raise UserError(f"--batch {batch}: must be auto or a number of tokens")
+    selection = Selection(
+        suite=suite,
+        tasks=tasks.split(",") if tasks else [],
+        limit=limit,
+        documents_per_task=documents_per_task,
+        perplexity_documents=perplexity_documents,
+    )
+    runtime = Runtime(dtype, device, threads, trust_remote_code)
+    evaluate_stage(
+        model,
+        selection,
+        runtime,
+        output,
+        documents or output.with_suffix(".parquet"),
+        max_length=max_length,
+        batch_tokens=None if batch == "auto" else int(batch),
+    )
+
+
+def _profile(name: str, folder: Path, overrides: list[str] | None) -> Profile:
+    from adaptprune.config import load_profile
+
+    pairs = (pair.partition("=") for pair in overrides or [])
+    return load_profile(folder, name, {key: value for key, _, value in pairs})
+
+
+def collect(
+    profile: ProfileOption,
+    results: Annotated[Path, typer.Option(help="results CSV to write")],
+    provenance: Annotated[Path, typer.Option(help="provenance CSV to write")],
+    runs: RunsOption = Path("results/runs"),
+    config_folder: ConfigFolderOption = Path("config"),
+    override: OverrideOption = None,
+) -> None:
+    """Collect the cells of a profile into one results file."""
+    from adaptprune.cells import cell_folder
+    from adaptprune.results import collect as collect_cells
+    from adaptprune.results import write_results
+
+    cells = _profile(profile, config_folder, override).cells()
+    collected = collect_cells([cell_folder(runs, profile, cell) for cell in cells], profile)
+    write_results(collected, results, provenance)
+
+
+def status(
+    profile: ProfileOption = "mini",
+    runs: RunsOption = Path("results/runs"),
+    config_folder: ConfigFolderOption = Path("config"),
+    override: OverrideOption = None,
+) -> None:
+    """Say which cells of a profile are done and which remain, as JSON."""
+    from adaptprune.cells import cell_folder
+
+    cells = _profile(profile, config_folder, override).cells()
+    done = [
+        (cell_folder(runs, profile, cell) / "evaluation.json").is_file() for cell in cells
+    ]
+    print_json(
+        {
+            "profile": profile,
+            "cells": len(cells),
+            "done": sum(done),
+            "remaining": [
+                cell.key for cell, finished in zip(cells, done, strict=True) if not finished
+            ],
+        }
+    )
+
+
+def table(
+    declaration: Annotated[Path, typer.Option(help="YAML file of the table")],
+    results: Annotated[Path, typer.Option(help="results CSV")],
+    profile: ProfileOption,
+    output: OutputOption,
+    config_folder: ConfigFolderOption = Path("config"),
+    override: OverrideOption = None,
+) -> None:
+    """Render a declared table to LaTeX, CSV and Markdown; OUTPUT is the path without suffix."""
+    from adaptprune.evaluate.suites import load_suite
+    from adaptprune.tables import render_table
+
+    chosen = _profile(profile, config_folder, override)
+    render_table(
+        declaration,
+        results,
+        output,
+        profile=profile,
+        notes=[f"Profile {chosen.title}.", *([chosen.note] if chosen.note else [])],
+        models=chosen.models,
+        sparsities=chosen.sparsities,
+        seeds=chosen.seeds,
+        suite=load_suite(chosen.evaluation.suite),
+    )

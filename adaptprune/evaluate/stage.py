@@ -1,0 +1,117 @@
+"""The stage evaluate of one cell: a checkpoint in, scores of all its tasks out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adaptprune import checkpoint
+from adaptprune.evaluate.suites import load_suite, subset
+from adaptprune.files import write_json
+from adaptprune.models import locate
+from adaptprune.provenance import Stopwatch
+
+if TYPE_CHECKING:
+    from adaptprune.evaluate.harness import TaskSelection
+    from adaptprune.stages import Runtime
+
+SCHEMA = 1
+#: The folder of this suite's own task files.
+TASK_FOLDER = Path(__file__).parent / "tasks"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What to evaluate: a suite's seeded subset, or lm-eval tasks by name.
+
+    Args:
+        suite: name of a suite, or None.
+        tasks: lm-eval task names, where no suite is given.
+        limit: the first N documents of each task, as lm-eval counts them.
+        documents_per_task: size of the seeded subset of each task of a suite, None for all.
+        perplexity_documents: the same for the suite's perplexity text.
+    """
+
+    suite: str | None = None
+    tasks: list[str] = field(default_factory=list)
+    limit: int | None = None
+    documents_per_task: int | None = None
+    perplexity_documents: int | None = None
+
+    def tasks_to_run(self) -> list[TaskSelection]:
+        """Return the tasks with the documents to take of each."""
+        from adaptprune.evaluate.harness import TaskSelection
+
+        if self.suite is None:
+            return [TaskSelection(name, None) for name in self.tasks]
+        suite = load_suite(self.suite)
+        selected = []
+        for task, count in (
+            *((task, self.documents_per_task) for task in suite.tasks),
+            (suite.perplexity, self.perplexity_documents),
+        ):
+            whole = count is None or count >= task.documents or self.limit is not None
+            indices = None if whole else subset(task, task.documents, count, suite.subset_seed)
+            selected.append(TaskSelection(task.task, indices))
+        return selected
+
+
+def evaluate_stage(
+    model: str,
+    selection: Selection,
+    runtime: Runtime,
+    output: Path,
+    documents: Path,
+    *,
+    max_length: int,
+    batch_tokens: int | None,
+) -> None:
+    """Evaluate a model and write its scores, and the scores of every document beside them.
+
+    A checkpoint that failed to be pruned yields a failed evaluation with the same reason.
+
+    Args:
+        model: id, folder or hub id.
+        selection: what to evaluate.
+        runtime: how to compute.
+        output: JSON file of the scores.
+        documents: parquet file of the per-document scores.
+        max_length: window in tokens.
+        batch_tokens: tokens per pass, None for automatic.
+
+    Raises:
+        UserError: an unknown task or model, or data that cannot be had.
+    """
+    from adaptprune.evaluate import harness
+
+    watch = Stopwatch()
+    tasks = selection.tasks_to_run()
+    harness.check_tasks([task.name for task in tasks], TASK_FOLDER)
+    folder = locate(model)
+    record = checkpoint.read_record(folder)
+    content: dict[str, Any] = {"schema": SCHEMA, "suite": selection.suite}
+    if record is not None and record["status"] != "ok":
+        failed = harness.EvaluationResult.failed(record["reason"])
+        content |= failed.to_json()
+        failed.write_documents(documents)
+    else:
+        runtime.apply()
+        content["model_hash"] = checkpoint.revision(folder)
+        result = harness.evaluate_checkpoint(
+            checkpoint.load_model(
+                folder,
+                dtype=runtime.dtype,
+                device=runtime.device,
+                trust_remote_code=runtime.trust_remote_code,
+            ),
+            checkpoint.load_tokenizer(folder),
+            tasks,
+            include_path=TASK_FOLDER,
+            max_length=max_length,
+            batch_tokens=batch_tokens,
+            limit=selection.limit,
+        )
+        content |= result.to_json()
+        result.write_documents(documents)
+    write_json(output, content | {"provenance": watch.provenance()})

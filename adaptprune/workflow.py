@@ -1,0 +1,59 @@
+"""What keeps a workflow safe when it is killed: one lock per results folder, no orphaned jobs."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+
+from adaptprune.errors import UserError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_VARIABLE = "ADAPTPRUNE_WORKFLOW"
+_locks: list[FileLock] = []
+
+
+def hold_lock(runs: Path) -> None:
+    """Hold a results folder for the life of this process; the kernel frees it even after a kill.
+
+    Raises:
+        UserError: another workflow holds the folder.
+    """
+    runs.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(runs / ".workflow.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise UserError(f"another workflow is running in {runs}; wait until it ends") from None
+    _locks.append(lock)
+
+
+def announce_workflow() -> None:
+    """Tell the jobs that this process starts which process they belong to."""
+    os.environ[_VARIABLE] = f"{os.uname().nodename}:{os.getpid()}"
+
+
+def end_with_workflow(interval: float = 0.5) -> None:
+    """End this process when the workflow that started it is gone.
+
+    A killed workflow leaves its jobs behind; two processes must not write one cell.
+
+    Args:
+        interval: seconds between two looks.
+    """
+    host, _, process = os.environ.get(_VARIABLE, "").partition(":")
+    if host != os.uname().nodename or not process:
+        return
+
+    def watch() -> None:
+        while os.path.exists(f"/proc/{process}"):
+            time.sleep(interval)
+        os._exit(1)
+
+    if os.path.isdir("/proc/self"):
+        threading.Thread(target=watch, daemon=True).start()

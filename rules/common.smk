@@ -1,0 +1,94 @@
+# What all rules share: the profile, its cells, and where files lie. No torch is imported here.
+import os
+import sys
+from functools import cache
+from pathlib import Path
+
+from adaptprune.cells import Cell
+from adaptprune.config import OVERRIDES, load_profile, profile_names, settings_hash
+from adaptprune.errors import UserError, unknown
+from adaptprune.models import slug
+from adaptprune.registry import find_method, split_variant
+from adaptprune.workflow import announce_workflow, hold_lock
+
+ROOT = Path(workflow.basedir)
+RUNS = "results/runs"
+CELL = RUNS + "/{profile}/cells/{model}/{method}/{sparsity}/{recovery}/s{seed}"
+
+
+@cache
+def profile(name):
+    """Load a profile; the one that was asked for takes the overrides of the command line."""
+    overrides = {key: value for key, value in config.items() if key != "profile"}
+    return load_profile(ROOT / "config", name, overrides if name == PROFILE else None)
+
+
+def model_of(wildcards):
+    """Return the id of the model that a folder name stands for."""
+    names = {slug(model): model for model in profile(wildcards.profile).models}
+    return names[wildcards.model]
+
+
+def method_of(wildcards):
+    return find_method(split_variant(wildcards.method)[0])
+
+
+def parameters_of(wildcards):
+    settings = profile(wildcards.profile).settings_of(wildcards.method)
+    return method_of(wildcards).parse(settings.parameters)
+
+
+def settings_flags(wildcards):
+    """Return the method's parameters as command line options."""
+    settings = profile(wildcards.profile).settings_of(wildcards.method).parameters
+    return " ".join(f"--set {key}={value}" for key, value in sorted(settings.items()))
+
+
+def runtime_flags(wildcards):
+    chosen = profile(wildcards.profile)
+    flags = f"--dtype {chosen.dtype} --device {chosen.device} --threads {chosen.threads}"
+    return flags + (" --trust-remote-code" if chosen.trust_remote_code else "")
+
+
+def threads_of(wildcards):
+    return profile(wildcards.profile).threads
+
+
+def memory_of(wildcards):
+    return profile(wildcards.profile).memory_mb
+
+
+def gpus_of(wildcards):
+    return int(profile(wildcards.profile).device.startswith("cuda"))
+
+
+def overrides_flags(wildcards):
+    """Repeat the overrides of the command line for a job that reads the profile itself."""
+    if wildcards.profile != PROFILE:
+        return ""
+    pairs = ((key, config[key]) for key in OVERRIDES if key in config)
+    return " ".join(f"--override {key}={value}" for key, value in pairs)
+
+
+try:
+    for key in config:
+        if key not in ("profile", *OVERRIDES):
+            raise unknown("config key", key, ["profile", *OVERRIDES])
+    PROFILE = str(config.get("profile", "mini"))
+    profile(PROFILE)
+    # Jobs find the same Python that runs the workflow, wherever it was called from.
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    announce_workflow()
+    if workflow.exec_mode == workflow.exec_mode.DEFAULT and not workflow.dryrun:
+        hold_lock(Path(RUNS))
+except UserError as error:
+    raise SystemExit(f"error: {error}")
+
+
+wildcard_constraints:
+    profile="|".join(profile_names(ROOT / "config")),
+    model=r"[^/]+",
+    method=r"[^/]+",
+    sparsity=r"\d+",
+    recovery=r"[a-z0-9-]+",
+    seed=r"\d+",

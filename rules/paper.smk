@@ -1,0 +1,44 @@
+# Tables of the paper: one rule renders any declared table, and each has a named target.
+
+
+rule table:
+    input:
+        results=RUNS + "/{profile}/results.csv",
+        declaration="paper_tables/{table}.yaml",
+    output:
+        multiext("paper_tables/generated/{profile}/{table}", ".tex", ".csv", ".md"),
+    log:
+        RUNS + "/{profile}/logs/tables/{table}.txt",
+    conda:
+        "../environment.yml"
+    localrule: True
+    params:
+        overrides=overrides_flags,
+        folder=str(ROOT / "config"),
+        stem=lambda wildcards, output: output[0].removesuffix(".tex"),
+    wildcard_constraints:
+        table=r"[a-z0-9_]+",
+    message:
+        "render {wildcards.table} of profile {wildcards.profile}"
+    shell:
+        "python -m adaptprune table --declaration {input.declaration} --results {input.results} "
+        "--profile {wildcards.profile} --config-folder {params.folder} {params.overrides} "
+        "--output {params.stem} > {log} 2>&1"
+
+
+rule table1:
+    input:
+        f"paper_tables/generated/{PROFILE}/table1.md",
+    localrule: True
+
+
+rule table7:
+    input:
+        f"paper_tables/generated/{PROFILE}/table7.md",
+    localrule: True
+
+
+rule smoke:
+    input:
+        "paper_tables/generated/smoke/smoke.md",
+    localrule: True
