@@ -25,6 +25,7 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
+from adaptprune import modeling
 from adaptprune.evaluate.forward import TreeRunner
 from adaptprune.evaluate.scorer import PrefixScorer
 
@@ -233,6 +234,41 @@ def test_out_of_memory_halves_the_batch_and_goes_on(monkeypatch):
     assert scorer.budget.batch == 16
     with pytest.raises(torch.OutOfMemoryError):
         scorer.score_tokens([(list(range(1, 23)), [1])])
+
+
+def heterogeneous_model():
+    blocks = [
+        {"num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 20},
+        {"down_proj_bias": True, "o_proj_bias": True},
+        {"num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 40},
+    ]
+    torch.manual_seed(0)
+    config = modeling.AdaptPruneLlamaConfig(**SHAPE, head_dim=8, blocks=blocks)
+    return modeling.AdaptPruneLlamaForCausalLM(config).eval()
+
+
+def sliced_model():
+    config = modeling.SlicedLlamaConfig(
+        **SHAPE, head_dim=8, sliced_width=24, sliced_norm_epsilon=1e-6
+    )
+    torch.manual_seed(0)
+    model = modeling.SlicedLlamaForCausalLM(config).eval()
+    with torch.no_grad():  # shortcuts are not among what transformers initialises
+        for layer in model.model.layers:
+            torch.nn.init.orthogonal_(layer.attn_shortcut)
+            torch.nn.init.orthogonal_(layer.mlp_shortcut)
+    return model
+
+
+@pytest.mark.parametrize("make", [heterogeneous_model, sliced_model])
+def test_pruned_models_score_as_stock(make, monkeypatch):
+    scorers = both(make())
+    assert scorers[0].stock_reason is None
+    monkeypatch.setattr("adaptprune.evaluate.scorer.FORWARD_OVERHEAD", 0)
+    for row in (1, 256):
+        scorers[0].budget.row = row
+        for pairs in CASES.values():
+            assert_equal_scores(scorers, pairs)
 
 
 @pytest.mark.parametrize(
