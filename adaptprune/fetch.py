@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import re
 import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
@@ -16,6 +15,7 @@ from adaptprune.files import atomic_directory, read_json, sha256_file, sha256_js
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 MANIFEST = "manifest.json"
 # Weights in safetensors only: pickles can carry code, and remote code is never fetched.
