@@ -1,0 +1,63 @@
+"""What all tests share: no network, one thread, a cache folder of their own."""
+
+from __future__ import annotations
+
+import os
+
+# Before torch and transformers are imported: they read these once.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+from typing import TYPE_CHECKING
+
+import hypothesis
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+hypothesis.settings.register_profile(
+    "stable",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    max_examples=30,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("stable")
+
+
+@pytest.fixture(scope="session")
+def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that serves as cache for all tests that ask for ``cache``."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def cache(cache_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Point ``ADAPTPRUNE_CACHE`` to a folder of this test session."""
+    monkeypatch.setenv("ADAPTPRUNE_CACHE", str(cache_folder))
+    return cache_folder
+
+
+@pytest.fixture
+def command(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Run the command line in this process; return exit status, stdout and stderr."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        from adaptprune.cli import main
+
+        monkeypatch.setattr("sys.argv", ["adaptprune", *map(str, arguments)])
+        status = 0
+        try:
+            main()
+        except SystemExit as stop:
+            status = int(stop.code or 0)
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return run
