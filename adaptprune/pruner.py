@@ -135,19 +135,27 @@ class AdaptPruner(Method):
         return Pruned(kept, steps=scores.log["steps"][:steps])
 
     def budget(self, shape: ModelShape, sparsity: int, parameters: AdaptPrunerParameters) -> Budget:
-        """Bound the count: every layer ends within steps × amplitude of the mean sparsity."""
+        """Bound the count by the most and the least important layer that there can be.
+
+        The bounds are summed step by step as the sparsities themselves are: floats truncate
+        differently otherwise.
+        """
         layers = layer_range(shape, parameters.layer_start, parameters.layer_end)
-        mean = sparsity / 100
-        reach = parameters.amplitude * (
-            parameters.count_steps(sparsity) if parameters.sparsity_rule == "accumulate" else 1
-        )
+        steps, increment = parameters.count_steps(sparsity), parameters.increment(sparsity)
 
-        def cut(fraction: float) -> list[BlockShape]:
-            return uniform_blocks(shape, min(max(fraction, 0.0), MAXIMUM_SPARSITY), layers)
+        def cut(importance: float) -> list[BlockShape]:
+            amplitude = parameters.amplitude
+            if parameters.sparsity_rule == "printed":
+                reached = printed_sparsities([importance], increment * steps, amplitude)
+            else:
+                reached = [0.0]
+                for _ in range(steps):
+                    reached = next_sparsities(reached, [importance], increment, amplitude)
+            return uniform_blocks(shape, reached[0], layers)
 
-        if reach == 0:
-            return Budget.exact(shape, cut(mean))
-        fewest, most = (shape.with_blocks(cut(mean + side * reach)) for side in (1, -1))
+        if parameters.amplitude == 0:
+            return Budget.exact(shape, cut(0.0))
+        fewest, most = (shape.with_blocks(cut(importance)) for importance in (-1.0, 1.0))
         return Budget(fewest.parameters, most.parameters)
 
 
@@ -173,9 +181,7 @@ def next_sparsities(
     ]
 
 
-def printed_sparsities(
-    importance: Sequence[float], target: float, amplitude: float
-) -> list[float]:
+def printed_sparsities(importance: Sequence[float], target: float, amplitude: float) -> list[float]:
     """Return Eq. 6 as printed: S − A·I with the sparsity S that this step aims at, clamped."""
     return [min(max(target - amplitude * value, 0.0), MAXIMUM_SPARSITY) for value in importance]
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from adaptprune.errors import NumericalError
+from adaptprune.errors import NumericalError, UserError
 from adaptprune.method import Budget, Context, Method, Parameters, Pruned, Scores
 from adaptprune.units import KeptUnits, LayerUnits
 
@@ -59,6 +59,10 @@ class FLAP(Method):
     ) -> Scores:
         """Measure mean and fluctuation of the inputs of every output and down projection."""
         assert context.tokens is not None, "flap needs calibration tokens"
+        if len(context.tokens) < 2:
+            raise UserError(
+                "flap needs at least 2 calibration sequences: it measures how they differ"
+            )
         statistics = _measure(model, context.tokens, parameters.variance)
         tensors: dict[str, torch.Tensor] = {}
         for name, fluctuation in statistics.items():
@@ -77,7 +81,7 @@ class FLAP(Method):
         """Rank all heads and neurons of the model in one list and cut to the budget."""
         from adaptprune.surgery import shape_of_model
 
-        assert scores is not None, "one-shot methods are cut from scores"
+        scores = scores or self.score(model, context, parameters, [sparsity])
         shape = shape_of_model(model)
         heads, neurons = _metrics(model, scores.tensors, shape)
         cost = head_cost(shape, parameters.head_cost)
@@ -101,12 +105,11 @@ class FLAP(Method):
         head_parameters += shape.qkv_bias * shape.head_dim * (shape.queries_per_kv_head + 2)
         neuron_parameters = 3 * shape.hidden_size + shape.mlp_bias * 2
         removed = []
-        # The threshold lies within one unit of the budget.
-        for budget in (max(0.0, removable - cost), removable + cost):
-            for heads in (
-                min(most_heads, budget / cost),
-                max(0.0, (budget - most_neurons) / cost),
-            ):
+        # The threshold lies within half a head of the budget, and the unit at the threshold goes
+        # too; one neuron of slack for sums in float32.
+        for budget in (max(0.0, removable - 1), removable + 1.5 * cost + 1):
+            for wish in (budget / cost, max(0.0, (budget - most_neurons) / cost)):
+                heads = min(most_heads, wish)
                 count = min(most_neurons, budget - heads * cost)
                 removed.append(heads * head_parameters + count * neuron_parameters)
         biases = 0
@@ -197,11 +200,15 @@ def _metrics(
         mlp = mlp * down.detach().float().pow(2).sum(0)
         heads.append(_standardise(attention).view(block.kv_heads, -1).mean(1))
         neurons.append(_standardise(mlp))
+        if not (heads[-1].isfinite().all() and neurons[-1].isfinite().all()):
+            raise NumericalError(f"the metric of layer {index} is not finite")
     return heads, neurons
 
 
 def _standardise(values: torch.Tensor) -> torch.Tensor:
-    return (values - values.mean()) / values.std()
+    """Centre and scale to unit deviation; channels that are all alike stay at 0."""
+    centred, deviation = values - values.mean(), values.std()
+    return centred if len(values) == 1 or deviation == 0 else centred / deviation
 
 
 def head_cost(shape: ModelShape, rounding: str) -> float:
@@ -238,8 +245,8 @@ def select_globally(
         costs[order < attention_units] = int(cost) if cost == int(cost) else cost
         wanted = costs.sum() * (1 - sparsity)
         threshold = ranked[torch.argmin((costs.cumsum(0) - wanted).abs())]
-        # The unit at the threshold goes too (official code).
-        masks = [group > threshold for group in groups]
+        # The unit at the threshold goes too (official code), unless it is the last of its layer.
+        masks = [(group > threshold) | group.isinf() for group in groups]
         empty = [index for index, mask in enumerate(masks) if not mask.any()]
         if not empty:
             break
