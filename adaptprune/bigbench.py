@@ -28,7 +28,7 @@ RELEASE = Release(
     filename="bigbench-1.0.0.tar.gz",
     sha256="1bb398a5512c6d798cdebe0dfa0ac03f67f6033fa6b39c6ef71df978c7cbc5c2",
 )
-BUILD = 1  # goes up with every change of what is written
+BUILD = 2  # goes up with every change of what is written
 
 Row = dict[str, Any]
 
@@ -61,6 +61,7 @@ PROSE = {
 GIVEN_ANSWER = re.compile(
     r"((?:Context|Fact):.*?)\s*\n\s*Question:\s*(.*?)\s*\n\s*Correct Answer:\s*(.*)", re.DOTALL
 )
+LETTER = re.compile(r"\(([A-H])\)")
 UNFIT_CHOICE = re.compile(r"of the above|\([A-H]\)", re.IGNORECASE)
 PASSAGE = re.compile(r"Passage:(.*?)(?:\n\s*Question:.*)?", re.DOTALL)
 RUN_WORDS = 13  # two texts that share so many words in a row are taken for one document
@@ -185,6 +186,20 @@ def distractor_rows(task: dict[str, Any]) -> Iterator[Row]:
         yield _row(f"{shown}Question: {question}\nAnswer:", right, example["target"])
 
 
+def lettered_rows(task: dict[str, Any]) -> Iterator[Row]:
+    """Yield questions whose lettered choices stand in the input and whose target is a letter.
+
+    Upstream ends each input with a question mark, in some in place of its last letter.
+    """
+    for example in task["examples"]:
+        question, *parts = LETTER.split(example["input"].strip())
+        letters, choices = parts[::2], [part.strip(" .?") for part in parts[1::2]]
+        right = example["target"][0].strip(" .")
+        if right in letters and all(choices) and len(set(choices)) == len(choices):
+            prompt = f"{question.strip()}\nAnswer:"
+            yield {"prompt": prompt, "choices": choices, "gold": letters.index(right)}
+
+
 def plausibility_rows(*tasks: dict[str, Any]) -> Iterator[Row]:
     """Yield questions with one plausible and up to three implausible answers.
 
@@ -203,7 +218,7 @@ def plausibility_rows(*tasks: dict[str, Any]) -> Iterator[Row]:
 
 def _row(prompt: str, right: str, wrong: list[str]) -> Row:
     """Return a document made of parts; where its right answer stands is a matter of its words."""
-    choices = [choice for choice in dict.fromkeys(map(str.strip, wrong)) if choice != right.strip()]
+    choices = [c for c in dict.fromkeys(map(str.strip, wrong)) if c not in {"", right.strip()}]
     gold = int(document_id(f"{prompt} {right}"), 16) % (len(choices) + 1)
     choices.insert(gold, right.strip())
     return {"prompt": prompt, "choices": choices, "gold": gold}
@@ -278,6 +293,9 @@ TASKS = {
     "social_iqa": TaskSource(scored_rows, ("social_iqa",)),
     "step_inference": TaskSource(scored_rows, ("goal_step_wikihow/step_inference",)),
     "goal_inference": TaskSource(scored_rows, ("goal_step_wikihow/goal_inference",)),
+    "science": TaskSource(
+        lettered_rows, ("natural_instructions/subtask047_misc_answering_science_questions",)
+    ),
     "qasc": TaskSource(
         distractor_rows, ("natural_instructions/subtask042_qasc_incorrect_option_generation",)
     ),

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from adaptprune.models import slug
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @dataclass(frozen=True, order=True)
@@ -29,9 +32,7 @@ class Cell:
     @property
     def key(self) -> str:
         """Return the cell's path below the cells' folder."""
-        return (
-            f"{slug(self.model)}/{self.method}/{self.sparsity}/{self.recovery}/s{self.seed}"
-        )
+        return f"{slug(self.model)}/{self.method}/{self.sparsity}/{self.recovery}/s{self.seed}"
 
 
 def grid(

@@ -1,9 +1,8 @@
-"""Reading and writing model folders: verified before use, loadable with ``AutoModelForCausalLM``."""
+"""Model folders: verified before use, loadable with ``AutoModelForCausalLM``."""
 
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,6 +16,8 @@ from adaptprune.fetch import MANIFEST, verify_folder
 from adaptprune.files import read_json, sha256_file, sha256_json, write_json
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from adaptprune.shapes import BlockShape, ModelShape
 
 #: Name under which the modeling module is copied beside the weights.
@@ -49,7 +50,8 @@ def revision(folder: Path) -> str:
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
         raise UserError(f"model folder {folder} holds no safetensors weights")
-    return sha256_json({file.name: sha256_file(file) for file in (folder / "config.json", *weights)})
+    files = (folder / "config.json", *weights)
+    return sha256_json({file.name: sha256_file(file) for file in files})
 
 
 def load_model(
@@ -69,7 +71,7 @@ def load_model(
     """
     transformers_logging.disable_progress_bar()
     try:
-        model, report = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=getattr(torch, dtype),
             use_safetensors=True,
@@ -84,6 +86,7 @@ def load_model(
         if type(error).__module__.startswith("safetensors"):
             raise UserError(f"{folder}: broken weights ({_first_line(error)})") from error
         raise
+    model, report = loaded
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if report[kind]:
             raise UserError(f"{folder}: {kind.replace('_', ' ')} in the weights: {report[kind]}")
@@ -169,7 +172,7 @@ def save_model(target: Path, model: Any, config: Any, source: Path) -> None:
         source: the dense model's folder, whose tokenizer and generation settings go along.
     """
     config.dtype = model.dtype
-    model_class = AutoModelForCausalLM._model_mapping[type(config)]
+    model_class: Any = AutoModelForCausalLM._model_mapping[type(config)]
     config.architectures = [model_class.__name__]
     if model_class.__module__ == modeling.__name__:
         config.auto_map = {

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pydantic
 import yaml
@@ -15,6 +14,9 @@ from adaptprune.errors import UserError, unknown
 from adaptprune.evaluate.suites import load_suite
 from adaptprune.models import find_entry
 from adaptprune.registry import find_method, split_variant
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class _Closed(pydantic.BaseModel):

@@ -12,6 +12,7 @@ import yaml
 
 from adaptprune.errors import UserError, unknown
 from adaptprune.files import atomic_file, cache_directory
+from adaptprune.local_data import LocalSource, ensure_source
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +27,7 @@ class _Closed(pydantic.BaseModel):
 class LocalCorpus(_Closed):
     """A split of prose that this suite builds in the cache itself."""
 
-    kind: Literal["bigbench", "tiny"]
+    kind: LocalSource
     split: str
 
 
@@ -79,13 +80,7 @@ def corpus_file(name: str) -> Path:
         if not path.is_file():
             _stream_from_hub(corpus, path)
         return path
-    if corpus.kind == "bigbench":
-        from adaptprune.bigbench import ensure_local_data
-
-        return ensure_local_data() / "prose" / f"{corpus.split}.jsonl"
-    from adaptprune.tiny import ensure_tiny_data
-
-    return ensure_tiny_data() / "prose" / f"{corpus.split}.jsonl"
+    return ensure_source(corpus.kind) / "prose" / f"{corpus.split}.jsonl"
 
 
 def read_texts(name: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -101,14 +102,19 @@ def mean_loss(model: Any, hidden_states: torch.Tensor, targets: torch.Tensor) ->
     return total / len(labels)
 
 
+def _salience(weight: torch.Tensor) -> torch.Tensor:
+    assert weight.grad is not None, "the backward pass reaches every prunable weight"
+    return (weight.detach() * weight.grad).abs_()
+
+
 def _rows(weight: torch.Tensor) -> torch.Tensor:
     """Sum |w · ∂L/∂w| over each output channel of a weight [out, in] (Eq. 10)."""
-    return (weight.detach() * weight.grad).abs_().sum(1).float()
+    return _salience(weight).sum(1).float()
 
 
 def _columns(weight: torch.Tensor) -> torch.Tensor:
     """Sum |w · ∂L/∂w| over each input channel of a weight [out, in] (Eq. 10)."""
-    return (weight.detach() * weight.grad).abs_().sum(0).float()
+    return _salience(weight).sum(0).float()
 
 
 def head_importance(attention: Any, ratio: int, alignment: Alignment) -> torch.Tensor:
@@ -132,24 +138,27 @@ def head_importance(attention: Any, ratio: int, alignment: Alignment) -> torch.T
 
 def neuron_importance(mlp: Any) -> torch.Tensor:
     """Sum the importance of a neuron's gate row, up row and down column [intermediate_size]."""
-    return (
-        _rows(mlp.gate_proj.weight) + _rows(mlp.up_proj.weight) + _columns(mlp.down_proj.weight)
-    )
+    return _rows(mlp.gate_proj.weight) + _rows(mlp.up_proj.weight) + _columns(mlp.down_proj.weight)
 
 
-def _when_complete(parameters: list[Any], action: Callable[[], None]) -> list[Any]:
-    """Call ``action`` as soon as all ``parameters`` have their gradient, then free those."""
-    missing = len(parameters)
+def _when_complete(modules: list[Any], action: Callable[[], None]) -> list[Any]:
+    """Call ``action`` as soon as all weights of ``modules`` have their gradient; then free those.
+
+    Returns:
+        Handles that remove the hooks.
+    """
+    weights = [module.weight.requires_grad_(True) for module in modules]
+    missing = len(weights)
 
     def count(_: torch.Tensor) -> None:
         nonlocal missing
         missing -= 1
         if missing == 0:
             action()
-            for parameter in parameters:
-                parameter.grad = None
+            for weight in weights:
+                weight.grad = None
 
-    return [parameter.register_post_accumulate_grad_hook(count) for parameter in parameters]
+    return [weight.register_post_accumulate_grad_hook(count) for weight in weights]
 
 
 def group_importance(
@@ -194,20 +203,18 @@ def group_importance(
 
     def watch(index: int) -> Callable[..., None]:
         def record(_: Any, arguments: tuple[Any, ...], output: Any) -> None:
-            assert raw is not None and distance is not None
+            assert raw is not None
+            assert distance is not None
             raw[index] = layer_importance(arguments[0], output, distance, sign)
 
         return record
 
     for index, layer in enumerate(layers):
         attention, mlp = layer.self_attn, layer.mlp
-        coupled = {
-            finish_attention: [attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj],
-            finish_mlp: [mlp.gate_proj, mlp.up_proj, mlp.down_proj],
-        }
-        for finish, modules in coupled.items():
-            weights = [module.weight.requires_grad_(True) for module in modules]
-            handles += _when_complete(weights, lambda finish=finish, index=index: finish(index))
+        projections = [attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj]
+        handles += _when_complete(projections, partial(finish_attention, index))
+        projections = [mlp.gate_proj, mlp.up_proj, mlp.down_proj]
+        handles += _when_complete(projections, partial(finish_mlp, index))
         if distance is not None:
             handles.append(layer.register_forward_hook(watch(index)))
     try:

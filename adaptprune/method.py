@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pydantic
 
 from adaptprune.errors import UserError, unknown
-from adaptprune.shapes import BlockShape, ModelShape
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import torch
 
+    from adaptprune.shapes import BlockShape, ModelShape
     from adaptprune.units import KeptUnits
 
 

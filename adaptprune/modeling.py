@@ -14,6 +14,7 @@ rotation on each shortcut.
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 from torch import nn
@@ -35,9 +36,16 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 class _PrunedModel:
     """Mends what transformers does for one config shared by all layers."""
 
-    def set_attn_implementation(self, attn_implementation, *args, **kwargs):
+    # What the stock class beside this one in the bases brings.
+    config: Any
+    model: Any
+    modules: Any
+    post_init: Any
+
+    def set_attn_implementation(self, attn_implementation: Any, *args: Any, **kwargs: Any) -> None:
         """Set the attention implementation, in the per-block configs too."""
-        super().set_attn_implementation(attn_implementation, *args, **kwargs)
+        stock: Any = super()
+        stock.set_attn_implementation(attn_implementation, *args, **kwargs)
         for module in self.modules():
             block_config = getattr(module, "config", None)
             if block_config is not None and block_config is not self.config:
@@ -64,8 +72,9 @@ class _HeterogeneousModel(_PrunedModel):
         "down_proj_bias": ("mlp", "down_proj"),
     }
 
-    def __init__(self, config):
-        super().__init__(config)
+    def __init__(self, config: Any):
+        stock: Any = super()
+        stock.__init__(config)
         for index, stock_layer in enumerate(self.model.layers):
             layer = type(stock_layer)(self._block_config(config, index), index)
             for key, (parent, name) in self.EXTRA_BIASES.items():
@@ -75,7 +84,7 @@ class _HeterogeneousModel(_PrunedModel):
             self.model.layers[index] = layer
         self.post_init()
 
-    def _block_config(self, config, index: int):
+    def _block_config(self, config: Any, index: int) -> Any:
         block_config = copy.copy(config)
         for key, value in config.blocks[index].items():
             if key not in self.EXTRA_BIASES:
@@ -113,7 +122,7 @@ class SlicedDecoderLayer(GradientCheckpointingLayer):
         config: the sliced model's config.
     """
 
-    def __init__(self, layer: nn.Module, width: int, output_width: int, config):
+    def __init__(self, layer: Any, width: int, output_width: int, config: Any):
         super().__init__()
         self.self_attn = layer.self_attn
         self.mlp = layer.mlp
@@ -130,7 +139,7 @@ class SlicedDecoderLayer(GradientCheckpointingLayer):
         if hasattr(layer, "attention_type"):
             self.attention_type = layer.attention_type
 
-    def forward(self, hidden_states: torch.Tensor, **kwargs) -> torch.Tensor:
+    def forward(self, hidden_states: torch.Tensor, **kwargs: Any) -> torch.Tensor:
         """Map the residual stream [batch, length, width] to [batch, length, output_width]."""
         attended, _ = self.self_attn(hidden_states=self.input_layernorm(hidden_states), **kwargs)
         hidden_states = hidden_states @ self.attn_shortcut + attended
@@ -145,8 +154,9 @@ class _SlicedModel(_PrunedModel):
     not sliced. Config keys: ``sliced_width``, ``sliced_norm_epsilon``.
     """
 
-    def __init__(self, config):
-        super().__init__(config)
+    def __init__(self, config: Any):
+        stock: Any = super()
+        stock.__init__(config)
         width = config.sliced_width
         narrow = copy.copy(config)
         narrow.hidden_size = width
@@ -269,7 +279,7 @@ class SlicedQwen3ForCausalLM(_SlicedModel, Qwen3ForCausalLM):
 
 
 #: Stock ``model_type`` → (heterogeneous model class, sliced model class).
-FAMILIES = {
+FAMILIES: dict[str, tuple[Any, Any]] = {
     "llama": (AdaptPruneLlamaForCausalLM, SlicedLlamaForCausalLM),
     "mistral": (AdaptPruneMistralForCausalLM, SlicedMistralForCausalLM),
     "qwen2": (AdaptPruneQwen2ForCausalLM, SlicedQwen2ForCausalLM),
@@ -278,5 +288,6 @@ FAMILIES = {
 
 for _classes in FAMILIES.values():
     for _class in _classes:
-        AutoConfig.register(_class.config_class.model_type, _class.config_class, exist_ok=True)
-        AutoModelForCausalLM.register(_class.config_class, _class, exist_ok=True)
+        _config: Any = _class.config_class
+        AutoConfig.register(_config.model_type, _config, exist_ok=True)
+        AutoModelForCausalLM.register(_config, _class, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Parameter arithmetic of decoder-only models, from their architecture alone (no torch, no weights).
+"""Parameter arithmetic of decoder-only models, from their architecture alone (torch-free).
 
 One unit of attention is a kv head with its query heads; one unit of the MLP is an intermediate
 neuron (gate row, up row, down column).
@@ -73,7 +73,7 @@ class ModelShape:
         if family not in FAMILIES:
             raise unknown("architecture (model_type)", family, FAMILIES)
         if sliced:
-            raise UserError("a model sliced by slicegpt cannot be pruned again; prune its dense model")
+            raise UserError("a model sliced by slicegpt cannot be pruned; prune its dense model")
         try:
             heads, hidden = config["num_attention_heads"], config["hidden_size"]
             kv_heads = config.get("num_key_value_heads") or heads

@@ -167,17 +167,18 @@ def _read_scores(path: Path, conditions: dict[str, Any]) -> tuple[Scores, dict[s
     try:
         with safe_open(path, "pt") as stream:
             header = json.loads(stream.metadata()["adaptprune"])
-            scores = Scores({name: stream.get_tensor(name) for name in stream.keys()})
+            scores = Scores({name: stream.get_tensor(name) for name in stream.keys()})  # noqa: SIM118
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: not a score file ({error})") from error
     except Exception as error:
         if type(error).__module__.startswith("safetensors"):
-            raise UserError(f"{path}: broken score file ({error}); delete it and run again") from error
+            raise UserError(f"{path}: broken ({error}); delete it and run again") from error
         raise
     for key, value in conditions.items():
         if header.get(key) != value:
             raise UserError(
-                f"{path}: made with {key} {header.get(key)!r}, not {value!r}; delete it and run again"
+                f"{path}: made with {key} {header.get(key)!r}, not {value!r}; "
+                "delete it and run again"
             )
     scores.log = header["log"]
     return scores, header
@@ -237,8 +238,9 @@ def _apply(
             cut_layers(model, pruned.kept)
         add_biases(model, pruned.biases)
         shape = shape_of_model(model)
-        final, config = model, checkpoint.pruned_config(
-            model, shape, with_biases=bool(pruned.biases)
+        final, config = (
+            model,
+            checkpoint.pruned_config(model, shape, with_biases=bool(pruned.biases)),
         )
         write_json(target / "kept.json", pruned.kept.to_json(dense))
         decoder = sum(parameter.numel() for parameter in final.model.layers.parameters())

@@ -22,7 +22,8 @@ def shape_of_model(model: Any) -> ModelShape:
     return shape.with_blocks(
         [
             BlockShape(
-                layer.self_attn.k_proj.out_features // shape.head_dim, layer.mlp.up_proj.out_features
+                layer.self_attn.k_proj.out_features // shape.head_dim,
+                layer.mlp.up_proj.out_features,
             )
             for layer in model.model.layers
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -80,7 +81,7 @@ class KeptUnits:
             ):
                 if not kept:
                     raise UserError(f"kept units of layer {index} hold no {name}; one must stay")
-                increasing = all(a < b for a, b in zip(kept, kept[1:], strict=False))
+                increasing = all(a < b for a, b in itertools.pairwise(kept))
                 if not increasing or kept[0] < 0 or kept[-1] >= count:
                     raise UserError(
                         f"kept {name} of layer {index} must be sorted, unique and in 0..{count - 1}"

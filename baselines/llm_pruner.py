@@ -23,7 +23,7 @@ class LLMPrunerParameters(UniformParameters):
 
 
 class LLMPruner(UniformMethod):
-    """Block-wise pruning of coupled structures (LLM-Pruner, section 3; importance "param_first")."""
+    """Block-wise pruning of coupled structures (LLM-Pruner, section 3, "param_first")."""
 
     name = "llm-pruner"
     title = "LLM-Pruner"

@@ -1,4 +1,4 @@
-"""SliceGPT (Ashkboos et al. 2024): rotate the residual stream by PCA and slice its last channels."""
+"""SliceGPT (Ashkboos et al. 2024): rotate the residual stream by PCA, slice its last channels."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import pydantic
 
 from adaptprune.errors import NumericalError, UserError
 from adaptprune.method import Budget, Context, Method, Parameters, Pruned, Scores
-from adaptprune.shapes import ModelShape
 
 if TYPE_CHECKING:
     import torch
+
+    from adaptprune.shapes import ModelShape
 
 #: The official code hard-codes the epsilon of its normalisation.
 _OFFICIAL_EPSILON = 1e-5

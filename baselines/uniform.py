@@ -45,7 +45,7 @@ class UniformMethod(Method):
         from adaptprune.selection import keep_blocks
         from adaptprune.surgery import shape_of_model
 
-        assert scores is not None, "one-shot methods are cut from scores"
+        scores = scores or self.score(model, context, parameters, [sparsity])
         shape = shape_of_model(model)
         count = range(len(shape.blocks))
         return Pruned(

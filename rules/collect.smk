@@ -18,9 +18,9 @@ rule collect:
         provenance=RUNS + "/{profile}/provenance.csv",
     log:
         RUNS + "/{profile}/logs/collect.txt",
+    localrule: True
     conda:
         "../environment.yml"
-    localrule: True
     params:
         overrides=overrides_flags,
         folder=str(ROOT / "config"),

@@ -46,7 +46,9 @@ def settings_flags(wildcards):
 
 def runtime_flags(wildcards):
     chosen = profile(wildcards.profile)
-    flags = f"--dtype {chosen.dtype} --device {chosen.device} --threads {chosen.threads}"
+    flags = (
+        f"--dtype {chosen.dtype} --device {chosen.device} --threads {chosen.threads}"
+    )
     return flags + (" --trust-remote-code" if chosen.trust_remote_code else "")
 
 
@@ -77,7 +79,9 @@ try:
     PROFILE = str(config.get("profile", "mini"))
     profile(PROFILE)
     # Jobs find the same Python that runs the workflow, wherever it was called from.
-    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    os.environ["PATH"] = (
+        f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    )
     announce_workflow()
     if workflow.exec_mode == workflow.exec_mode.DEFAULT and not workflow.dryrun:
         hold_lock(Path(RUNS))

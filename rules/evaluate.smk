@@ -21,6 +21,7 @@ rule evaluate:
         documents=CELL + "/documents.parquet",
     log:
         CELL + "/logs/evaluate.txt",
+    priority: 20
     conda:
         "../environment.yml"
     threads: threads_of
@@ -30,7 +31,6 @@ rule evaluate:
     params:
         evaluation=evaluation_flags,
         runtime=runtime_flags,
-    priority: 20
     message:
         "evaluate {wildcards.model} {wildcards.method} {wildcards.sparsity} %, seed {wildcards.seed}"
     shell:

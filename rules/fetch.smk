@@ -36,17 +36,18 @@ rule calibration:
         RUNS + "/{profile}/models/{model}.json",
         RUNS + "/{profile}/suite.json",
     output:
-        RUNS + "/{profile}/calibration/{model}/{dataset}-{sequences}x{length}/s{seed}.json",
+        RUNS
+        + "/{profile}/calibration/{model}/{dataset}-{sequences}x{length}/s{seed}.json",
     log:
         RUNS
         + "/{profile}/logs/calibration/{model}-{dataset}-{sequences}x{length}-s{seed}.txt",
+    wildcard_constraints:
+        sequences=r"\d+",
+        length=r"\d+",
     conda:
         "../environment.yml"
     params:
         model=model_of,
-    wildcard_constraints:
-        sequences=r"\d+",
-        length=r"\d+",
     message:
         "draw calibration set {wildcards.dataset}, seed {wildcards.seed}"
     shell:

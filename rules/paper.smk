@@ -9,15 +9,15 @@ rule table:
         multiext("paper_tables/generated/{profile}/{table}", ".tex", ".csv", ".md"),
     log:
         RUNS + "/{profile}/logs/tables/{table}.txt",
+    wildcard_constraints:
+        table=r"[a-z0-9_]+",
+    localrule: True
     conda:
         "../environment.yml"
-    localrule: True
     params:
         overrides=overrides_flags,
         folder=str(ROOT / "config"),
         stem=lambda wildcards, output: output[0].removesuffix(".tex"),
-    wildcard_constraints:
-        table=r"[a-z0-9_]+",
     message:
         "render {wildcards.table} of profile {wildcards.profile}"
     shell:

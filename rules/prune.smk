@@ -6,9 +6,7 @@ def calibration_file(wildcards):
     if not method_of(wildcards).needs_calibration:
         return []
     drawn = profile(wildcards.profile).calibration_of(wildcards.method).slug
-    return (
-        f"{RUNS}/{wildcards.profile}/calibration/{wildcards.model}/{drawn}/s{wildcards.seed}.json"
-    )
+    return f"{RUNS}/{wildcards.profile}/calibration/{wildcards.model}/{drawn}/s{wildcards.seed}.json"
 
 
 def calibration_flag(wildcards):
@@ -44,6 +42,7 @@ rule score:
         RUNS + "/{profile}/scores/{model}/{method}/s{seed}.safetensors",
     log:
         RUNS + "/{profile}/logs/score/{model}-{method}-s{seed}.txt",
+    priority: 10
     conda:
         "../environment.yml"
     threads: threads_of
@@ -59,7 +58,6 @@ rule score:
         runtime=runtime_flags,
         calibration=calibration_flag,
         version=method_version,
-    priority: 10
     message:
         "score {wildcards.model} with {wildcards.method}, seed {wildcards.seed}"
     shell:

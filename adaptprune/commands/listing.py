@@ -75,5 +75,3 @@ def params(
             "width": budget.width,
         }
     )
-
-

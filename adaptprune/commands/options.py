@@ -52,5 +52,3 @@ def parse_settings(pairs: list[str] | None) -> dict[str, Any]:
             raise UserError(f"--set {key} is given twice")
         settings[key] = yaml.safe_load(value)
     return settings
-
-

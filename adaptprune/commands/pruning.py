@@ -42,9 +42,9 @@ def fetch(
     if (model is None) == (suite is None):
         raise UserError("give --model NAME or --suite NAME (one of the two)")
     if suite is not None:
-        from adaptprune.evaluate.suites import ensure_suite_data
+        from adaptprune.evaluate.stage import fetch_suite
 
-        write_json(output, {"suite": suite, "data": ensure_suite_data(suite)})
+        write_json(output, fetch_suite(suite))
         return
     from adaptprune.checkpoint import revision
     from adaptprune.models import locate
@@ -201,5 +201,3 @@ def loss(
     vocab_size = read_json(folder / "config.json")["vocab_size"]
     rows = read_tokens(tokens, vocab_size)
     print_json(mean_loss_of(folder, rows, Runtime(dtype, device, threads)))
-
-

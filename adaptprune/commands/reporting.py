@@ -111,9 +111,7 @@ def status(
     from adaptprune.cells import cell_folder
 
     cells = _profile(profile, config_folder, override).cells()
-    done = [
-        (cell_folder(runs, profile, cell) / "evaluation.json").is_file() for cell in cells
-    ]
+    done = [(cell_folder(runs, profile, cell) / "evaluation.json").is_file() for cell in cells]
     print_json(
         {
             "profile": profile,

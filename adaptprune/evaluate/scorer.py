@@ -29,8 +29,9 @@ logger = logging.getLogger(__name__)
 # lm-eval's request: (context, continuation) as text, or None for a rolling window; both as tokens.
 Encoded = tuple[tuple[str, str] | None, list[int], list[int]]
 
-ROW_TOKENS = 256
-BATCH_TOKENS = {"cpu": 1024, "cuda": 16384}
+ROW_TOKENS = 512
+# A processor is busy with one row, which never needs padding; a GPU wants many.
+BATCH_TOKENS = {"cpu": 512, "cuda": 16384}
 FORWARD_OVERHEAD = 128  # what one more forward pass costs, in tokens
 # A tree that is not understood is wrong by whole nats; rounding alone stays far below.
 PROBE_TOLERANCE = {torch.float32: 1e-3, torch.float16: 0.1, torch.bfloat16: 0.5}

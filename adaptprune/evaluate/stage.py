@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptprune import checkpoint
-from adaptprune.evaluate.suites import load_suite, subset
+from adaptprune.evaluate.suites import PerplexityTask, SuiteTask, load_suite, subset
 from adaptprune.files import write_json
+from adaptprune.local_data import ensure_source
 from adaptprune.models import locate
 from adaptprune.provenance import Stopwatch
 
@@ -46,15 +48,33 @@ class Selection:
         if self.suite is None:
             return [TaskSelection(name, None) for name in self.tasks]
         suite = load_suite(self.suite)
-        selected = []
-        for task, count in (
-            *((task, self.documents_per_task) for task in suite.tasks),
-            (suite.perplexity, self.perplexity_documents),
-        ):
+
+        def select(task: SuiteTask | PerplexityTask, count: int | None) -> TaskSelection:
             whole = count is None or count >= task.documents or self.limit is not None
             indices = None if whole else subset(task, task.documents, count, suite.subset_seed)
-            selected.append(TaskSelection(task.task, indices))
-        return selected
+            return TaskSelection(task.task, indices)
+
+        return [
+            *(select(task, self.documents_per_task) for task in suite.tasks),
+            select(suite.perplexity, self.perplexity_documents),
+        ]
+
+
+def fetch_suite(name: str) -> dict[str, Any]:
+    """Bring the documents of all tasks of a suite into the cache and say where they lie.
+
+    Raises:
+        UserError: the suite is unknown or data cannot be had.
+    """
+    suite = load_suite(name)
+    if suite.data != "hub":
+        folder = ensure_source(suite.data)
+        return {"suite": name, "data": folder.name, "revision": checkpoint.revision(folder)}
+    from adaptprune.evaluate.catalog import load_task
+
+    for name_of_task in (*(task.task for task in suite.tasks), suite.perplexity.task):
+        load_task(name_of_task, TASK_FOLDER, None)
+    return {"suite": name, "data": "hub", "revision": None}
 
 
 def evaluate_stage(
@@ -84,10 +104,12 @@ def evaluate_stage(
         UserError: an unknown task or model, or data that cannot be had.
     """
     from adaptprune.evaluate import harness
+    from adaptprune.evaluate.catalog import check_tasks
 
     watch = Stopwatch()
+    partial = output.with_name(f"{output.name}.partial")
     tasks = selection.tasks_to_run()
-    harness.check_tasks([task.name for task in tasks], TASK_FOLDER)
+    check_tasks([task.name for task in tasks], TASK_FOLDER)
     folder = locate(model)
     record = checkpoint.read_record(folder)
     content: dict[str, Any] = {"schema": SCHEMA, "suite": selection.suite}
@@ -111,7 +133,10 @@ def evaluate_stage(
             max_length=max_length,
             batch_tokens=batch_tokens,
             limit=selection.limit,
+            partial=partial,
+            model_hash=content["model_hash"],
         )
         content |= result.to_json()
         result.write_documents(documents)
     write_json(output, content | {"provenance": watch.provenance()})
+    shutil.rmtree(partial, ignore_errors=True)
