@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -34,8 +35,12 @@ def hold_lock(runs: Path) -> None:
 
 
 def announce_workflow() -> None:
-    """Tell the jobs that this process starts which process they belong to."""
+    """Tell the jobs that this process starts which process they belong to, and their Python.
+
+    They find the Python that runs the workflow, wherever it was called from.
+    """
     os.environ[_VARIABLE] = f"{os.uname().nodename}:{os.getpid()}"
+    os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
 
 
 def end_with_workflow(interval: float = 0.5) -> None:

@@ -1,6 +1,4 @@
 # What all rules share: the profile, its cells, and where files lie. No torch is imported here.
-import os
-import sys
 from functools import cache
 from pathlib import Path
 
@@ -12,8 +10,6 @@ from adaptprune.registry import find_method, split_variant
 from adaptprune.workflow import announce_workflow, hold_lock
 
 ROOT = Path(workflow.basedir)
-RUNS = "results/runs"
-CELL = RUNS + "/{profile}/cells/{model}/{method}/{sparsity}/{recovery}/s{seed}"
 
 
 @cache
@@ -64,6 +60,56 @@ def gpus_of(wildcards):
     return int(profile(wildcards.profile).device.startswith("cuda"))
 
 
+def calibration_file(wildcards):
+    """Return the calibration set of a cell, or nothing for a method that needs none."""
+    if not method_of(wildcards).needs_calibration:
+        return []
+    drawn = profile(wildcards.profile).calibration_of(wildcards.method).slug
+    return f"results/runs/{wildcards.profile}/calibration/{wildcards.model}/{drawn}/s{wildcards.seed}.json"
+
+
+def calibration_flag(wildcards):
+    path = calibration_file(wildcards)
+    return f"--calibration {path}" if path else ""
+
+
+def scores_file(wildcards):
+    """Return the score file that serves every sparsity, or nothing where there is none."""
+    if not method_of(wildcards).shares_scores(parameters_of(wildcards)):
+        return []
+    return f"results/runs/{wildcards.profile}/scores/{wildcards.model}/{wildcards.method}/s{wildcards.seed}.safetensors"
+
+
+def scores_flag(wildcards):
+    path = scores_file(wildcards)
+    return f"--scores {path}" if path else ""
+
+
+def method_version(wildcards):
+    """Return what makes a method's cells, and no others, run again."""
+    return method_of(wildcards).version
+
+
+def evaluation_flags(wildcards):
+    """Return how much of the suite is evaluated, as command line options."""
+    chosen = profile(wildcards.profile).evaluation
+    flags = f"--suite {chosen.suite} --max-length {chosen.max_length} --batch {chosen.batch}"
+    if chosen.documents_per_task is not None:
+        flags += f" --documents-per-task {chosen.documents_per_task}"
+    if chosen.perplexity_documents is not None:
+        flags += f" --perplexity-documents {chosen.perplexity_documents}"
+    return flags
+
+
+def cell_files(wildcards):
+    """Return the files of every cell of a profile."""
+    return [
+        f"results/runs/{wildcards.profile}/cells/{cell.key}/{name}"
+        for cell in profile(wildcards.profile).cells()
+        for name in ("pruning.json", "evaluation.json")
+    ]
+
+
 def overrides_flags(wildcards):
     """Repeat the overrides of the command line for a job that reads the profile itself."""
     if wildcards.profile != PROFILE:
@@ -78,15 +124,16 @@ try:
             raise unknown("config key", key, ["profile", *OVERRIDES])
     PROFILE = str(config.get("profile", "mini"))
     profile(PROFILE)
-    # Jobs find the same Python that runs the workflow, wherever it was called from.
-    os.environ["PATH"] = (
-        f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    )
     announce_workflow()
-    if workflow.exec_mode == workflow.exec_mode.DEFAULT and not workflow.dryrun:
-        hold_lock(Path(RUNS))
 except UserError as error:
     raise SystemExit(f"error: {error}")
+
+
+onstart:
+    try:
+        hold_lock(Path("results/runs"))
+    except UserError as error:
+        raise SystemExit(f"error: {error}")
 
 
 wildcard_constraints:

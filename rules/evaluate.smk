@@ -1,26 +1,15 @@
 # All tasks of a checkpoint in one process.
 
 
-def evaluation_flags(wildcards):
-    """Return how much of the suite is evaluated, as command line options."""
-    chosen = profile(wildcards.profile).evaluation
-    flags = f"--suite {chosen.suite} --max-length {chosen.max_length} --batch {chosen.batch}"
-    if chosen.documents_per_task is not None:
-        flags += f" --documents-per-task {chosen.documents_per_task}"
-    if chosen.perplexity_documents is not None:
-        flags += f" --perplexity-documents {chosen.perplexity_documents}"
-    return flags
-
-
 rule evaluate:
     input:
-        checkpoint=CELL + "/checkpoint",
-        suite=RUNS + "/{profile}/suite.json",
+        checkpoint="results/runs/{profile}/cells/{model}/{method}/{sparsity}/{recovery}/s{seed}/checkpoint",
+        suite="results/runs/{profile}/suite.json",
     output:
-        evaluation=CELL + "/evaluation.json",
-        documents=CELL + "/documents.parquet",
+        evaluation="results/runs/{profile}/cells/{model}/{method}/{sparsity}/{recovery}/s{seed}/evaluation.json",
+        documents="results/runs/{profile}/cells/{model}/{method}/{sparsity}/{recovery}/s{seed}/documents.parquet",
     log:
-        CELL + "/logs/evaluate.txt",
+        "results/runs/{profile}/cells/{model}/{method}/{sparsity}/{recovery}/s{seed}/logs/evaluate.txt",
     priority: 20
     conda:
         "../environment.yml"

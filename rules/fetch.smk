@@ -3,9 +3,9 @@
 
 rule fetch_model:
     output:
-        RUNS + "/{profile}/models/{model}.json",
+        "results/runs/{profile}/models/{model}.json",
     log:
-        RUNS + "/{profile}/logs/fetch/{model}.txt",
+        "results/runs/{profile}/logs/fetch/{model}.txt",
     conda:
         "../environment.yml"
     params:
@@ -18,9 +18,9 @@ rule fetch_model:
 
 rule fetch_suite:
     output:
-        RUNS + "/{profile}/suite.json",
+        "results/runs/{profile}/suite.json",
     log:
-        RUNS + "/{profile}/logs/fetch/suite.txt",
+        "results/runs/{profile}/logs/fetch/suite.txt",
     conda:
         "../environment.yml"
     params:
@@ -33,14 +33,12 @@ rule fetch_suite:
 
 rule calibration:
     input:
-        RUNS + "/{profile}/models/{model}.json",
-        RUNS + "/{profile}/suite.json",
+        "results/runs/{profile}/models/{model}.json",
+        "results/runs/{profile}/suite.json",
     output:
-        RUNS
-        + "/{profile}/calibration/{model}/{dataset}-{sequences}x{length}/s{seed}.json",
+        "results/runs/{profile}/calibration/{model}/{dataset}-{sequences}x{length}/s{seed}.json",
     log:
-        RUNS
-        + "/{profile}/logs/calibration/{model}-{dataset}-{sequences}x{length}-s{seed}.txt",
+        "results/runs/{profile}/logs/calibration/{model}-{dataset}-{sequences}x{length}-s{seed}.txt",
     wildcard_constraints:
         sequences=r"\d+",
         length=r"\d+",

@@ -3,12 +3,12 @@
 
 rule table:
     input:
-        results=RUNS + "/{profile}/results.csv",
+        results="results/runs/{profile}/results.csv",
         declaration="paper_tables/{table}.yaml",
     output:
         multiext("paper_tables/generated/{profile}/{table}", ".tex", ".csv", ".md"),
     log:
-        RUNS + "/{profile}/logs/tables/{table}.txt",
+        "results/runs/{profile}/logs/tables/{table}.txt",
     wildcard_constraints:
         table=r"[a-z0-9_]+",
     localrule: True

@@ -1,47 +1,14 @@
 # Scores, once per method and seed, and pruned checkpoints, one per cell.
 
 
-def calibration_file(wildcards):
-    """Return the calibration set of a cell, or nothing for a method that needs none."""
-    if not method_of(wildcards).needs_calibration:
-        return []
-    drawn = profile(wildcards.profile).calibration_of(wildcards.method).slug
-    return f"{RUNS}/{wildcards.profile}/calibration/{wildcards.model}/{drawn}/s{wildcards.seed}.json"
-
-
-def calibration_flag(wildcards):
-    path = calibration_file(wildcards)
-    return f"--calibration {path}" if path else ""
-
-
-def scores_file(wildcards):
-    """Return the score file that serves every sparsity, or nothing where there is none."""
-    if not method_of(wildcards).shares_scores(parameters_of(wildcards)):
-        return []
-    return (
-        f"{RUNS}/{wildcards.profile}/scores/{wildcards.model}/{wildcards.method}"
-        f"/s{wildcards.seed}.safetensors"
-    )
-
-
-def scores_flag(wildcards):
-    path = scores_file(wildcards)
-    return f"--scores {path}" if path else ""
-
-
-def method_version(wildcards):
-    """Return what makes a method's cells, and no others, run again."""
-    return method_of(wildcards).version
-
-
 rule score:
     input:
-        RUNS + "/{profile}/models/{model}.json",
+        "results/runs/{profile}/models/{model}.json",
         calibration_file,
     output:
-        RUNS + "/{profile}/scores/{model}/{method}/s{seed}.safetensors",
+        "results/runs/{profile}/scores/{model}/{method}/s{seed}.safetensors",
     log:
-        RUNS + "/{profile}/logs/score/{model}-{method}-s{seed}.txt",
+        "results/runs/{profile}/logs/score/{model}-{method}-s{seed}.txt",
     priority: 10
     conda:
         "../environment.yml"
@@ -68,15 +35,19 @@ rule score:
 
 rule prune:
     input:
-        RUNS + "/{profile}/models/{model}.json",
+        "results/runs/{profile}/models/{model}.json",
         calibration_file,
         scores_file,
     output:
-        checkpoint=temp(directory(CELL + "/checkpoint")),
-        record=CELL + "/pruning.json",
-        kept=CELL + "/kept.json",
+        checkpoint=temp(
+            directory(
+                "results/runs/{profile}/cells/{model}/{method}/{sparsity}/{recovery}/s{seed}/checkpoint"
+            )
+        ),
+        record="results/runs/{profile}/cells/{model}/{method}/{sparsity}/{recovery}/s{seed}/pruning.json",
+        kept="results/runs/{profile}/cells/{model}/{method}/{sparsity}/{recovery}/s{seed}/kept.json",
     log:
-        CELL + "/logs/prune.txt",
+        "results/runs/{profile}/cells/{model}/{method}/{sparsity}/{recovery}/s{seed}/logs/prune.txt",
     conda:
         "../environment.yml"
     threads: threads_of
