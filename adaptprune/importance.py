@@ -242,8 +242,10 @@ def _checkpoint_when_large(model: Any, tokens: torch.Tensor) -> None:
     config = model.config
     per_token = config.num_hidden_layers * (10 * config.hidden_size + 4 * config.intermediate_size)
     if tokens.numel() * per_token * model.dtype.itemsize > _ACTIVATION_LIMIT:
-        model.train()  # transformers checkpoints in training mode only
         model.activation_checkpointing_enable({"use_reentrant": False})
+        for layer in model.model.layers:
+            # transformers checkpoints in training mode only; dropout inside stays off.
+            layer.training = True
 
 
 def _check_finite(result: Importance) -> None:
