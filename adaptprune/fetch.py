@@ -80,8 +80,12 @@ def _listed_files(manifest: Any) -> list[tuple[str, int, str]]:
 def only_maker(target: Path) -> Iterator[bool]:
     """Hold the lock of a cache folder; yield whether the folder is still to be made.
 
-    What a killed maker left beside the folder is removed.
+    A folder appears whole, so one that exists needs no lock (and may be read-only). What a killed
+    maker left beside the folder is removed.
     """
+    if (target / MANIFEST).is_file():
+        yield False
+        return
     target.parent.mkdir(parents=True, exist_ok=True)
     leftover = re.compile(rf"\.{re.escape(target.name)}\.(old\.)?[a-z0-9_]{{8}}")
     with FileLock(target.with_name(f".{target.name}.lock")):

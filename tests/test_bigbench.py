@@ -16,14 +16,17 @@ from adaptprune.bigbench import (
     RUN_WORDS,
     build,
     distinct_texts,
-    distractor_rows,
     document_id,
     ensure_local_data,
     local_data_directory,
     normalised_words,
+    split_of,
+)
+from adaptprune.bigbench_tasks import (
+    distractor_rows,
+    lettered_rows,
     plausibility_rows,
     scored_rows,
-    split_of,
 )
 from adaptprune.download import Release
 from adaptprune.errors import UserError
@@ -141,6 +144,17 @@ def test_place_of_the_right_answer_varies() -> None:
     assert all(places.count(place) == pytest.approx(100, abs=40) for place in range(4))
 
 
+def test_lettered_rows() -> None:
+    examples = [
+        {"input": "Question: Why is  (A) it so. (B) it not?", "target": ["B."]},
+        {"input": "Question: Why?  (A) so. (B) not?", "target": ["E."]},
+        {"input": "Question: Why?  (A)  (B) not?", "target": ["B."]},
+    ]
+    assert list(lettered_rows({"examples": examples})) == [
+        {"prompt": "Question: Why is\nAnswer:", "choices": ["it so", "it not"], "gold": 1}
+    ]
+
+
 def test_plausibility_rows() -> None:
     plausible = {"examples": [{"input": "S: s. \nQ?", "target": ["now.", "soon."]}]}
     implausible = {"examples": [{"input": "S: s. \nQ?", "target": list("abcde")}]}
@@ -158,6 +172,8 @@ def _sdist(path: Path, without: str = "") -> None:
         for name in ("social_iqa", "step_inference", "goal_inference")
         for folder in bigbench.TASKS[name].folders
     }
+    (science,) = bigbench.TASKS["science"].folders
+    folders[science] = [{"input": "Question: Why? (A) a (B) b?", "target": ["A."]}]
     for name, source in bigbench.TASKS.items():
         for folder in source.folders:
             folders.setdefault(folder, [_given("Fact: x.", f"yes {name}.", "no.")])
