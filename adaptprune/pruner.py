@@ -95,7 +95,9 @@ class AdaptPruner(Method):
 
         wanted = {parameters.count_steps(sparsity): sparsity for sparsity in sparsities}
         if len(set(sparsities)) > 1 and not self.shares_scores(parameters):
-            raise UserError("adapt-pruner: sparsities share scores only with step_size and rule accumulate")
+            raise UserError(
+                "adapt-pruner: sparsities share scores only with step_size and rule accumulate"
+            )
         trajectory = Trajectory(model, parameters, max(sparsities))
         tensors: dict[str, torch.Tensor] = {}
         for step in range(1, max(wanted) + 1):

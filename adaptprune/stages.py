@@ -213,6 +213,7 @@ def prune_stage(job: Job, sparsity: int, output: Path, scores_file: Path | None 
             record |= _apply(model, dense, pruned, folder, target)
         except NumericalError as error:
             record |= {"status": "failed", "reason": str(error)}
+            write_json(target / "kept.json", {"layers": []})
         record["provenance"] = watch.provenance()
         if stored:
             record["provenance"]["score_wall_s"] = stored[1]["provenance"]["wall_s"]
@@ -227,28 +228,25 @@ def _apply(
     """Cut, save, and return the part of the record that describes the outcome."""
     if pruned.model is not None:
         final, config = pruned.model, pruned.model.config
-        write_json(target / "kept.json", {"layers": [], "width": pruned.width})
-        decoder = sum(parameter.numel() for parameter in final.model.layers.parameters())
+        kept: dict[str, Any] = {"layers": [], "width": pruned.width}
         reached = 1 - (pruned.width or dense.hidden_size) / dense.hidden_size
     else:
         assert pruned.kept is not None, "a method returns kept units or a model"
-        if pruned.already_cut:
-            pruned.kept.check(dense)
-        else:
+        pruned.kept.check(dense)
+        if not pruned.already_cut:
             cut_layers(model, pruned.kept)
         add_biases(model, pruned.biases)
         shape = shape_of_model(model)
-        final, config = (
-            model,
-            checkpoint.pruned_config(model, shape, with_biases=bool(pruned.biases)),
-        )
-        write_json(target / "kept.json", pruned.kept.to_json(dense))
-        decoder = sum(parameter.numel() for parameter in final.model.layers.parameters())
+        final = model
+        config = checkpoint.pruned_config(model, shape, with_biases=bool(pruned.biases))
+        kept = pruned.kept.to_json(dense)
         reached = 1 - shape.channels / dense.channels
     for name, parameter in final.named_parameters():
         if not parameter.isfinite().all():
             raise NumericalError(f"the pruned weight {name} is not finite")
     checkpoint.save_model(target, final, config, source)
+    write_json(target / "kept.json", kept)
+    decoder = sum(parameter.numel() for parameter in final.model.layers.parameters())
     return {
         "counts": {
             "params_dense": dense.parameters,
