@@ -56,7 +56,6 @@ class Declaration(BaseModel):
     recovery: str = "none"
     published: PublishedSource | None = None
     notes: list[str] = []
-    profile_notes: dict[str, str] = {}
 
     def select_models(self, models: Sequence[str]) -> list[str]:
         """Return the models of a profile that this table shows."""
@@ -144,7 +143,6 @@ def _notes(
     grid: Grid,
     results: pd.DataFrame,
     suite: Suite,
-    profile: str,
     seeds: Sequence[int],
 ) -> list[str]:
     """Return the sentences under the table."""
@@ -159,8 +157,6 @@ def _notes(
             f"{grid.average_stderr:.2f} points; it is apart from the spread over seeds."
         )
     notes += declaration.notes
-    if profile in declaration.profile_notes:
-        notes.append(declaration.profile_notes[profile])
     return notes
 
 
@@ -265,7 +261,7 @@ def render_table(
     if source is not None and with_published:
         _add_published(grid, declaration_path.parent / "published.csv", source.table)
 
-    printed = _notes(declaration, grid, results, suite, profile, seeds)
+    printed = _notes(declaration, grid, results, suite, seeds)
     printed += [*notes, *_problem_notes(grid)]
     heading = Heading(
         declaration.name, declaration.caption, declaration.label, profile, len(results)
