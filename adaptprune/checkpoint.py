@@ -147,7 +147,16 @@ def _heterogeneous_config(
     return config_class.from_dict(content | {"model_type": config_class.model_type})
 
 
-def pruned_config(model: Any, shape: ModelShape, *, with_biases: bool = False) -> Any:
+def _has_extra_biases(model: Any, shape: ModelShape) -> bool:
+    """Say whether projections have biases that their family's layers do not have (FLAP)."""
+    layer = model.model.layers[0]
+    output_bias, down_bias = layer.self_attn.o_proj.bias, layer.mlp.down_proj.bias
+    return (output_bias is not None and not shape.output_bias) or (
+        down_bias is not None and not shape.mlp_bias
+    )
+
+
+def pruned_config(model: Any, shape: ModelShape) -> Any:
     """Return the config of a model that was cut in place.
 
     A uniform outcome gets the stock architecture where its config accepts it.
@@ -155,9 +164,9 @@ def pruned_config(model: Any, shape: ModelShape, *, with_biases: bool = False) -
     Args:
         model: the cut model; its config still holds the dense numbers.
         shape: its present shape.
-        with_biases: whether the output and down projections were given biases.
     """
     blocks = list(shape.blocks)
+    with_biases = _has_extra_biases(model, shape)
     stock = None if with_biases else _stock_config(model.config, shape, blocks)
     return stock or _heterogeneous_config(model.config, shape, blocks, with_biases)
 

@@ -238,7 +238,7 @@ def _apply(
         add_biases(model, pruned.biases)
         shape = shape_of_model(model)
         final = model
-        config = checkpoint.pruned_config(model, shape, with_biases=bool(pruned.biases))
+        config = checkpoint.pruned_config(model, shape)
         kept = pruned.kept.to_json(dense)
         reached = 1 - shape.channels / dense.channels
     for name, parameter in final.named_parameters():
