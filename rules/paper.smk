@@ -4,7 +4,7 @@
 rule table:
     input:
         results="results/runs/{profile}/results.csv",
-        declaration="paper_tables/{table}.yaml",
+        declaration=lambda wildcards: ROOT / "paper_tables" / f"{wildcards.table}.yaml",
     output:
         multiext("paper_tables/generated/{profile}/{table}", ".tex", ".csv", ".md"),
     log:

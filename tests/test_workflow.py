@@ -1,0 +1,210 @@
+"""Snakemake end to end on the tiny profile: targets, kills, altered files, failed cells."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from adaptprune.models import locate
+
+ROOT = Path(__file__).parent.parent
+MATRIX = ["methods=dense,llm-pruner,flap", "sparsities=20", "seeds=0"]
+CELLS = ("dense/0/none/s0", "flap/20/none/s0", "llm-pruner/20/none/s0")
+
+pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
+
+
+def command(folder: Path, *arguments: str, target: str = "table1") -> list[str]:
+    return [
+        *(sys.executable, "-m", "snakemake", target, "--cores", "2"),
+        *("--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)),
+        *("--config", "profile=tiny", *arguments),
+    ]
+
+
+def run(folder: Path, *arguments: str, target: str = "table1") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(folder, *arguments, target=target), capture_output=True, text=True, timeout=600
+    )
+
+
+def runs(folder: Path) -> Path:
+    return folder / "results" / "runs" / "tiny"
+
+
+def evaluation(folder: Path, cell: str) -> Path:
+    return runs(folder) / "cells" / "tiny-llama" / cell / "evaluation.json"
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of the small matrix."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    finished = run(folder, *MATRIX)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    return folder
+
+
+def start_and_wait(folder: Path, file: Path) -> subprocess.Popen[bytes]:
+    """Start the workflow in a session of its own and return once a file is there."""
+    started = subprocess.Popen(
+        command(folder, *MATRIX),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 300
+    while not file.exists():
+        assert started.poll() is None, "the workflow ended before the file appeared"
+        assert time.monotonic() < deadline, f"{file} never appeared"
+        time.sleep(0.05)
+    return started
+
+
+def jobs_of(folder: Path) -> list[psutil.Process]:
+    """Return the processes of this suite's commands that work in a folder."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        try:
+            ours = "adaptprune" in (process.info["cmdline"] or [])
+            if ours and Path(process.cwd()) == folder:
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return found
+
+
+def wait_until_idle(folder: Path) -> None:
+    deadline = time.monotonic() + 60
+    while jobs_of(folder):
+        assert time.monotonic() < deadline, "jobs outlived their workflow"
+        time.sleep(0.2)
+
+
+def test_a_run_leaves_a_table_and_results_with_conditions(undisturbed: Path) -> None:
+    table = undisturbed / "paper_tables" / "generated" / "tiny" / "table1.md"
+    assert "LLM-Pruner" in table.read_text()
+    lines = (runs(undisturbed) / "results.csv").read_text().splitlines()
+    tasks_and_metrics = 2 * 2 + 3
+    assert len(lines) == 1 + len(CELLS) * tasks_and_metrics
+    assert not list(runs(undisturbed).glob("cells/**/checkpoint")), "weights are temporary"
+
+
+def test_a_second_call_does_nothing(undisturbed: Path) -> None:
+    again = run(undisturbed, *MATRIX)
+    assert again.returncode == 0
+    assert "Nothing to be done" in again.stdout + again.stderr
+
+
+def test_killed_snakemake_goes_on_and_ends_in_the_same_bytes(
+    undisturbed: Path, tmp_path: Path
+) -> None:
+    first = evaluation(tmp_path, CELLS[0])
+    workflow = start_and_wait(tmp_path, first)
+    os.kill(workflow.pid, signal.SIGKILL)
+    workflow.wait()
+    wait_until_idle(tmp_path)
+    written = first.stat().st_mtime_ns
+    resumed = run(tmp_path, *MATRIX)
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert first.stat().st_mtime_ns == written, "a finished cell was computed again"
+    expected = (runs(undisturbed) / "results.csv").read_bytes()
+    assert (runs(tmp_path) / "results.csv").read_bytes() == expected
+
+
+def test_killed_job_is_repeated_and_ends_in_the_same_bytes(
+    undisturbed: Path, tmp_path: Path
+) -> None:
+    scores = runs(tmp_path) / "scores" / "tiny-llama" / "llm-pruner" / "s0.safetensors"
+    workflow = start_and_wait(tmp_path, scores)
+    while not (running := jobs_of(tmp_path)):
+        time.sleep(0.05)
+    running[0].kill()
+    assert workflow.wait(timeout=300) != 0, "the killed job must be reported"
+    resumed = run(tmp_path, *MATRIX)
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    expected = (runs(undisturbed) / "results.csv").read_bytes()
+    assert (runs(tmp_path) / "results.csv").read_bytes() == expected
+
+
+def test_truncated_result_is_named_and_made_again_once_deleted(
+    undisturbed: Path, tmp_path: Path
+) -> None:
+    copied = tmp_path / "copy"
+    subprocess.run(["cp", "-a", str(undisturbed), str(copied)], check=True)
+    expected = (runs(copied) / "results.csv").read_bytes()
+    broken = evaluation(copied, CELLS[1])
+    broken.write_text(broken.read_text()[:100])
+    refused = run(copied, *MATRIX)
+    assert refused.returncode != 0
+    assert f"{CELLS[1]}/evaluation.json" in refused.stdout + refused.stderr
+    assert "Traceback" not in refused.stdout + refused.stderr
+    broken.unlink()
+    mended = run(copied, *MATRIX)
+    assert mended.returncode == 0, mended.stdout + mended.stderr
+    assert (runs(copied) / "results.csv").read_bytes() == expected
+
+
+def test_cells_that_fail_numerically_are_shown_and_others_go_on(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    source = locate("tiny-llama")
+    model = tmp_path / "broken-model"
+    model.mkdir()
+    for file in source.iterdir():
+        if file.name not in ("manifest.json", "model.safetensors"):
+            (model / file.name).write_bytes(file.read_bytes())
+    weights = load_file(source / "model.safetensors")
+    weights["model.layers.1.mlp.up_proj.weight"][0, 0] = float("nan")
+    save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
+    finished = run(
+        tmp_path,
+        *(f"models=tiny-llama,{model}", "methods=dense,llm-pruner", "sparsities=20", "seeds=0"),
+        target="table7",
+    )
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    cell = runs(tmp_path) / "cells" / "broken-model" / "llm-pruner" / "20" / "none" / "s0"
+    assert json.loads((cell / "pruning.json").read_text())["status"] == "failed"
+    table = (tmp_path / "paper_tables" / "generated" / "tiny" / "table7.md").read_text()
+    assert "failed" in table
+    assert "calibration loss is nan" in table
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("methdos=flap", "did you mean 'methods'"),
+        ("profile=tinny", "did you mean 'tiny'"),
+        ("methods=flapp", "did you mean 'flap'"),
+        ("models=no-such-model", "unknown model 'no-such-model'"),
+        ("models=/no/such/folder", "/no/such/folder"),
+        ("sparsities=0", "1..99"),
+        ("sparsities=100", "1..99"),
+        ("sparsities=many", "whole numbers"),
+        ("seeds=1,1", "twice"),
+    ],
+)
+def test_wrong_setting_ends_in_one_line_before_any_work(
+    tmp_path: Path, setting: str, told: str
+) -> None:
+    refused = run(tmp_path, setting)
+    output = refused.stdout + refused.stderr
+    assert refused.returncode != 0
+    assert "Traceback" not in output
+    assert [line for line in output.splitlines() if line.startswith("error:") and told in line]
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("profile", ["mini", "offline", "small", "paper", "tiny"])
+def test_every_profile_plans_its_run(tmp_path: Path, profile: str) -> None:
+    planned = run(tmp_path, f"profile={profile}", "--dry-run")
+    assert planned.returncode == 0, planned.stdout + planned.stderr
+    assert "table1" in planned.stdout
