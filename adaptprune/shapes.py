@@ -64,8 +64,10 @@ class ModelShape:
         """Read the shape out of a Hugging Face ``config.json``, also of a heterogeneous model.
 
         Raises:
-            UserError: the architecture is not supported or a key is missing.
+            UserError: the architecture is not supported, or a key is missing or no size.
         """
+        if not isinstance(config, dict):
+            raise UserError("config.json must be a mapping of config keys")
         family = str(config.get("model_type", ""))
         sliced = "sliced" in family
         for prefix in _PREFIXES:
@@ -74,22 +76,18 @@ class ModelShape:
             raise unknown("architecture (model_type)", family, FAMILIES)
         if sliced:
             raise UserError("a model sliced by slicegpt cannot be pruned; prune its dense model")
-        try:
-            heads, hidden = config["num_attention_heads"], config["hidden_size"]
-            kv_heads = config.get("num_key_value_heads") or heads
-            dense = BlockShape(kv_heads, config["intermediate_size"])
-            listed = config.get("blocks") or [{}] * config["num_hidden_layers"]
-            vocab_size = config["vocab_size"]
-        except KeyError as missing:
-            raise UserError(f"config.json lacks the key {missing}") from None
+        heads, hidden = _size(config, "num_attention_heads"), _size(config, "hidden_size")
+        kv_heads = _size(config, "num_key_value_heads", heads)
+        dense = BlockShape(kv_heads, _size(config, "intermediate_size"))
+        listed = config.get("blocks") or [{}] * _size(config, "num_hidden_layers")
         if heads % kv_heads:
             raise UserError(f"{heads} query heads cannot share {kv_heads} kv heads evenly")
         attention_bias = bool(config.get("attention_bias"))
         return cls(
             family=family,
             hidden_size=hidden,
-            vocab_size=vocab_size,
-            head_dim=config.get("head_dim") or hidden // heads,
+            vocab_size=_size(config, "vocab_size"),
+            head_dim=_size(config, "head_dim", hidden // heads),
             queries_per_kv_head=heads // kv_heads,
             blocks=tuple(
                 BlockShape(
@@ -137,6 +135,18 @@ class ModelShape:
     def channels(self) -> int:
         """Prunable channels: k channels (head_dim per kv head) and neurons of all layers."""
         return sum(b.kv_heads * self.head_dim + b.intermediate_size for b in self.blocks)
+
+
+def _size(config: dict[str, Any], key: str, default: int | None = None) -> int:
+    """Return a size out of a config; an absent one (or null) has its default."""
+    value = config.get(key)
+    if value is None:
+        value = default
+    if value is None:
+        raise UserError(f"config.json lacks the key {key!r}")
+    if type(value) is not int or value < 1:
+        raise UserError(f"config.json: {key} must be a positive whole number, not {value!r}")
+    return value
 
 
 def kept_count(initial: int, sparsity: float) -> int:

@@ -47,9 +47,9 @@ def params(
 ) -> None:
     """Count the parameters after pruning from the architecture alone, without weights."""
     from adaptprune.models import shape_of
-    from adaptprune.registry import find_method
+    from adaptprune.registry import find_method, split_variant
 
-    chosen = find_method(method)
+    chosen = find_method(split_variant(method)[0])
     parameters = chosen.parse(parse_settings(settings))
     chosen.check(sparsity, parameters)
     shape = shape_of(model)

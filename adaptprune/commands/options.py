@@ -21,8 +21,8 @@ SetOption = Annotated[
 CalibrationOption = Annotated[
     str, typer.Option("--calibration", help="name of a data set, or FILE.json of token ids")
 ]
-SequencesOption = Annotated[int, typer.Option("--sequences", help="sequences drawn by name")]
-LengthOption = Annotated[int, typer.Option("--length", help="tokens of each of them")]
+SequencesOption = Annotated[int, typer.Option("--sequences", min=1, help="sequences drawn by name")]
+LengthOption = Annotated[int, typer.Option("--length", min=2, help="tokens of each of them")]
 OutputOption = Annotated[Path, typer.Option("--output", help="where the result goes")]
 DtypeOption = Annotated[str, typer.Option("--dtype", help="of the weights")]
 DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, …")]
@@ -41,7 +41,7 @@ def parse_settings(pairs: list[str] | None) -> dict[str, Any]:
     """Read ``key=value`` pairs; values are YAML scalars, so numbers are numbers.
 
     Raises:
-        UserError: a pair without ``=``, or a key given twice.
+        UserError: a pair without ``=``, a key given twice, or a value that is not YAML.
     """
     settings: dict[str, Any] = {}
     for pair in pairs or []:
@@ -50,5 +50,8 @@ def parse_settings(pairs: list[str] | None) -> dict[str, Any]:
             raise UserError(f"--set {pair}: must read KEY=VALUE")
         if key in settings:
             raise UserError(f"--set {key} is given twice")
-        settings[key] = yaml.safe_load(value)
+        try:
+            settings[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise UserError(f"--set {pair}: the value is not valid YAML") from None
     return settings

@@ -28,7 +28,7 @@ from adaptprune.errors import UserError
 
 if TYPE_CHECKING:
     from adaptprune.calibration import CalibrationSet
-    from adaptprune.stages import Job, Runtime
+    from adaptprune.stages import Job
 
 
 def fetch(
@@ -97,7 +97,7 @@ def _read_calibration(
     tokens = read_tokens(path, shape_of(model).vocab_size)
     content = read_json(path)
     if isinstance(content, dict):
-        return CalibrationSet(tokens, content["dataset"], content["seed"])
+        return CalibrationSet(tokens, content.get("dataset", path.name), content.get("seed"))
     return CalibrationSet(tokens, path.name, None)
 
 
@@ -107,13 +107,12 @@ def _build_job(
     seed: int,
     settings: dict[str, Any],
     calibration: tuple[str, int, int],
-    runtime: Runtime,
+    runtime: tuple[str, str, int | None, bool],
     sparsities: list[int],
 ) -> Job:
     """Check everything that can be checked without weights, then read the calibration set."""
     from adaptprune.models import find_entry, shape_of
     from adaptprune.registry import find_method, split_variant
-    from adaptprune.stages import Job
 
     name, variant = split_variant(method)
     chosen = find_method(name)
@@ -128,7 +127,9 @@ def _build_job(
     if chosen.needs_calibration:
         source, sequences, length = calibration
         tokens = _read_calibration(source, model, sequences, length, seed)
-    return Job(model, chosen, variant, parameters, seed, tokens, runtime)
+    from adaptprune.stages import Job, Runtime  # imports torch: not before the checks
+
+    return Job(model, chosen, variant, parameters, seed, tokens, Runtime(*runtime))
 
 
 def score(
@@ -147,15 +148,15 @@ def score(
     trust_remote_code: RemoteOption = False,
 ) -> None:
     """Compute a method's scores once; ``prune --scores`` cuts every sparsity from them."""
-    from adaptprune.stages import Runtime, score_stage
-
     try:
         wanted = [int(part) for part in sparsities.split(",")]
     except ValueError:
         raise UserError(f"--sparsities {sparsities}: must be whole numbers, as in 20,40") from None
-    runtime = Runtime(dtype, device, threads, trust_remote_code)
+    runtime = (dtype, device, threads, trust_remote_code)
     source = (calibration, sequences, length)
     job = _build_job(model, method, seed, parse_settings(settings), source, runtime, wanted)
+    from adaptprune.stages import score_stage
+
     score_stage(job, wanted, output)
 
 
@@ -176,11 +177,11 @@ def prune(
     trust_remote_code: RemoteOption = False,
 ) -> None:
     """Prune a model and write its checkpoint: weights, pruning.json and kept.json."""
-    from adaptprune.stages import Runtime, prune_stage
-
-    runtime = Runtime(dtype, device, threads, trust_remote_code)
+    runtime = (dtype, device, threads, trust_remote_code)
     source = (calibration, sequences, length)
     job = _build_job(model, method, seed, parse_settings(settings), source, runtime, [sparsity])
+    from adaptprune.stages import prune_stage
+
     prune_stage(job, sparsity, output, scores)
 
 
@@ -198,6 +199,8 @@ def loss(
     from adaptprune.stages import Runtime, mean_loss_of
 
     folder = locate(model)
-    vocab_size = read_json(folder / "config.json")["vocab_size"]
-    rows = read_tokens(tokens, vocab_size)
+    config = read_json(folder / "config.json")
+    if not isinstance(config, dict) or type(config.get("vocab_size")) is not int:
+        raise UserError(f"{folder / 'config.json'}: states no vocab_size")
+    rows = read_tokens(tokens, config["vocab_size"])
     print_json(mean_loss_of(folder, rows, Runtime(dtype, device, threads)))
