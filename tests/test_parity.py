@@ -1,0 +1,101 @@
+"""Agreement with the official implementations on the real model, float32, one thread."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from official_figures import calibration_tokens, evaluation_loss, figures, kept_units
+from tiny_models import count_parameters
+
+from adaptprune.checkpoint import load_model
+from adaptprune.method import Context
+from adaptprune.models import locate
+from adaptprune.registry import find_method
+from adaptprune.surgery import add_biases, cut_layers, expand_kv_heads
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from adaptprune.method import Pruned
+
+pytestmark = [pytest.mark.parity, pytest.mark.model]
+
+LOSS_TOLERANCE = 1e-3
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Sums depend on the number of threads; the official codes ran on one."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def dense_model() -> Any:
+    return load_model(locate("smollm2-135m"))
+
+
+def prune(model: Any, name: str, sparsity: int, **settings: Any) -> tuple[Pruned, Any]:
+    """Prune a model on the official calibration tokens; return the decision and the result."""
+    method = find_method(name)
+    context = Context(calibration_tokens(), seed=0)
+    pruned = method.prune(model, None, sparsity, context, method.parse(settings))
+    if pruned.kept is not None and not pruned.already_cut:
+        cut_layers(model, pruned.kept)
+    add_biases(model, pruned.biases)
+    return pruned, pruned.model or model
+
+
+def test_dense_model_is_the_official_one() -> None:
+    model = dense_model()
+    assert count_parameters(model) == 134_515_008
+    official = figures("llmpruner_r25")["dense_loss"]
+    assert evaluation_loss(model) == pytest.approx(official, abs=1e-5)
+
+
+def test_llm_pruner() -> None:
+    official = figures("llmpruner_r25")
+    pruned, model = prune(dense_model(), "llm-pruner", 25, layer_start=4, layer_end=26)
+    assert pruned.kept == kept_units(official)
+    assert count_parameters(model) == official["parameters"]
+    assert evaluation_loss(model) == pytest.approx(official["loss"], abs=LOSS_TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    ("run", "distance"), [("adapt_cos_r40_s10", "cosine"), ("adapt_euc_r40_s10", "euclidean")]
+)
+def test_adapt_pruner(run: str, distance: str) -> None:
+    official = figures(run)
+    pruned, model = prune(
+        dense_model(), "adapt-pruner", 40, steps=10, amplitude=0.02, layer_distance=distance
+    )
+    for step, targets in zip(pruned.steps, official["target_sparsity"], strict=True):
+        assert step["target_sparsity"] == pytest.approx(targets, abs=1e-6)
+    assert pruned.kept == kept_units(official)
+    assert count_parameters(model) == official["parameters"]
+    assert evaluation_loss(model) == pytest.approx(official["loss"], abs=LOSS_TOLERANCE)
+
+
+def test_slicegpt() -> None:
+    official = figures("slicegpt_s20_pca")
+    pruned, model = prune(dense_model(), "slicegpt", 20)
+    sums = [step["eigenvalue_sum"] for step in pruned.steps]
+    assert sums == pytest.approx(official["eigenvalue_sums"], rel=1e-3)
+    assert pruned.width == official["width"]
+    assert count_parameters(model) == official["parameters"]
+    assert evaluation_loss(model) == pytest.approx(official["loss"], abs=2e-3)
+
+
+def test_flap_on_the_multi_head_twin() -> None:
+    official = figures("flap_smolmha_r20")
+    pruned, model = prune(expand_kv_heads(dense_model()), "flap", 20)
+    assert pruned.kept == kept_units(official)
+    assert count_parameters(model) == official["parameters"]
+    assert evaluation_loss(model) == pytest.approx(official["loss"], abs=LOSS_TOLERANCE)
+    for layer in model.model.layers:
+        layer.self_attn.o_proj.bias = layer.mlp.down_proj.bias = None
+    uncompensated = official["loss_without_compensation"]
+    assert evaluation_loss(model) == pytest.approx(uncompensated, abs=LOSS_TOLERANCE)
