@@ -1,11 +1,12 @@
 """FLAP (An et al. 2023): fluctuation-based adaptive structured pruning with bias compensation.
 
 Metric WIFV, structure AL-AM (adaptive over layers and over attention and MLP). The official code
-knows multi-head attention with 128 channels per head alone. Here a unit of attention is a kv head
-with its query heads: its metric is the mean over the channels of its query heads, its cost in
-neurons is the ratio of their parameters, (2·ratio + 2)·head_dim / 3. For multi-head attention
-both reduce to the official rule; ``adaptprune.surgery.expand_kv_heads`` makes the multi-head twin
-of a GQA model on which the official rule itself can be run.
+knows multi-head attention with 128 channels per head alone. Our extension to grouped queries takes
+a kv head with its query heads for one unit of attention; its metric is the mean over the channels
+of its query heads. The official cost of a unit, 4·head_dim/3 neurons (512/3 at 128 channels), is
+kept as it is: with it, and not with the true ratio of parameters, the published counts of
+LLaMA-3.1-8B are within reach. ``adaptprune.surgery.expand_kv_heads`` makes the multi-head twin of
+a GQA model, on which the official rule itself can be run.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 class FLAPParameters(Parameters):
     """Parameters of FLAP; plain values are the official code's.
 
-    ``head_cost``: official truncates the cost of a head to an integer. ``variance``: official
+    ``head_cost``: official is 4·head_dim/3 neurons, truncated, whatever the number of query heads;
+    ``corrected`` is the ratio of parameters, (2·ratio + 2)·head_dim/3. ``variance``: official
     updates its running sum with the new mean on both sides, ``corrected`` is Welford's product.
     """
 
@@ -211,10 +213,11 @@ def _standardise(values: torch.Tensor) -> torch.Tensor:
     return centred if len(values) == 1 or deviation == 0 else centred / deviation
 
 
-def head_cost(shape: ModelShape, rounding: str) -> float:
+def head_cost(shape: ModelShape, rule: str) -> float:
     """Return what one kv head with its query heads costs, in neurons."""
-    exact = (2 * shape.queries_per_kv_head + 2) * shape.head_dim / 3
-    return int(exact) if rounding == "official" else exact
+    if rule == "official":
+        return 4 * shape.head_dim // 3
+    return (2 * shape.queries_per_kv_head + 2) * shape.head_dim / 3
 
 
 def select_globally(
