@@ -69,6 +69,20 @@ def read_tokens(path: Path, vocab_size: int, minimum_length: int = 2) -> list[li
     return rows
 
 
+def read_calibration(path: Path, vocab_size: int) -> CalibrationSet:
+    """Read token ids from a file: a plain list, or a set that ``calibrate`` wrote.
+
+    Raises:
+        UserError: see ``read_tokens``; or a set's tokens are not the ones that were drawn.
+    """
+    tokens, content = read_tokens(path, vocab_size), read_json(path)
+    if not isinstance(content, dict):
+        return CalibrationSet(tokens, path.name, None)
+    if content.get("hash", sha256_json(tokens)) != sha256_json(tokens):
+        raise UserError(f"{path}: altered since it was drawn; delete it and run again")
+    return CalibrationSet(tokens, content.get("dataset", path.name), content.get("seed"))
+
+
 def draw(
     texts: Iterable[str], tokenizer: Any, dataset: str, sequences: int, length: int, seed: int
 ) -> CalibrationSet:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from adaptprune.errors import UserError
-from adaptprune.files import read_json
+from adaptprune.files import read_json, unseal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -118,6 +118,10 @@ def _read(path: Path, record: type[Record]) -> Record:
     schema = content.get("schema") if isinstance(content, dict) else None
     if schema != SCHEMA:
         raise UserError(f"{path}: has schema {schema!r}, not {SCHEMA}; {CURE}")
+    try:
+        content = unseal(path, content)
+    except UserError as error:
+        raise UserError(f"{error}; {CURE}") from None
     try:
         return record.model_validate(content)
     except ValidationError as error:

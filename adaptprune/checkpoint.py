@@ -13,7 +13,7 @@ from transformers.utils import logging as transformers_logging
 from adaptprune import modeling
 from adaptprune.errors import UserError
 from adaptprune.fetch import MANIFEST, verify_folder
-from adaptprune.files import read_json, sha256_file, sha256_json, write_json
+from adaptprune.files import read_json, sha256_file, sha256_json, unseal, write_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -207,4 +207,4 @@ def count_parameters(model: Any) -> int:
 def read_record(folder: Path) -> dict[str, Any] | None:
     """Return a checkpoint's ``pruning.json``, or None for a folder without one."""
     path = folder / "pruning.json"
-    return read_json(path) if path.is_file() else None
+    return unseal(path, read_json(path)) if path.is_file() else None

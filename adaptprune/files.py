@@ -87,6 +87,23 @@ def write_json(path: Path, value: Any) -> None:
         temporary.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
+def write_sealed_json(path: Path, value: dict[str, Any]) -> None:
+    """Write a record with a hash over its content, so that a later change of it shows."""
+    write_json(path, value | {"sha256": sha256_json(value)})
+
+
+def unseal(path: Path, content: dict[str, Any]) -> dict[str, Any]:
+    """Return a record that ``write_sealed_json`` wrote to ``path``, without its hash.
+
+    Raises:
+        UserError: it is not what was written.
+    """
+    record = {key: value for key, value in content.items() if key != "sha256"}
+    if content.get("sha256") != sha256_json(record):
+        raise UserError(f"{path}: altered since it was written (its sha256 does not fit)")
+    return record
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file.
 

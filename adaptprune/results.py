@@ -15,7 +15,7 @@ import pandas as pd
 from adaptprune.cellfiles import CellFiles, Evaluation, cell_name, read_cell
 from adaptprune.comparable import check_comparable, describe_cell
 from adaptprune.errors import UserError
-from adaptprune.files import atomic_file
+from adaptprune.files import atomic_file, sha256_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -248,9 +248,18 @@ def _write_csv(frame: pd.DataFrame, path: Path) -> None:
 
 
 def write_results(collected: Collected, results_csv: Path, provenance_csv: Path) -> None:
-    """Write both frames as CSV, atomically; equal results give equal bytes."""
+    """Write both frames as CSV, atomically; equal results give equal bytes.
+
+    Beside the results lies their sha256 (``results.csv.sha256``, as ``sha256sum`` writes it).
+    """
     _write_csv(collected.provenance, provenance_csv)
     _write_csv(collected.results, results_csv)
+    with atomic_file(_seal_of(results_csv)) as temporary:
+        temporary.write_text(f"{sha256_file(results_csv)}  {results_csv.name}\n")
+
+
+def _seal_of(results_csv: Path) -> Path:
+    return results_csv.with_name(f"{results_csv.name}.sha256")
 
 
 def read_results(path: Path) -> pd.DataFrame:
@@ -260,6 +269,9 @@ def read_results(path: Path) -> pd.DataFrame:
         UserError: the file is absent, has other columns, a value of the wrong type, an unknown
             status, or a key twice.
     """
+    seal = _seal_of(path)
+    if seal.is_file() and path.is_file() and seal.read_text().split()[:1] != [sha256_file(path)]:
+        raise UserError(f"{path}: altered since it was collected; delete it and run again")
     numeric = {name: [""] for name, dtype in _DTYPES.items() if dtype != "str"}
     try:
         header = pd.read_csv(path, nrows=0).columns.tolist()

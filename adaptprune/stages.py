@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 
 from adaptprune import checkpoint
 from adaptprune.errors import NumericalError, UserError
 from adaptprune.fetch import write_manifest
-from adaptprune.files import atomic_directory, atomic_file, write_json
+from adaptprune.files import atomic_directory, atomic_file, write_json, write_sealed_json
 from adaptprune.method import Context, Scores
 from adaptprune.models import locate
 from adaptprune.provenance import Stopwatch, versions
@@ -156,10 +157,18 @@ def score_stage(job: Job, sparsities: Sequence[int], output: Path) -> None:
     except NumericalError as error:
         scores = Scores({})
         header |= {"status": "failed", "reason": str(error)}
-    header |= {"log": scores.log, "provenance": watch.provenance()}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in scores.tensors.items()}
+    header |= {
+        "tensors_sha256": _tensors_hash(tensors),
+        "log": scores.log,
+        "provenance": watch.provenance(),
+    }
     with atomic_file(output) as temporary:
         save_file(tensors, temporary, metadata={"adaptprune": json.dumps(header)})
+
+
+def _tensors_hash(tensors: dict[str, torch.Tensor]) -> str:
+    return hashlib.sha256(save(dict(sorted(tensors.items())))).hexdigest()
 
 
 def _read_scores(path: Path, conditions: dict[str, Any]) -> tuple[Scores, dict[str, Any]]:
@@ -174,6 +183,8 @@ def _read_scores(path: Path, conditions: dict[str, Any]) -> tuple[Scores, dict[s
         if type(error).__module__.startswith("safetensors"):
             raise UserError(f"{path}: broken ({error}); delete it and run again") from error
         raise
+    if header.get("tensors_sha256") != _tensors_hash(scores.tensors):
+        raise UserError(f"{path}: altered since it was written; delete it and run again")
     for key, value in conditions.items():
         if header.get(key) != value:
             raise UserError(
@@ -218,7 +229,7 @@ def prune_stage(job: Job, sparsity: int, output: Path, scores_file: Path | None 
         if stored:
             record["provenance"]["score_wall_s"] = stored[1]["provenance"]["wall_s"]
             record["provenance"]["score_peak_rss_mb"] = stored[1]["provenance"]["peak_rss_mb"]
-        write_json(target / "pruning.json", record)
+        write_sealed_json(target / "pruning.json", record)
         write_manifest(target)
 
 

@@ -6,6 +6,7 @@ rule collect:
         cell_files,
     output:
         results="results/runs/{profile}/results.csv",
+        seal="results/runs/{profile}/results.csv.sha256",
         provenance="results/runs/{profile}/provenance.csv",
     log:
         "results/runs/{profile}/logs/collect.txt",

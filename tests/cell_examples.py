@@ -6,6 +6,8 @@ import copy
 import json
 from typing import TYPE_CHECKING, Any
 
+from adaptprune.files import sha256_json
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -82,6 +84,11 @@ def changed(record: dict[str, Any], **changes: Any) -> dict[str, Any]:
     return record
 
 
+def sealed(record: dict[str, Any]) -> str:
+    """Return a record as its stage writes it, with the hash over its content."""
+    return json.dumps(record | {"sha256": sha256_json(record)})
+
+
 def write_cell(
     root: Path, pruning: dict[str, Any] | None = None, evaluation: dict[str, Any] | None = None
 ) -> Path:
@@ -91,7 +98,7 @@ def write_cell(
     model = pruning["model"].replace("/", "__")
     folder = root / model / method / str(pruning["sparsity"]) / "none" / f"s{pruning['seed']}"
     folder.mkdir(parents=True)
-    (folder / "pruning.json").write_text(json.dumps(pruning))
+    (folder / "pruning.json").write_text(sealed(pruning))
     if evaluation is not None:
-        (folder / "evaluation.json").write_text(json.dumps(evaluation))
+        (folder / "evaluation.json").write_text(sealed(evaluation))
     return folder

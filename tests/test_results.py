@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from cell_examples import EVALUATION, PRUNING, changed, write_cell
+from cell_examples import EVALUATION, PRUNING, changed, sealed, write_cell
 
 from adaptprune.errors import UserError
 from adaptprune.results import (
@@ -196,10 +195,11 @@ def test_patch_versions_and_device_numbers_may_differ(tmp_path: Path) -> None:
         ("", "not a readable JSON file"),
         ("[]", "has schema None, not 1"),
         ('{"schema": 2}', "has schema 2, not 1"),
-        ('{"schema": 1}', "status: Field required"),
-        (json.dumps(changed(EVALUATION, results={})), "no results"),
-        (json.dumps(changed(EVALUATION, conditions__tasks={})), "without their conditions"),
-        (json.dumps(changed(EVALUATION, status="fine")), "status: Input should be 'ok'"),
+        (sealed({"schema": 1}), "status: Field required"),
+        (sealed(changed(EVALUATION, results={})), "no results"),
+        (sealed(changed(EVALUATION, conditions__tasks={})), "without their conditions"),
+        (sealed(changed(EVALUATION, status="fine")), "status: Input should be 'ok'"),
+        (sealed(EVALUATION).replace("0.5,", "0.6,", 1), "altered since it was written"),
     ],
 )
 def test_files_that_cannot_be_trusted_are_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -222,7 +222,7 @@ def test_a_cell_in_the_folder_of_another_is_refused(tmp_path: Path) -> None:
 def test_a_local_model_folder_goes_by_its_name(tmp_path: Path) -> None:
     cell = write_cell(tmp_path, evaluation=EVALUATION)
     pruning = changed(PRUNING, model="/data/models/org__small")
-    (cell / "pruning.json").write_text(json.dumps(pruning))
+    (cell / "pruning.json").write_text(sealed(pruning))
     assert cell_rows(cell, "mini")[0].model == "/data/models/org__small"
 
 
@@ -241,6 +241,7 @@ def test_a_results_file_is_checked_when_read(tmp_path: Path, change: Any, messag
     collected = collect([write_cell(tmp_path, evaluation=EVALUATION)], "mini")
     write_results(collected, path, tmp_path / "provenance.csv")
     path.write_text(change(path.read_text()))
+    path.with_name("results.csv.sha256").unlink()
     with pytest.raises(UserError, match=message):
         read_results(path)
 
@@ -262,3 +263,12 @@ def test_statistics() -> None:
 def test_results_and_tables_import_without_torch() -> None:
     code = "import sys, adaptprune.results, adaptprune.tables; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_an_altered_number_in_a_results_file_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "results.csv"
+    collected = collect([write_cell(tmp_path, evaluation=EVALUATION)], "mini")
+    write_results(collected, path, tmp_path / "provenance.csv")
+    path.write_text(path.read_text().replace("0.5,", "0.6,", 1))
+    with pytest.raises(UserError, match=r"results\.csv: altered since it was collected"):
+        read_results(path)

@@ -87,18 +87,13 @@ def _read_calibration(
     source: str, model: str, sequences: int, length: int, seed: int
 ) -> CalibrationSet:
     """Take token ids from a file, or draw them from a named data set."""
-    from adaptprune.calibration import CalibrationSet, read_tokens
-    from adaptprune.files import read_json
+    from adaptprune.calibration import read_calibration
     from adaptprune.models import shape_of
 
     path = Path(source)
-    if path.suffix != ".json":
-        return draw_calibration(model, source, sequences, length, seed)
-    tokens = read_tokens(path, shape_of(model).vocab_size)
-    content = read_json(path)
-    if isinstance(content, dict):
-        return CalibrationSet(tokens, content.get("dataset", path.name), content.get("seed"))
-    return CalibrationSet(tokens, path.name, None)
+    if path.suffix == ".json":
+        return read_calibration(path, shape_of(model).vocab_size)
+    return draw_calibration(model, source, sequences, length, seed)
 
 
 def _build_job(

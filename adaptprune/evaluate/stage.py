@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from adaptprune import checkpoint
 from adaptprune.evaluate.suites import PerplexityTask, SuiteTask, load_suite, subset
-from adaptprune.files import write_json
+from adaptprune.files import write_sealed_json
 from adaptprune.local_data import ensure_source
 from adaptprune.models import locate
 from adaptprune.provenance import Stopwatch
@@ -138,5 +138,5 @@ def evaluate_stage(
         )
         content |= result.to_json()
         result.write_documents(documents)
-    write_json(output, content | {"provenance": watch.provenance()})
+    write_sealed_json(output, content | {"provenance": watch.provenance()})
     shutil.rmtree(partial, ignore_errors=True)
