@@ -23,8 +23,8 @@ Distance = Literal["cosine", "euclidean", "manhattan"]
 #: ``corrected`` follows the paper's text: the more a layer changes its input, the more important.
 Sign = Literal["official", "corrected"]
 
-#: Positions whose logits are computed at once: [1024, vocabulary] is the largest logits tensor.
-_LOSS_CHUNK = 1024
+#: Positions whose logits are computed at once: [256, vocabulary] is the largest logits tensor.
+_LOSS_CHUNK = 256
 #: Bytes of kept activations above which layers are recomputed in the backward pass.
 _ACTIVATION_LIMIT = 4 * 2**30
 
