@@ -107,14 +107,19 @@ def _salience(weight: torch.Tensor) -> torch.Tensor:
     return (weight.detach() * weight.grad).abs_()
 
 
+def _sum_type(weight: torch.Tensor) -> torch.dtype:
+    """Return the type to sum in: at least float32, or half-precision weights would tie."""
+    return torch.promote_types(weight.dtype, torch.float32)
+
+
 def _rows(weight: torch.Tensor) -> torch.Tensor:
     """Sum |w · ∂L/∂w| over each output channel of a weight [out, in] (Eq. 10)."""
-    return _salience(weight).sum(1).float()
+    return _salience(weight).sum(1, dtype=_sum_type(weight))
 
 
 def _columns(weight: torch.Tensor) -> torch.Tensor:
     """Sum |w · ∂L/∂w| over each input channel of a weight [out, in] (Eq. 10)."""
-    return _salience(weight).sum(0).float()
+    return _salience(weight).sum(0, dtype=_sum_type(weight))
 
 
 def head_importance(attention: Any, ratio: int, alignment: Alignment) -> torch.Tensor:
