@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from adaptprune.commands import listing, pruning, reporting
+from adaptprune.commands import audit, listing, pruning, reporting
 from adaptprune.errors import NumericalError, UserError
 from adaptprune.workflow import end_with_workflow
 
@@ -35,6 +35,7 @@ for command in (
     reporting.collect,
     reporting.status,
     reporting.table,
+    audit.audit,
 ):
     app.command()(command)
 

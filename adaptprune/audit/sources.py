@@ -1,0 +1,193 @@
+"""The paper's numbers and words: ``published.csv`` and ``quoted/claims.yaml``."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pydantic
+import yaml
+
+from adaptprune.errors import UserError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Printed:
+    """One printed number.
+
+    Args:
+        table: its table's number in the arXiv text.
+        table_acl: the same in the ACL submission.
+        model: name as printed.
+        model_id: the hub id it stands for.
+        sparsity: percent.
+        method: name of the method in this suite.
+        amplitude: A of Eq. 6 where the table varies it.
+        row_label: as printed.
+        key: task, ``average`` or ``params``.
+        value: as printed, in ``unit``.
+        unit: ``%``, ``ppl`` or ``B``.
+    """
+
+    table: int
+    table_acl: int
+    model: str
+    model_id: str
+    sparsity: int
+    method: str
+    amplitude: float | None
+    row_label: str
+    key: str
+    value: float
+    unit: str
+
+
+class _Closed(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+
+class _Quotation(_Closed):
+    source: str
+    words: str
+
+
+class TrainingData(_Closed):
+    """Tokens of each data set and their total, as printed (``1.80B``, ``74M``)."""
+
+    source: str
+    tokens: dict[str, str]
+    total: str
+
+
+class PruningRatio(_Quotation):
+    """The printed power that leads to the ratio per training, and the sizes (10⁶) it names."""
+
+    small: int
+    large: int
+    interleaves: int
+    percent: float
+    models: str
+    named_large: int
+
+
+class Interleaves(_Quotation):
+    """Ratios per training, as printed, and the numbers of interleaves they correspond to."""
+
+    large_model: str
+    small_model: str
+    ratios: list[str]
+    counts: list[int]
+
+
+class Allocation(_Quotation):
+    """Tokens of each training, as printed and as the official code does it."""
+
+    code_source: str
+    code_words: str
+
+
+class Targets(Allocation):
+    """Sizes between two trainings, as printed and as the official script computes them."""
+
+    large: int
+    small: int
+    interleaves: int
+
+
+class SparsityRule(_Quotation):
+    """Eq. 6, what is said about its average, and the steps of the amplitude ablation."""
+
+    average_words: str
+    steps: int
+
+
+class Margins(_Quotation):
+    """The margin over the best baseline, in points."""
+
+    lowest: float
+    highest: float
+
+
+class BestAmplitude(_Quotation):
+    """The amplitude that is said to be best."""
+
+    amplitude: float
+
+
+class Comparison(_Closed):
+    """One question that several sources answer: their words, and the answers in that order."""
+
+    topic: str
+    words: dict[str, str]
+    answers: list[str]
+
+
+class Claims(_Closed):
+    """What the paper says outside its results tables."""
+
+    sources: dict[str, str]
+    training_data: TrainingData
+    pruning_ratio: PruningRatio
+    interleaves: Interleaves
+    allocation: Allocation
+    targets: Targets
+    sparsity: SparsityRule
+    margins: Margins
+    best_amplitude: BestAmplitude
+    comparisons: list[Comparison]
+
+
+def load_claims(path: Path) -> Claims:
+    """Read the quotations.
+
+    Raises:
+        UserError: the file is absent or not valid; the message names the key.
+    """
+    try:
+        return Claims.model_validate(yaml.safe_load(_text(path)))
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise UserError(f"{path}: {place}: {first['msg']}") from None
+
+
+def load_published(path: Path) -> list[Printed]:
+    """Read the printed numbers.
+
+    Raises:
+        UserError: the file is absent, or a line is not what it should be.
+    """
+    rows = csv.DictReader(_text(path).splitlines())
+    try:
+        return [_printed(row) for row in rows]
+    except (KeyError, ValueError, TypeError) as error:
+        raise UserError(f"{path}: line {rows.line_num}: {error!r}") from None
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
+
+
+def _printed(row: dict[str, Any]) -> Printed:
+    return Printed(
+        table=int(row["table_arxiv"]),
+        table_acl=int(row["table_acl"]),
+        model=row["model"],
+        model_id=row["model_id"],
+        sparsity=int(row["sparsity"]),
+        method=row["method"],
+        amplitude=float(row["amplitude"]) if row["amplitude"] else None,
+        row_label=row["row_label"],
+        key=row["key"],
+        value=float(row["value"]),
+        unit=row["unit"],
+    )

@@ -1,0 +1,24 @@
+# What the paper prints against what follows from architecture and arithmetic alone.
+
+
+rule audit:
+    input:
+        published=ROOT / "paper_tables" / "published.csv",
+        claims=ROOT / "paper_tables" / "quoted" / "claims.yaml",
+    output:
+        "paper_tables/generated/audit.md",
+    log:
+        "results/runs/logs/audit.txt",
+    localrule: True
+    conda:
+        "../environment.yml"
+    params:
+        tables=lambda wildcards, input: Path(input.published).parent,
+        versions={
+            name: find_method(name).version
+            for name in ("adapt-pruner", "flap", "llm-pruner", "slicegpt")
+        },
+    message:
+        "check the paper's statements by arithmetic"
+    shell:
+        "python -m adaptprune audit --tables {params.tables} --output {output} > {log} 2>&1"
