@@ -33,8 +33,9 @@ ROW_TOKENS = 512
 # A processor is busy with one row, which never needs padding; a GPU wants many.
 BATCH_TOKENS = {"cpu": 512, "cuda": 16384}
 FORWARD_OVERHEAD = 128  # what one more forward pass costs, in tokens
-# A tree that is not understood is wrong by whole nats; rounding alone stays far below.
-PROBE_TOLERANCE = {torch.float32: 1e-3, torch.float16: 0.1, torch.bfloat16: 0.5}
+# A tree that is not understood is wrong by whole nats. Rounding stays far below, though a sliced
+# model, which has no normalised stream, has shown 0.002 nats in float32.
+PROBE_TOLERANCE = {torch.float32: 0.02, torch.float16: 0.1, torch.bfloat16: 0.5}
 # Fields of configurations whose models change the logits after the projection.
 CHANGES_LOGITS = ("final_logit_softcapping", "logit_scale", "logits_scaling")
 
