@@ -1,4 +1,5 @@
-# Tables of the paper: one rule renders any declared table, and each has a named target.
+# Tables of the paper: one rule renders any declared table, and each has a named target. A target
+# names the results too, so that they are collected again when they are gone and the table is not.
 
 
 rule table:
@@ -28,17 +29,20 @@ rule table:
 
 rule table1:
     input:
+        f"results/runs/{PROFILE}/results.csv",
         f"paper_tables/generated/{PROFILE}/table1.md",
     localrule: True
 
 
 rule table7:
     input:
+        f"results/runs/{PROFILE}/results.csv",
         f"paper_tables/generated/{PROFILE}/table7.md",
     localrule: True
 
 
 rule smoke:
     input:
+        "results/runs/smoke/results.csv",
         "paper_tables/generated/smoke/smoke.md",
     localrule: True

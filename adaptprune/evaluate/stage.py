@@ -110,14 +110,15 @@ def evaluate_stage(
     partial = output.with_name(f"{output.name}.partial")
     tasks = selection.tasks_to_run()
     check_tasks([task.name for task in tasks], TASK_FOLDER)
-    folder = locate(model)
-    record = checkpoint.read_record(folder)
+    # A checkpoint that failed holds a record and no model.
+    record = checkpoint.read_record(Path(model))
     content: dict[str, Any] = {"schema": SCHEMA, "suite": selection.suite}
     if record is not None and record["status"] != "ok":
         failed = harness.EvaluationResult.failed(record["reason"])
         content |= failed.to_json()
         failed.write_documents(documents)
     else:
+        folder = locate(model)
         runtime.apply()
         content["model_hash"] = checkpoint.revision(folder)
         result = harness.evaluate_checkpoint(
