@@ -2,7 +2,6 @@
 from functools import cache
 from pathlib import Path
 
-from adaptprune.cells import Cell
 from adaptprune.config import OVERRIDES, load_profile, profile_names, settings_hash
 from adaptprune.errors import UserError, unknown
 from adaptprune.models import slug
