@@ -30,10 +30,17 @@ class TaskSource:
     Attributes:
         read: makes the rows out of the parsed ``task.json`` of each folder.
         folders: below BIG-bench's ``benchmark_tasks``.
+        most_words: words of the longest prompt that is taken, None for all.
     """
 
     read: Callable[..., Iterator[Row]]
     folders: tuple[str, ...]
+    most_words: int | None = None
+
+    def takes(self, row: Row) -> bool:
+        """Say whether a document has at least two choices and is not too long."""
+        long = self.most_words is not None and len(row["prompt"].split()) > self.most_words
+        return len(row["choices"]) > 1 and not long
 
 
 def scored_rows(task: dict[str, Any]) -> Iterator[Row]:
@@ -118,9 +125,9 @@ def _row(prompt: str, right: str, wrong: list[str]) -> Row:
 
 
 def task_rows(source: TaskSource, raw: dict[str, Any]) -> list[Row]:
-    """Return the documents of a task, numbered: those with at least two choices."""
+    """Return the documents of a task, numbered."""
     rows = source.read(*(raw[folder] for folder in source.folders))
-    kept = (row for row in rows if len(row["choices"]) > 1)
+    kept = (row for row in rows if source.takes(row))
     return [{"document": number, **row} for number, row in enumerate(kept)]
 
 
@@ -136,7 +143,9 @@ TASKS = {
         distractor_rows, ("natural_instructions/subtask042_qasc_incorrect_option_generation",)
     ),
     "cosmosqa": TaskSource(
-        distractor_rows, ("natural_instructions/subtask025_cosmosqa_incorrect_answer_generation",)
+        distractor_rows,
+        ("natural_instructions/subtask025_cosmosqa_incorrect_answer_generation",),
+        most_words=70,  # the longer two thirds would take a quarter of the whole evaluation
     ),
     "mctaco": TaskSource(
         plausibility_rows,

@@ -42,6 +42,7 @@ class Provenance(BaseModel):
     """What is recorded and never compared."""
 
     wall_s: float | None = None
+    cpu_s: float | None = None
     peak_rss_mb: float | None = None
     host: str | None = None
     date: str | None = None

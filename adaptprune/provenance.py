@@ -53,9 +53,13 @@ class Stopwatch:
         self._start = time.perf_counter()
 
     def provenance(self) -> dict[str, Any]:
-        """Return wall time (s), peak memory (MB), host, date and commit."""
+        """Return wall time of the stage and CPU time of the whole process (s), peak memory (MB).
+
+        Also host, date and commit.
+        """
         return {
             "wall_s": round(time.perf_counter() - self._start, 3),
+            "cpu_s": round(time.process_time(), 3),
             "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
             "host": socket.gethostname(),
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

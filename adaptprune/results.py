@@ -77,7 +77,7 @@ STATUSES = {"ok", "skipped", "failed"}
 _PANDAS_TYPES = {"str": "str", "int": "Int64", "int | None": "Int64", "float | None": "float64"}
 _DTYPES = {field.name: _PANDAS_TYPES[str(field.type)] for field in fields(Row)}
 
-PROVENANCE = ["wall_s", "peak_rss_mb", "host", "date", "commit"]
+PROVENANCE = ["wall_s", "cpu_s", "peak_rss_mb", "host", "date", "commit"]
 PROVENANCE_KEYS = [*CELL, "stage"]
 
 

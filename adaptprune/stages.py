@@ -12,6 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import save, save_file
 
 from adaptprune import checkpoint
+from adaptprune.allocator import keep_freed_memory
 from adaptprune.errors import NumericalError, UserError
 from adaptprune.fetch import write_manifest
 from adaptprune.files import atomic_directory, atomic_file, write_json, write_sealed_json
@@ -48,7 +49,7 @@ class Runtime:
     trust_remote_code: bool = False
 
     def apply(self) -> None:
-        """Set what is global in torch: threads, and only deterministic algorithms.
+        """Set what is global: memory, threads, and only deterministic algorithms.
 
         Raises:
             UserError: the dtype or the device does not exist here.
@@ -59,6 +60,7 @@ class Runtime:
             torch.empty(0, device=self.device)
         except (RuntimeError, AssertionError) as error:
             raise UserError(f"device {self.device!r} is not available here") from error
+        keep_freed_memory()
         if self.threads:
             torch.set_num_threads(self.threads)
         torch.use_deterministic_algorithms(True, warn_only=True)
@@ -282,7 +284,7 @@ def mean_loss_of(folder: Path, tokens: list[list[int]], runtime: Runtime) -> dic
     Raises:
         NumericalError: the loss is not finite.
     """
-    from adaptprune.importance import mean_loss
+    from adaptprune.loss import mean_loss
 
     runtime.apply()
     checkpoint.revision(folder)

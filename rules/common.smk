@@ -1,4 +1,5 @@
 # What all rules share: the profile, its cells, and where files lie. No torch is imported here.
+import os
 from functools import cache
 from pathlib import Path
 
@@ -48,7 +49,10 @@ def runtime_flags(wildcards):
 
 
 def threads_of(wildcards):
-    return profile(wildcards.profile).threads
+    """Return the cores a job occupies: more than it uses where more are offered than there are."""
+    there = len(os.sched_getaffinity(0))
+    offered = workflow.cores or there  # a cluster offers no number
+    return profile(wildcards.profile).threads * max(1, offered // there)
 
 
 def memory_of(wildcards):

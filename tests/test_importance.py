@@ -14,13 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_models import FAMILIES, SHAPES, tiny_model, tiny_tokens
 
-from adaptprune import importance
+from adaptprune import gradients, importance
 from adaptprune.errors import NumericalError
+from adaptprune.gradients import PassPlan, plan_pass
 from adaptprune.importance import (
     group_importance,
     head_importance,
     layer_importance,
-    mean_loss,
     neuron_importance,
     normalise,
 )
@@ -210,16 +210,6 @@ def test_loss_is_that_of_the_model_itself(tied: bool) -> None:
     assert result.loss == pytest.approx(expected, rel=1e-6)
 
 
-def test_loss_does_not_depend_on_how_it_is_chunked(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = tiny_model()
-    with torch.no_grad():
-        states = model.model(input_ids=TOKENS).last_hidden_state
-        whole = mean_loss(model, states, TOKENS)
-        monkeypatch.setattr(importance, "_LOSS_CHUNK", 5)
-        chunked = mean_loss(model, states, TOKENS)
-    torch.testing.assert_close(chunked, whole)
-
-
 @pytest.mark.parametrize("distance", ["cosine", "euclidean", "manhattan"])
 def test_layer_importance_is_read_in_the_gradient_pass(distance: Any) -> None:
     model = tiny_model(layers=3)
@@ -294,13 +284,20 @@ def test_hooks_are_removed() -> None:
     assert not any(module._forward_hooks for module in model.modules())
 
 
+def set_memory_limit(
+    monkeypatch: pytest.MonkeyPatch, limit: float, micro_batch: int = 10**9
+) -> None:
+    monkeypatch.setattr(gradients, "_MEMORY_LIMIT", int(limit))
+    monkeypatch.setattr(gradients, "_MICRO_BATCH", micro_batch)
+
+
 @pytest.mark.parametrize("settings", [{}, {"attention_dropout": 0.5}])
 def test_recomputed_activations_give_identical_results(
     settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = tiny_model("qwen2", layers=3, **settings)
     kept = group_importance(model, TOKENS, ratio=2, alignment="official", distance="cosine")
-    monkeypatch.setattr(importance, "_ACTIVATION_LIMIT", 0)
+    set_memory_limit(monkeypatch, 0)
     recomputed = group_importance(model, TOKENS, ratio=2, alignment="official", distance="cosine")
     assert recomputed.loss == kept.loss
     assert torch.equal(recomputed.layers, kept.layers)
@@ -313,9 +310,36 @@ def test_recomputation_really_happens_above_the_limit(monkeypatch: pytest.Monkey
     model = tiny_model()
     calls = []
     model.model.layers[0].self_attn.register_forward_hook(lambda *_: calls.append(1))
-    monkeypatch.setattr(importance, "_ACTIVATION_LIMIT", 0)
+    set_memory_limit(monkeypatch, 0)
     group_importance(model, TOKENS, ratio=2, alignment="official")
     assert len(calls) == 2
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3])
+def test_micro_batches_give_the_gradient_of_all_tokens(
+    rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny_model("qwen2", layers=3)
+    whole = group_importance(model, TOKENS, ratio=2, alignment="official", distance="euclidean")
+    monkeypatch.setattr(gradients, "plan_pass", lambda *_: PassPlan(rows, recompute=False))
+    parts = group_importance(model, TOKENS, ratio=2, alignment="official", distance="euclidean")
+    assert parts.loss == pytest.approx(whole.loss, rel=1e-6)
+    assert parts.layers.tolist() == pytest.approx(whole.layers.tolist(), rel=1e-6)
+    for name in ("kv_heads", "neurons"):
+        for ours, theirs in zip(getattr(parts, name), getattr(whole, name), strict=True):
+            torch.testing.assert_close(ours, theirs)
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_pass_is_planned_by_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, tokens = tiny_model(layers=2), torch.zeros(64, 8, dtype=torch.long)
+    assert plan_pass(model, tokens) == PassPlan(64, recompute=False)
+    weights = sum(p.numel() * 4 for layer in model.model.layers for p in layer.parameters())
+    set_memory_limit(monkeypatch, weights + 400_000, micro_batch=32)
+    assert plan_pass(model, tokens) == PassPlan(4, recompute=False)
+    assert plan_pass(model.to(torch.bfloat16), tokens.repeat(4, 1)) == PassPlan(256, recompute=True)
+    set_memory_limit(monkeypatch, weights, micro_batch=32)
+    assert plan_pass(model.to(torch.float32), tokens) == PassPlan(64, recompute=True)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

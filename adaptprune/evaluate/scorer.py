@@ -29,9 +29,11 @@ logger = logging.getLogger(__name__)
 # lm-eval's request: (context, continuation) as text, or None for a rolling window; both as tokens.
 Encoded = tuple[tuple[str, str] | None, list[int], list[int]]
 
-ROW_TOKENS = 512
+# Tokens of one row. In a longer one more of the attention is between strangers, which on a
+# processor costs more than fewer passes save.
+ROW_TOKENS = {"cpu": 256, "cuda": 512}
 # A processor is busy with one row, which never needs padding; a GPU wants many.
-BATCH_TOKENS = {"cpu": 512, "cuda": 16384}
+BATCH_TOKENS = {"cpu": 256, "cuda": 16384}
 FORWARD_OVERHEAD = 128  # what one more forward pass costs, in tokens
 # A tree that is not understood is wrong by whole nats. Rounding stays far below, though a sliced
 # model, which has no normalised stream, has shown 0.002 nats in float32.
@@ -68,8 +70,9 @@ class PrefixScorer(HFLM):
         super().__init__(
             pretrained=model, tokenizer=tokenizer, max_length=max_length, batch_size=batch_size
         )
-        batch_tokens = batch_tokens or BATCH_TOKENS.get(self.device.type, BATCH_TOKENS["cpu"])
-        self.budget = Budget(min(ROW_TOKENS, batch_tokens), batch_tokens)
+        kind = "cuda" if self.device.type == "cuda" else "cpu"
+        batch_tokens = batch_tokens or BATCH_TOKENS[kind]
+        self.budget = Budget(min(ROW_TOKENS[kind], batch_tokens), batch_tokens)
         self.work = Work()
         self.stock_reason = self._why_stock()
         if self.stock_reason:

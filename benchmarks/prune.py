@@ -1,0 +1,124 @@
+"""Measure seconds and peak memory of every pruning method against a bare gradient pass.
+
+Settings are those of the figures in tests/golden (32 sequences of 64 tokens). Each line is measured
+in a process of its own, after the model has been loaded. Prints a Markdown table.
+
+    python benchmarks/prune.py [--model smollm2-135m] [--threads 1] [--repeat 1] [--only NAME …]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+TOKENS = Path(__file__).parents[1] / "tests" / "golden" / "calib_32x64.json"
+
+#: Name → method, sparsity and parameters; one step of Adapt-Pruner on the dense model is a
+#: trajectory of one step.
+METHODS: dict[str, tuple[str, int, dict[str, Any]]] = {
+    "adapt-pruner, one step": ("adapt-pruner", 4, {"steps": 1}),
+    "adapt-pruner, 40 % in 10 steps": ("adapt-pruner", 40, {"steps": 10}),
+    "llm-pruner, 25 %": ("llm-pruner", 25, {"layer_start": 4, "layer_end": 26}),
+    "slicegpt, 20 %": ("slicegpt", 20, {}),
+    "flap, 20 %": ("flap", 20, {}),
+    "flap, 20 %, multi-head twin": ("flap", 20, {}),
+    "magnitude, 20 %": ("magnitude", 20, {}),
+}
+BARE = {
+    "forward": "no gradient",
+    "forward + backward": "all weights",
+    "forward + backward, prunable": "prunable weights alone",
+}
+
+
+def bare(model: Any, tokens: Any, which: str) -> None:
+    """Run the model on the calibration tokens as plainly as PyTorch allows."""
+    import torch
+
+    prunable = {p for layer in model.model.layers for p in layer.parameters() if p.ndim == 2}
+    for parameter in model.parameters():
+        parameter.requires_grad_(which == "forward + backward" or parameter in prunable)
+    with torch.set_grad_enabled(which != "forward"):
+        loss = model(input_ids=tokens, labels=tokens, use_cache=False).loss
+    if which != "forward":
+        loss.backward()
+
+
+def job_of(name: str, model: Any, tokens: Any) -> Callable[[], Any]:
+    """Return what is to be timed."""
+    from adaptprune.method import Context
+    from adaptprune.registry import find_method
+    from adaptprune.surgery import expand_kv_heads
+
+    if name in BARE:
+        return lambda: bare(model, tokens, name)
+    method_name, sparsity, settings = METHODS[name]
+    method = find_method(method_name)
+    parameters = method.parse(settings)
+    if name.endswith("twin"):
+        model = expand_kv_heads(model)
+    return lambda: method.prune(model, None, sparsity, Context(tokens, 0), parameters)
+
+
+def measure(name: str, model_name: str, threads: int) -> dict[str, float]:
+    """Time one line in this process."""
+    import torch
+
+    from adaptprune import checkpoint
+    from adaptprune.models import locate
+    from adaptprune.stages import Runtime
+
+    Runtime(threads=threads).apply()
+    model = checkpoint.load_model(locate(model_name))
+    job = job_of(name, model, torch.tensor(json.loads(TOKENS.read_text())))
+    started = time.perf_counter()
+    job()
+    return {
+        "seconds": time.perf_counter() - started,
+        "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+
+
+def main() -> None:
+    """Parse the command line; measure one line, or each in a process of its own."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="smollm2-135m")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--repeat", type=int, default=1)
+    parser.add_argument("--only", nargs="+", choices=[*BARE, *METHODS], default=[*BARE, *METHODS])
+    parser.add_argument("--here", help="measure this line in this process and print JSON")
+    arguments = parser.parse_args()
+    if arguments.here:
+        print(json.dumps(measure(arguments.here, arguments.model, arguments.threads)))
+        return
+    common = ["--model", arguments.model, "--threads", str(arguments.threads)]
+    print(
+        "| what | seconds (median) | to forward + backward | peak RSS, MB |\n|---|---:|---:|---:|"
+    )
+    reference = None
+    for name in arguments.only:
+        command = [sys.executable, __file__, *common, "--here", name]
+        runs = [
+            json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+            for _ in range(arguments.repeat)
+        ]
+        seconds = statistics.median(run["seconds"] for run in runs)
+        if name == "forward + backward":
+            reference = seconds
+        ratio = f"{seconds / reference:.2f}" if reference else "-"
+        memory = max(run["peak_rss_mb"] for run in runs)
+        print(f"| {name} | {seconds:.1f} | {ratio} | {memory:.0f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
