@@ -11,11 +11,11 @@ import platform
 
 # Numbers of glibc's mallopt(3), and bytes.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
-_SETTINGS = {_MMAP_THRESHOLD: 32 << 20, _TRIM_THRESHOLD: 512 << 20, _TOP_PAD: 64 << 20}
+_SETTINGS = {_MMAP_THRESHOLD: 32 << 20, _TRIM_THRESHOLD: 128 << 20, _TOP_PAD: 16 << 20}
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep up to 512 MB of freed memory; other C libraries are left alone."""
+    """Let this process keep up to 128 MB of freed memory; other C libraries are left alone."""
     if platform.libc_ver()[0] != "glibc":
         return
     mallopt = ctypes.CDLL(None).mallopt

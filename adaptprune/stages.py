@@ -64,6 +64,8 @@ class Runtime:
         if self.threads:
             torch.set_num_threads(self.threads)
         torch.use_deterministic_algorithms(True, warn_only=True)
+        # Debugging help that comes with them: every new tensor would be filled with NaN first.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 from adaptprune.config import OVERRIDES, load_profile, profile_names, settings_hash
 from adaptprune.errors import UserError, unknown
 from adaptprune.models import slug
+from adaptprune.progress import Progress, report_progress
 from adaptprune.registry import find_method, split_variant
 from adaptprune.workflow import announce_workflow, hold_lock
 
@@ -48,11 +49,15 @@ def runtime_flags(wildcards):
     return flags + (" --trust-remote-code" if chosen.trust_remote_code else "")
 
 
-def threads_of(wildcards):
+def occupied_cores(name):
     """Return the cores a job occupies: more than it uses where more are offered than there are."""
-    there = len(os.sched_getaffinity(0))
+    there = os.cpu_count() or 1
     offered = workflow.cores or there  # a cluster offers no number
-    return profile(wildcards.profile).threads * max(1, offered // there)
+    return profile(name).threads * max(1, offered // there)
+
+
+def threads_of(wildcards):
+    return occupied_cores(wildcards.profile)
 
 
 def memory_of(wildcards):
@@ -137,6 +142,9 @@ onstart:
         hold_lock(Path("results/runs"))
     except UserError as error:
         raise SystemExit(f"error: {error}")
+    cells = profile(PROFILE).cells()
+    at_once = max(1, (workflow.cores or 1) // occupied_cores(PROFILE))
+    report_progress(Progress(Path("results/runs"), PROFILE, cells), at_once)
 
 
 wildcard_constraints:

@@ -107,19 +107,18 @@ def status(
     config_folder: ConfigFolderOption = Path("config"),
     override: OverrideOption = None,
 ) -> None:
-    """Say which cells of a profile are done and which remain, as JSON."""
-    from adaptprune.cells import cell_folder
+    """Say which cells of a profile are done, which remain and for how long, as JSON."""
+    from adaptprune.progress import Progress
 
-    cells = _profile(profile, config_folder, override).cells()
-    done = [(cell_folder(runs, profile, cell) / "evaluation.json").is_file() for cell in cells]
+    progress = Progress(runs, profile, _profile(profile, config_folder, override).cells())
+    remaining = progress.remaining()
     print_json(
         {
             "profile": profile,
-            "cells": len(cells),
-            "done": sum(done),
-            "remaining": [
-                cell.key for cell, finished in zip(cells, done, strict=True) if not finished
-            ],
+            "cells": len(progress.cells),
+            "done": len(progress.cells) - len(remaining),
+            "job_seconds_left": progress.seconds_left(),
+            "remaining": [cell.key for cell in remaining],
         }
     )
 
