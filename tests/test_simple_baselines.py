@@ -92,6 +92,25 @@ def test_llm_pruner_may_leave_attention_whole() -> None:
     assert all(len(layer.mlp) == 15 for layer in kept.layers)
 
 
+def test_llm_pruner_may_be_as_strict_as_the_official_code() -> None:
+    """The official code crashes where no head is to go; elsewhere nothing changes."""
+    method, model = find_method("llm-pruner"), tiny_model(layers=4, **SHAPES["grouped"])
+    shape, strict = shape_of_model(model), method.parse({"empty_cut": "official"})
+    complaint = "sparsity 25 takes none of the 3 kv heads of layer 0"
+    with pytest.raises(UserError, match=complaint):
+        method.budget(shape, 25, strict)
+    with pytest.raises(UserError, match=complaint):
+        decide("llm-pruner", model, 25, empty_cut="official")
+    assert method.budget(shape, 40, strict) == method.budget(shape, 40, method.parse({}))
+
+
+def test_layers_that_stay_whole_are_no_empty_cut() -> None:
+    model = tiny_model(layers=4, **SHAPES["grouped"])
+    settings = {"layer_start": 1, "layer_end": 3}
+    strict = decide("llm-pruner", model, 40, empty_cut="official", **settings)
+    assert strict == decide("llm-pruner", model, 40, **settings)
+
+
 def test_magnitude_by_hand() -> None:
     model = tiny_model(heads=4, kv_heads=2, head_dim=2, hidden=4, intermediate=3, layers=1)
     layer = model.model.layers[0]
