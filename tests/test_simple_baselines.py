@@ -12,6 +12,7 @@ from tiny_models import FAMILIES, SHAPES, tiny_model, tiny_tokens
 from adaptprune.errors import UserError
 from adaptprune.importance import group_importance
 from adaptprune.method import Context
+from adaptprune.models import shape_of
 from adaptprune.registry import find_method
 from adaptprune.surgery import shape_of_model
 from adaptprune.units import KeptUnits
@@ -102,6 +103,14 @@ def test_llm_pruner_may_be_as_strict_as_the_official_code() -> None:
     with pytest.raises(UserError, match=complaint):
         decide("llm-pruner", model, 25, empty_cut="official")
     assert method.budget(shape, 40, strict) == method.budget(shape, 40, method.parse({}))
+
+
+def test_official_llm_pruner_stops_on_the_real_model() -> None:
+    """The run that the official code crashed in (see ``golden/README.md``)."""
+    method = find_method("llm-pruner")
+    settings = {"layer_start": 4, "layer_end": 26, "empty_cut": "official"}
+    with pytest.raises(UserError, match="none of the 3 kv heads of layer 4"):
+        method.budget(shape_of("smollm2-135m"), 25, method.parse(settings))
 
 
 def test_layers_that_stay_whole_are_no_empty_cut() -> None:
