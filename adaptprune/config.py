@@ -47,7 +47,10 @@ class EvaluationConfig(_Closed):
 
 
 class MethodSettings(_Closed):
-    """What a method, or a named variant of it, runs with in a profile."""
+    """What a method, or a named variant of it, runs with in a profile.
+
+    A variant states what differs from the plain method; a parameter that is null is taken away.
+    """
 
     parameters: dict[str, Any] = {}
     calibration: CalibrationConfig | None = None
@@ -72,10 +75,22 @@ class Profile(_Closed):
     trust_remote_code: bool = False
 
     def settings_of(self, method: str) -> MethodSettings:
-        """Return the settings of a method or variant; a plain method may have none."""
-        if method not in self.settings and "@" in method:
+        """Return the settings of a method, or of a variant laid over those of its method.
+
+        Raises:
+            UserError: the profile has no such variant; a plain method may have no settings.
+        """
+        plain = self.settings.get(split_variant(method)[0], MethodSettings())
+        if "@" not in method:
+            return plain
+        if method not in self.settings:
             raise unknown("variant", method, [name for name in self.settings if "@" in name])
-        return self.settings.get(method, MethodSettings())
+        variant = self.settings[method]
+        parameters = plain.parameters | variant.parameters
+        return MethodSettings(
+            parameters={key: value for key, value in parameters.items() if value is not None},
+            calibration=variant.calibration or plain.calibration,
+        )
 
     def calibration_of(self, method: str) -> CalibrationConfig:
         """Return the calibration of a method or variant."""
@@ -84,6 +99,21 @@ class Profile(_Closed):
     def cells(self, methods: list[str] | None = None) -> list[Cell]:
         """Return the matrix of cells, of some methods or of all."""
         return grid(self.models, methods or self.methods, self.sparsities, self.seeds)
+
+    def with_variants(self, declared: list[str]) -> Profile:
+        """Return the profile with those declared variants added whose method it runs.
+
+        Raises:
+            UserError: a variant is unknown or cannot reach a sparsity of the profile.
+        """
+        added = [
+            name
+            for name in declared
+            if name not in self.methods and split_variant(name)[0] in self.methods
+        ]
+        widened = self.model_copy(update={"methods": [*self.methods, *added]})
+        widened.check()
+        return widened
 
     def check(self) -> None:
         """Refuse, before any work, names and numbers that no run could use.

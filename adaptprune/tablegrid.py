@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 
-from adaptprune.stats import macro_average_stderr, summarize
+from adaptprune.stats import Summary, macro_average_stderr, summarize
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from adaptprune.declarations import MethodTitle
     from adaptprune.evaluate.suites import Suite
 
 DENSE = "dense"
@@ -29,7 +30,10 @@ class Column:
 
 @dataclass
 class Entry:
-    """One number of a table: mean over seeds, or why there is none."""
+    """One number of a table: mean over seeds, or why there is none.
+
+    ``change`` summarizes the differences to another method, taken seed by seed.
+    """
 
     status: Literal["ok", "failed", "skipped", "missing"]
     value: float | None = None
@@ -38,6 +42,7 @@ class Entry:
     rank: Literal["", "best", "second"] = ""
     published: float | None = None
     published_std: float | None = None
+    change: Summary | None = None
 
     @property
     def difference(self) -> float | None:
@@ -49,12 +54,16 @@ class Entry:
 
 @dataclass
 class TableRow:
-    """One method at one sparsity of one model; entries by column key."""
+    """One method at one sparsity of one model; entries by column key.
+
+    ``against`` is the title of the row that the changes are counted from, empty without one.
+    """
 
     model: str
     sparsity: int
     method: str
     title: str
+    against: str
     entries: dict[str, Entry]
     seeds_found: int
     seeds_expected: int
@@ -147,6 +156,18 @@ def _entry(cells: Sequence[_Cell | None], key: str) -> Entry:
     return Entry("skipped" if "skipped" in stopped else "missing")
 
 
+def _change(
+    ours: Sequence[_Cell | None], theirs: Sequence[_Cell | None], key: str
+) -> Summary | None:
+    """Summarize what one method's cells differ from another's, over the seeds that both have."""
+    differences = [
+        one.values[key] - other.values[key]
+        for one, other in zip(ours, theirs, strict=True)
+        if one and other and key in one.values and key in other.values
+    ]
+    return summarize(differences) if differences else None
+
+
 def _rank(rows: Iterable[TableRow], column: Column) -> None:
     """Mark the best and the second distinct printed value; ties share their mark."""
     entries = [row.entries[column.key] for row in rows]
@@ -182,7 +203,7 @@ def _note_cells(grid: Grid, place: str, cells: dict[int, _Cell | None]) -> None:
 def build_grid(
     results: pd.DataFrame,
     columns: list[Column],
-    titles: dict[str, str],
+    lines: Sequence[MethodTitle],
     *,
     models: Sequence[str],
     sparsities: Sequence[int],
@@ -194,7 +215,7 @@ def build_grid(
     Args:
         results: rows of one profile, as ``read_results`` returns them.
         columns: the measures, as ``columns_of`` returns them.
-        titles: printed name of each method, in the order of the rows.
+        lines: the declared rows of a block, in printed order.
         models: models in printed order.
         sparsities: integer percents in printed order.
         seeds: the seeds that every method but dense is expected at.
@@ -204,25 +225,37 @@ def build_grid(
     shown = (results["recovery"] == recovery) | (results["method"] == DENSE)
     cells = _read_cells(results[shown], columns)
     grid = Grid(columns)
+    titles = {line.method: line.title for line in lines}
 
-    def add_row(model: str, method: str, sparsity: int, row_seeds: Sequence[int]) -> TableRow:
+    def add_row(model: str, line: MethodTitle, sparsity: int, row_seeds: Sequence[int]) -> TableRow:
+        method = line.method
         found = {seed: cells.get((model, method, sparsity, seed)) for seed in row_seeds}
         preset = "none" if method == DENSE else recovery
         place = f"{model.replace('/', '__')}/{method}/{sparsity}/{preset}"
         _note_cells(grid, place, found)
         entries = {column.key: _entry(list(found.values()), column.key) for column in columns}
+        if line.against:
+            others = [cells.get((model, line.against, sparsity, seed)) for seed in row_seeds]
+            for key, entry in entries.items():
+                entry.change = _change(list(found.values()), others, key)
         n_ok = sum(cell is not None and cell.status == "ok" for cell in found.values())
-        row = TableRow(model, sparsity, method, titles[method], entries, n_ok, len(found))
+        against = titles[line.against] if line.against else ""
+        row = TableRow(model, sparsity, method, line.title, against, entries, n_ok, len(found))
         grid.rows.append(row)
         return row
 
     for model in models:
-        if DENSE in titles:
-            # Nothing of the dense model depends on the seed: it is evaluated once, at any seed.
-            dense = [seed for name, method, _, seed in cells if (name, method) == (model, DENSE)]
-            add_row(model, DENSE, 0, sorted(dense)[:1] or list(seeds)[:1])
+        for line in lines:
+            if line.method == DENSE:
+                # Nothing of the dense model depends on the seed: it is evaluated once, at any seed.
+                dense = [
+                    seed for name, method, _, seed in cells if (name, method) == (model, DENSE)
+                ]
+                add_row(model, line, 0, sorted(dense)[:1] or list(seeds)[:1])
         for sparsity in sparsities:
-            block = [add_row(model, name, sparsity, seeds) for name in titles if name != DENSE]
+            block = [
+                add_row(model, line, sparsity, seeds) for line in lines if line.method != DENSE
+            ]
             for column in columns:
                 if column.kind != "params":
                     _rank(block, column)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import pandas as pd
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from adaptprune.declarations import load_declaration
 from adaptprune.errors import UserError
 from adaptprune.files import atomic_file
 from adaptprune.results import read_results
@@ -18,66 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from adaptprune.declarations import Declaration
     from adaptprune.evaluate.suites import Suite
 
 
 _UNITS: dict[str, str] = {"params": "parameters", "accuracy": "%", "perplexity": "ppl"}
-
-
-class MethodTitle(BaseModel):
-    """One row of each block: a method (``name`` or ``name@variant``) and its printed name."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    method: str
-    title: str
-
-
-class PublishedSource(BaseModel):
-    """The table of ``published.csv`` (arXiv number) that one profile is compared with."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    table: int
-    profile: str = "paper"
-
-
-class Declaration(BaseModel):
-    """A table, all but its columns and cells, which follow from suite and profile."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    name: str
-    caption: str
-    label: str
-    methods: list[MethodTitle] = Field(min_length=1)
-    models: Literal["all", "first"] = "all"
-    suite: str | None = None
-    recovery: str = "none"
-    published: PublishedSource | None = None
-    notes: list[str] = []
-
-    def select_models(self, models: Sequence[str]) -> list[str]:
-        """Return the models of a profile that this table shows."""
-        return list(models) if self.models == "all" else list(models[:1])
-
-
-def load_declaration(path: Path) -> Declaration:
-    """Read a declaration.
-
-    Raises:
-        UserError: the file is absent or not valid; the message names the key.
-    """
-    try:
-        return Declaration.model_validate(yaml.safe_load(path.read_text()))
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise UserError(f"{path}: {place}: {first['msg']}") from None
 
 
 def _add_published(grid: Grid, path: Path, table: int) -> None:
@@ -151,6 +95,11 @@ def _notes(
         "#Param. counts the whole model, tied embeddings once. Best in bold, second underlined, "
         "within each model and sparsity; dense is left out."
     )
+    if any(row.against for row in grid.rows):
+        notes.append(
+            "Change: the difference of two methods at the same seed, that is with the same "
+            "calibration data, averaged over the seeds that both have."
+        )
     if grid.average_stderr is not None:
         notes.append(
             "Standard error of one average over this many documents: up to "
@@ -172,6 +121,7 @@ def _problem_notes(grid: Grid) -> list[str]:
 
 def _tidy(grid: Grid, declaration: Declaration, profile: str, *, published: bool) -> pd.DataFrame:
     """Return one line per number of the table, unrounded."""
+    changes = any(row.against for row in grid.rows)
     lines = []
     for row in grid.rows:
         for column in grid.columns:
@@ -193,6 +143,13 @@ def _tidy(grid: Grid, declaration: Declaration, profile: str, *, published: bool
                 "status": entry.status,
                 "rank": entry.rank,
             }
+            if changes:
+                change = entry.change
+                line |= {
+                    "change": change and change.mean,
+                    "change_std": change and change.std,
+                    "change_seeds": change.count if change else 0,
+                }
             if published:
                 line |= {
                     "published": entry.published,
@@ -250,7 +207,7 @@ def render_table(
     grid = build_grid(
         results,
         columns_of(suite),
-        {row.method: row.title for row in declaration.methods},
+        declaration.methods,
         models=shown,
         sparsities=sparsities,
         seeds=seeds,

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import jinja2
 
-from adaptprune.tablegrid import DENSE, Column, Entry, Grid, TableRow
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from adaptprune.tablegrid import Column, Entry, Grid, TableRow
 
 MISSING = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
@@ -190,6 +190,18 @@ def format_difference(entry: Entry, column: Column) -> str:
     return f"{rounded:+.2f}{suffix}".replace("-", MINUS)
 
 
+def format_change(entry: Entry, column: Column) -> str:
+    """Print the mean of the differences with its sign ± their standard deviation."""
+    if entry.change is None:
+        return MISSING
+    scale, suffix = _scale(entry.change.mean, column)
+    rounded = round(entry.change.mean / scale, 2) + 0.0
+    text = f"{rounded:+.2f}{suffix}".replace("-", MINUS)
+    if entry.change.std is None or (column.kind == "params" and entry.change.std == 0):
+        return text
+    return f"{text} ± {_decimals(entry.change.std / scale)}"
+
+
 def _panel_rows(lines: list[tuple[TableRow, list[Text]]]) -> list[PanelRow]:
     """Lay rows out, marking where a model or a block of one sparsity begins."""
     rows: list[PanelRow] = []
@@ -215,14 +227,35 @@ def _compared_texts(row: TableRow, columns: list[Column]) -> list[Text]:
     return texts
 
 
+def _changed_texts(row: TableRow, columns: list[Column]) -> list[Text]:
+    return [Text(format_change(row.entries[column.key], column)) for column in columns]
+
+
 def panels_of(grid: Grid, *, with_published: bool) -> list[Panel]:
-    """Return the measured panel and, where asked, one of published numbers and differences."""
+    """Return the measured panel and those that compare.
+
+    One holds the changes of the rows that are set against others, one, where asked, the published
+    numbers and the differences to them.
+    """
     columns, headers = grid.columns, [column.header for column in grid.columns]
     measured = [(row, _measured_texts(row, columns)) for row in grid.rows]
     panels = [Panel("", headers, [], _panel_rows(measured))]
+    changed = [(row, _changed_texts(row, columns)) for row in grid.rows if row.against]
+    if changed:
+        named = [
+            (replace(row, title=f"{row.title}, against {row.against}"), texts)
+            for row, texts in changed
+        ]
+        panels.append(
+            Panel("Change against another row, seed by seed", headers, [], _panel_rows(named))
+        )
     if with_published:
-        pruned = [row for row in grid.rows if row.method != DENSE]
-        compared = [(row, _compared_texts(row, columns)) for row in pruned]
+        printed = [
+            row
+            for row in grid.rows
+            if any(entry.published is not None for entry in row.entries.values())
+        ]
+        compared = [(row, _compared_texts(row, columns)) for row in printed]
         title = "Published numbers, and the difference: measured minus published"
         panels.append(Panel(title, headers, ["publ.", "diff."], _panel_rows(compared)))
     return panels

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from adaptprune.errors import UserError
+from adaptprune.shapes import layer_range
 from baselines.uniform import UniformMethod, UniformParameters, named_scores
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from adaptprune.method import Context, Scores
+    from adaptprune.shapes import ModelShape
 
 
 class LLMPrunerParameters(UniformParameters):
@@ -17,9 +20,16 @@ class LLMPrunerParameters(UniformParameters):
 
     The Adapt-Pruner paper's counts follow from cutting all layers at the ratio of the sparsity;
     LLM-Pruner's own scripts spare the first four and last layers of LLaMA.
+
+    ``empty_cut``: the official code crashes where a sparsity takes no whole kv head from a layer
+    (20 % of 3 heads, say). ``corrected`` leaves the attention of that layer whole, as the copy of
+    the code in Adapt-Pruner's repository does; ``official`` refuses such a sparsity. This is the
+    one quirk whose default is ``corrected``: where a head goes, as in every published run (a fifth
+    or more of 8 kv heads), both do the same, and elsewhere a method that stops has no results.
     """
 
     alignment: Literal["official", "corrected"] = "official"
+    empty_cut: Literal["official", "corrected"] = "corrected"
 
 
 class LLMPruner(UniformMethod):
@@ -52,6 +62,19 @@ class LLMPruner(UniformMethod):
         scores = named_scores(importance.kv_heads, importance.neurons)
         scores.log["loss"] = importance.loss
         return scores
+
+    def _blocks(self, shape: ModelShape, sparsity: int, parameters: Any) -> Any:
+        blocks = super()._blocks(shape, sparsity, parameters)
+        if parameters.empty_cut == "official":
+            for index in layer_range(shape, parameters.layer_start, parameters.layer_end):
+                heads = shape.blocks[index].kv_heads
+                if blocks[index].kv_heads == heads:
+                    raise UserError(
+                        f"llm-pruner: sparsity {sparsity} takes none of the {heads} kv heads of "
+                        f"layer {index}, where the official code crashes; empty_cut=corrected "
+                        "leaves them whole"
+                    )
+        return blocks
 
 
 SPEC = LLMPruner()

@@ -1,22 +1,22 @@
-# One results file per profile.
+# One results file per profile, and one per table that adds variants to the profile's methods.
 
 
 rule collect:
     input:
         cell_files,
     output:
-        results="results/runs/{profile}/results.csv",
-        seal="results/runs/{profile}/results.csv.sha256",
-        provenance="results/runs/{profile}/provenance.csv",
+        results="results/runs/{profile}/results{selection}.csv",
+        seal="results/runs/{profile}/results{selection}.csv.sha256",
+        provenance="results/runs/{profile}/provenance{selection}.csv",
     log:
-        "results/runs/{profile}/logs/collect.txt",
+        "results/runs/{profile}/logs/collect{selection}.txt",
     localrule: True
     conda:
         "../environment.yml"
     params:
-        overrides=overrides_flags,
+        overrides=collected_flags,
         folder=str(ROOT / "config"),
-        cells=lambda wildcards: settings_hash(profile(wildcards.profile).cells()),
+        cells=lambda wildcards: settings_hash(collected_profile(wildcards).cells()),
     message:
         "collect the results of profile {wildcards.profile}"
     shell:

@@ -4,6 +4,7 @@ from functools import cache
 from pathlib import Path
 
 from adaptprune.config import OVERRIDES, load_profile, profile_names, settings_hash
+from adaptprune.declarations import load_declaration
 from adaptprune.errors import UserError, unknown
 from adaptprune.models import slug
 from adaptprune.progress import Progress, report_progress
@@ -18,6 +19,35 @@ def profile(name):
     """Load a profile; the one that was asked for takes the overrides of the command line."""
     overrides = {key: value for key, value in config.items() if key != "profile"}
     return load_profile(ROOT / "config", name, overrides if name == PROFILE else None)
+
+
+@cache
+def table_profile(name, table):
+    """Load a profile with the variants that a declared table adds to its methods."""
+    declaration = load_declaration(ROOT / "paper_tables" / f"{table}.yaml")
+    return profile(name).with_variants(declaration.method_names)
+
+
+def results_file(name, table):
+    """Return the results that a table is made from: the profile's, or its own with variants."""
+    same = table_profile(name, table).methods == profile(name).methods
+    return f"results/runs/{name}/results{'' if same else f'-{table}'}.csv"
+
+
+def table_files(table, name=None):
+    """Return what a table's target asks for.
+
+    The results are named too, so that they are collected again when they are gone and the table
+    is not.
+    """
+    name = name or PROFILE
+    try:
+        return [
+            results_file(name, table),
+            f"paper_tables/generated/{name}/{table}.md",
+        ]
+    except UserError as error:
+        raise SystemExit(f"error: {error}")
 
 
 def model_of(wildcards):
@@ -109,21 +139,36 @@ def evaluation_flags(wildcards):
     return flags
 
 
+def collected_profile(wildcards):
+    """Return the profile whose cells one results file holds."""
+    table = wildcards.selection.removeprefix("-")
+    return (
+        table_profile(wildcards.profile, table) if table else profile(wildcards.profile)
+    )
+
+
 def cell_files(wildcards):
-    """Return the files of every cell of a profile."""
+    """Return the files of every cell of one results file."""
     return [
         f"results/runs/{wildcards.profile}/cells/{cell.key}/{name}"
-        for cell in profile(wildcards.profile).cells()
+        for cell in collected_profile(wildcards).cells()
         for name in ("pruning.json", "evaluation.json")
     ]
 
 
-def overrides_flags(wildcards):
+def overrides_flags(wildcards, **more):
     """Repeat the overrides of the command line for a job that reads the profile itself."""
-    if wildcards.profile != PROFILE:
-        return ""
-    pairs = ((key, config[key]) for key in OVERRIDES if key in config)
-    return " ".join(f"--override {key}={value}" for key, value in pairs)
+    given = wildcards.profile == PROFILE
+    pairs = {key: config[key] for key in OVERRIDES if given and key in config} | more
+    return " ".join(f"--override {key}={value}" for key, value in pairs.items())
+
+
+def collected_flags(wildcards):
+    """Return the overrides that make the profile one whose cells are collected."""
+    if not wildcards.selection:
+        return overrides_flags(wildcards)
+    methods = ",".join(collected_profile(wildcards).methods)
+    return overrides_flags(wildcards, methods=methods)
 
 
 try:
@@ -154,3 +199,4 @@ wildcard_constraints:
     sparsity=r"\d+",
     recovery=r"[a-z0-9-]+",
     seed=r"\d+",
+    selection=r"|-[a-z0-9_]+",

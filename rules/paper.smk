@@ -1,10 +1,9 @@
-# Tables of the paper: one rule renders any declared table, and each has a named target. A target
-# names the results too, so that they are collected again when they are gone and the table is not.
+# Tables of the paper: one rule renders any declared table, and each has a named target.
 
 
 rule table:
     input:
-        results="results/runs/{profile}/results.csv",
+        results=lambda wildcards: results_file(wildcards.profile, wildcards.table),
         declaration=lambda wildcards: ROOT / "paper_tables" / f"{wildcards.table}.yaml",
     output:
         multiext("paper_tables/generated/{profile}/{table}", ".tex", ".csv", ".md"),
@@ -29,20 +28,23 @@ rule table:
 
 rule table1:
     input:
-        f"results/runs/{PROFILE}/results.csv",
-        f"paper_tables/generated/{PROFILE}/table1.md",
+        table_files("table1"),
     localrule: True
 
 
 rule table7:
     input:
-        f"results/runs/{PROFILE}/results.csv",
-        f"paper_tables/generated/{PROFILE}/table7.md",
+        table_files("table7"),
+    localrule: True
+
+
+rule quirks:
+    input:
+        table_files("quirks"),
     localrule: True
 
 
 rule smoke:
     input:
-        "results/runs/smoke/results.csv",
-        "paper_tables/generated/smoke/smoke.md",
+        table_files("smoke", "smoke"),
     localrule: True

@@ -81,8 +81,10 @@ def cell(
     return [replace(row, **changes) for row in rows]
 
 
-def stopped(method: str, sparsity: int, seed: int, status: str, reason: str) -> list[Row]:
-    (row, *_) = cell(method, sparsity, seed, status=status, reason=reason)
+def stopped(
+    method: str, sparsity: int, seed: int, status: str, reason: str, **changes: Any
+) -> list[Row]:
+    (row, *_) = cell(method, sparsity, seed, status=status, reason=reason, **changes)
     return [replace(row, task="", metric="", value=None, stderr=None, n=None)]
 
 

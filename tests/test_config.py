@@ -11,6 +11,7 @@ import yaml
 from adaptprune.cells import Cell, cell_folder, grid
 from adaptprune.config import load_profile, profile_names, settings_hash
 from adaptprune.errors import UserError
+from adaptprune.registry import find_method
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -166,6 +167,58 @@ def test_variant_has_settings_of_its_own(folder: Callable[..., Path]) -> None:
     assert profile.settings_of("flap@corrected").parameters == {"head_cost": "corrected"}
     assert profile.calibration_of("flap@corrected").slug == "tiny-prose-4x16"
     assert profile.calibration_of("flap").slug == "tiny-prose-8x32"
+
+
+def test_variant_lies_over_its_plain_method(folder: Callable[..., Path]) -> None:
+    calibration = {"dataset": "tiny-prose", "sequences": 4, "length": 16}
+    settings = {
+        "adapt-pruner": {"calibration": calibration},
+        "adapt-pruner@gentle": {"parameters": {"amplitude": 0.01}},
+        "adapt-pruner@few": {"parameters": {"step_size": None, "steps": 2}},
+    }
+    profile = load_profile(folder(child={"extends": "base", "settings": settings}), "child")
+    gentle, few = (profile.settings_of(f"adapt-pruner@{name}") for name in ("gentle", "few"))
+    assert gentle.parameters == {"step_size": 10, "amplitude": 0.01}
+    assert few.parameters == {"steps": 2, "amplitude": 0.05}
+    assert profile.calibration_of("adapt-pruner@gentle").slug == "tiny-prose-4x16"
+
+
+def test_declared_variants_join_the_methods_that_are_run(folder: Callable[..., Path]) -> None:
+    settings = {"flap@corrected": {}, "slicegpt@corrected": {}}
+    profile = load_profile(folder(child={"extends": "base", "settings": settings}), "child")
+    declared = ["dense", "flap", "flap@corrected", "slicegpt", "slicegpt@corrected"]
+    widened = profile.with_variants(declared)
+    assert widened.methods == ["dense", "flap", "adapt-pruner", "flap@corrected"]
+    assert set(widened.cells()) > set(profile.cells())
+    assert profile.methods == ["dense", "flap", "adapt-pruner"]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "complaint"),
+    [
+        (None, "unknown variant 'adapt-pruner@few'"),
+        ({"step_size": 15}, "step_size 15 does not divide sparsity 20"),
+    ],
+)
+def test_declared_variant_that_cannot_run_is_refused(
+    parameters: dict[str, Any] | None, complaint: str, folder: Callable[..., Path]
+) -> None:
+    settings = {} if parameters is None else {"adapt-pruner@few": {"parameters": parameters}}
+    profile = load_profile(folder(child={"extends": "base", "settings": settings}), "child")
+    with pytest.raises(UserError, match=complaint):
+        profile.with_variants(["adapt-pruner@few"])
+
+
+@pytest.mark.parametrize("name", profile_names(CONFIG))
+def test_corrected_variants_mend_every_quirk_and_nothing_else(name: str) -> None:
+    profile = load_profile(CONFIG, name)
+    for method in ("adapt-pruner", "llm-pruner", "flap", "slicegpt"):
+        parse = find_method(method).parse
+        plain = parse(profile.settings_of(method).parameters).model_dump()
+        mended = parse(profile.settings_of(f"{method}@corrected").parameters).model_dump()
+        quirks = [key for key, value in plain.items() if value in ("official", "corrected")]
+        assert quirks
+        assert mended == plain | dict.fromkeys(quirks, "corrected")
 
 
 def test_matrix_has_dense_once_per_model() -> None:

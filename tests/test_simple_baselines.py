@@ -12,6 +12,7 @@ from tiny_models import FAMILIES, SHAPES, tiny_model, tiny_tokens
 from adaptprune.errors import UserError
 from adaptprune.importance import group_importance
 from adaptprune.method import Context
+from adaptprune.models import shape_of
 from adaptprune.registry import find_method
 from adaptprune.surgery import shape_of_model
 from adaptprune.units import KeptUnits
@@ -90,6 +91,33 @@ def test_llm_pruner_may_leave_attention_whole() -> None:
     kept = decide("llm-pruner", tiny_model(**SHAPES["grouped"]), 25)
     assert all(layer.kv_heads == (0, 1, 2) for layer in kept.layers)
     assert all(len(layer.mlp) == 15 for layer in kept.layers)
+
+
+def test_llm_pruner_may_be_as_strict_as_the_official_code() -> None:
+    """The official code crashes where no head is to go; elsewhere nothing changes."""
+    method, model = find_method("llm-pruner"), tiny_model(layers=4, **SHAPES["grouped"])
+    shape, strict = shape_of_model(model), method.parse({"empty_cut": "official"})
+    complaint = "sparsity 25 takes none of the 3 kv heads of layer 0"
+    with pytest.raises(UserError, match=complaint):
+        method.budget(shape, 25, strict)
+    with pytest.raises(UserError, match=complaint):
+        decide("llm-pruner", model, 25, empty_cut="official")
+    assert method.budget(shape, 40, strict) == method.budget(shape, 40, method.parse({}))
+
+
+def test_official_llm_pruner_stops_on_the_real_model() -> None:
+    """The run that the official code crashed in (see ``golden/README.md``)."""
+    method = find_method("llm-pruner")
+    settings = {"layer_start": 4, "layer_end": 26, "empty_cut": "official"}
+    with pytest.raises(UserError, match="none of the 3 kv heads of layer 4"):
+        method.budget(shape_of("smollm2-135m"), 25, method.parse(settings))
+
+
+def test_layers_that_stay_whole_are_no_empty_cut() -> None:
+    model = tiny_model(layers=4, **SHAPES["grouped"])
+    settings = {"layer_start": 1, "layer_end": 3}
+    strict = decide("llm-pruner", model, 40, empty_cut="official", **settings)
+    assert strict == decide("llm-pruner", model, 40, **settings)
 
 
 def test_magnitude_by_hand() -> None:

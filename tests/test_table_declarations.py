@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from table_examples import DECLARATIONS
 
+from adaptprune.config import load_profile, profile_names
+from adaptprune.declarations import load_declaration
 from adaptprune.errors import UserError
-from adaptprune.tables import load_declaration
+from adaptprune.registry import split_variant
 
-if TYPE_CHECKING:
-    from pathlib import Path
+CONFIG = Path(__file__).parents[1] / "config"
 
 
 @pytest.mark.parametrize("path", sorted(DECLARATIONS.glob("*.yaml")), ids=lambda path: path.stem)
@@ -19,6 +22,22 @@ def test_declarations_are_valid_and_named_after_their_file(path: Path) -> None:
     declaration = load_declaration(path)
     assert declaration.name == path.stem
     assert declaration.methods[0].method == "dense"
+
+
+@pytest.mark.parametrize("path", sorted(DECLARATIONS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_declared_variants_exist_in_every_profile(path: Path) -> None:
+    names = load_declaration(path).method_names
+    for profile in profile_names(CONFIG):
+        methods = load_profile(CONFIG, profile).with_variants(names).methods
+        plain = {split_variant(method)[0] for method in methods}
+        assert {name for name in names if split_variant(name)[0] in plain} <= set(methods)
+
+
+def test_declarations_are_read_without_torch_and_pandas() -> None:
+    code = (
+        "import sys, adaptprune.declarations; sys.exit(bool({'torch', 'pandas'} & {*sys.modules}))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -31,6 +50,14 @@ def test_declarations_are_valid_and_named_after_their_file(path: Path) -> None:
         (
             "{name: t, caption: c, label: l, methods: [{method: a, title: A}], colour: red}",
             "colour: Extra inputs are not permitted",
+        ),
+        (
+            "{name: t, caption: c, label: l, methods: [{method: a, title: A, against: b}]}",
+            "a is set against b, which is no row",
+        ),
+        (
+            "{name: t, caption: c, label: l, methods: [&row {method: a, title: A}, *row]}",
+            "methods lists a method twice",
         ),
     ],
 )

@@ -32,7 +32,7 @@ from table_examples import (
 )
 
 from adaptprune.errors import UserError
-from adaptprune.results import collect, write_results
+from adaptprune.results import Row, collect, write_results
 from adaptprune.tables import render_table
 from adaptprune.typeset import MINUS, MISSING, escape_latex
 
@@ -259,6 +259,63 @@ def test_variants_and_other_recoveries_are_other_cells(tmp_path: Path) -> None:
     rows = full_matrix() + cell("flap", 20, 0, (0.9, 0.9), variant="big")
     rows += cell("flap", 20, 0, (0.9, 0.9), recovery="lora")
     assert tidy(render(tmp_path, rows)).loc[(20, "flap", "average"), "value"] < 50
+
+
+CHANGES = """
+name: changes
+caption: c
+label: l
+methods:
+  - {method: dense, title: Dense}
+  - {method: flap, title: FLAP}
+  - {method: flap@mended, title: Mended, against: flap}
+"""
+
+
+def changes(folder: Path, mended: list[Row]) -> Path:
+    """Render a table of FLAP at three seeds and of a variant that is set against it."""
+    (folder / "changes.yaml").write_text(CHANGES)
+    rows = cell("dense", 0, 0)
+    for seed, accuracy in enumerate((0.30, 0.40, 0.50)):
+        rows += cell("flap", 20, seed, (accuracy, 0.5), 100.0 + seed)
+    return render(folder, rows + mended, "changes", declarations=folder, sparsities=[20])
+
+
+def test_changes_are_taken_seed_by_seed(tmp_path: Path) -> None:
+    mended = []
+    for seed, accuracy in enumerate((0.32, 0.42, 0.58)):
+        parameters = 94_080_000 - 1_000_000 * seed
+        mended += cell("flap", 20, seed, (accuracy, 0.5), 99.0 + seed, parameters, variant="mended")
+    stem = changes(tmp_path, mended)
+    row = tidy(stem).loc[(20, "flap@mended")]
+    # SIQA rises by 2, 2 and 8 points, the mean of two tasks by half of that.
+    assert row.loc["social_iqa", "change"] == pytest.approx(4.0)
+    assert row.loc["average", "change"] == pytest.approx(2.0)
+    assert row.loc["average", "change_std"] == pytest.approx(3**0.5)
+    assert (row.loc["wikitext", "change"], row.loc["wikitext", "change_std"]) == (-1.0, 0.0)
+    assert row.loc["params", "change"] == -1_000_000
+    assert (row["change_seeds"] == 3).all()
+    assert tidy(stem).loc[(20, "flap"), "change"].isna().all()
+    text = stem.with_suffix(".md").read_text()
+    assert (
+        f"| Mended, against FLAP | {MINUS}1.00M ± 1.00 | +4.00 ± 3.46 | +0.00 ± 0.00 | "
+        f"+2.00 ± 1.73 | {MINUS}1.00 ± 0.00 |"
+    ) in text
+    assert "difference of two methods at the same seed" in text
+
+
+def test_changes_count_the_seeds_that_both_methods_have(tmp_path: Path) -> None:
+    mended = cell("flap", 20, 1, (0.46, 0.5), variant="mended")
+    mended += stopped("flap", 20, 2, "failed", "why", variant="mended")
+    row = tidy(changes(tmp_path, mended)).loc[(20, "flap@mended", "social_iqa")]
+    assert (row["change"], row["change_seeds"]) == (pytest.approx(6.0), 1)
+    assert pd.isna(row["change_std"])
+
+
+def test_change_of_a_method_without_result_is_a_dash(tmp_path: Path) -> None:
+    stem = changes(tmp_path, [])
+    dashes = " | ".join([MISSING] * 5)
+    assert f"| Mended, against FLAP | {dashes} |" in stem.with_suffix(".md").read_text()
 
 
 def test_dense_stands_above_recovered_models_too(tmp_path: Path) -> None:

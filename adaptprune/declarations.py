@@ -1,0 +1,92 @@
+"""Declarations of tables: the YAML files in ``paper_tables/``. Free of pandas and torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from adaptprune.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+class MethodTitle(BaseModel):
+    """One row of each block.
+
+    Args:
+        method: ``name``, or ``name@variant``; variants need not be methods of the profile.
+        title: its printed name.
+        against: the method of another row, whose difference to this one is shown as well.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    method: str
+    title: str
+    against: str | None = None
+
+
+class PublishedSource(BaseModel):
+    """The table of ``published.csv`` (arXiv number) that one profile is compared with."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    table: int
+    profile: str = "paper"
+
+
+class Declaration(BaseModel):
+    """A table, all but its columns and cells, which follow from suite and profile."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    caption: str
+    label: str
+    methods: list[MethodTitle] = Field(min_length=1)
+    models: Literal["all", "first"] = "all"
+    suite: str | None = None
+    recovery: str = "none"
+    published: PublishedSource | None = None
+    notes: list[str] = []
+
+    @model_validator(mode="after")
+    def _rows_are_distinct(self) -> Declaration:
+        names = self.method_names
+        if len(set(names)) != len(names):
+            raise ValueError("methods lists a method twice")
+        for row in self.methods:
+            if row.against is not None and row.against not in names:
+                raise ValueError(f"{row.method} is set against {row.against}, which is no row")
+        return self
+
+    @property
+    def method_names(self) -> list[str]:
+        """Return the methods of the rows in order."""
+        return [row.method for row in self.methods]
+
+    def select_models(self, models: Sequence[str]) -> list[str]:
+        """Return the models of a profile that this table shows."""
+        return list(models) if self.models == "all" else list(models[:1])
+
+
+def load_declaration(path: Path) -> Declaration:
+    """Read a declaration.
+
+    Raises:
+        UserError: the file is absent or not valid; the message names the key.
+    """
+    try:
+        return Declaration.model_validate(yaml.safe_load(path.read_text()))
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise UserError(f"{path}: {place}: {first['msg']}") from None
