@@ -123,17 +123,20 @@ def write_checkpoint(
 
 
 def model_state(model: Any) -> Tensors:
-    """Gather a model's weights, by the names that the unwrapped model uses."""
+    """Gather a model's weights, by the names of the unwrapped model, in the main process."""
     state: Any = get_model_state_dict(model, options=_WHOLE)
     return state
 
 
 def optimizer_moments(model: Any, optimizer: torch.optim.Optimizer) -> Tensors:
-    """Gather the state of AdamW: ``NAME/exp_avg``, ``NAME/exp_avg_sq`` and ``NAME/step``."""
-    state: Any = get_optimizer_state_dict(model, optimizer, options=_WHOLE)["state"]
+    """Gather the state of AdamW: ``NAME/exp_avg``, ``NAME/exp_avg_sq`` and ``NAME/step``.
+
+    Only the main process is given anything.
+    """
+    gathered: Any = get_optimizer_state_dict(model, optimizer, options=_WHOLE)
     return {
         f"{name}/{key}": tensor.detach().cpu().contiguous()
-        for name, entry in state.items()
+        for name, entry in gathered.get("state", {}).items()
         for key, tensor in entry.items()
     }
 
