@@ -125,7 +125,7 @@ def write_checkpoint(
 def model_state(model: Any) -> Tensors:
     """Gather a model's weights, by the names of the unwrapped model, in the main process."""
     state: Any = get_model_state_dict(model, options=_WHOLE)
-    return state
+    return {name: _compact(tensor) for name, tensor in state.items()}
 
 
 def optimizer_moments(model: Any, optimizer: torch.optim.Optimizer) -> Tensors:
@@ -135,10 +135,16 @@ def optimizer_moments(model: Any, optimizer: torch.optim.Optimizer) -> Tensors:
     """
     gathered: Any = get_optimizer_state_dict(model, optimizer, options=_WHOLE)
     return {
-        f"{name}/{key}": tensor.detach().cpu().contiguous()
+        f"{name}/{key}": _compact(tensor)
         for name, entry in gathered.get("state", {}).items()
         for key, tensor in entry.items()
     }
+
+
+def _compact(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a CPU tensor that fills its storage; a gathered shard's may be padded."""
+    tensor = tensor.detach().cpu().contiguous()
+    return tensor if tensor.untyped_storage().nbytes() == tensor.nbytes else tensor.clone()
 
 
 def read_moments(checkpoint: Path) -> Tensors | None:
