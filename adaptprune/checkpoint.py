@@ -171,7 +171,13 @@ def pruned_config(model: Any, shape: ModelShape) -> Any:
     return stock or _heterogeneous_config(model.config, shape, blocks, with_biases)
 
 
-def save_model(target: Path, model: Any, config: Any, source: Path) -> None:
+def save_model(
+    target: Path,
+    model: Any,
+    config: Any,
+    source: Path,
+    state: dict[str, torch.Tensor] | None = None,
+) -> None:
     """Write weights, config, tokenizer and, where needed, the modeling code into a folder.
 
     Args:
@@ -179,6 +185,7 @@ def save_model(target: Path, model: Any, config: Any, source: Path) -> None:
         model: the model whose weights are written, in their present dtype.
         config: the config they belong to.
         source: the dense model's folder, whose tokenizer and generation settings go along.
+        state: the model's state dict where it was gathered from several processes.
     """
     config.dtype = model.dtype
     model_class: Any = AutoModelForCausalLM._model_mapping[type(config)]
@@ -189,7 +196,8 @@ def save_model(target: Path, model: Any, config: Any, source: Path) -> None:
             "AutoModelForCausalLM": f"{_CODE}.{model_class.__name__}",
         }
         shutil.copyfile(modeling.__file__, target / f"{_CODE}.py")
-    weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    state = model.state_dict() if state is None else state
+    weights = {name: tensor.contiguous() for name, tensor in state.items()}
     if config.tie_word_embeddings:
         weights.pop("lm_head.weight", None)
     save_torch_state_dict(weights, target, max_shard_size="5GB")

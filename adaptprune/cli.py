@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from adaptprune.commands import audit, listing, pruning, reporting
+from adaptprune.commands import audit, listing, pruning, reporting, training
 from adaptprune.errors import NumericalError, UserError
 from adaptprune.workflow import end_with_workflow
 
@@ -31,6 +31,8 @@ for command in (
     pruning.score,
     pruning.prune,
     pruning.loss,
+    training.recover,
+    training.train_stage,
     reporting.evaluate,
     reporting.collect,
     reporting.status,

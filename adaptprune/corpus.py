@@ -15,6 +15,7 @@ from adaptprune.files import atomic_file, cache_directory
 from adaptprune.local_data import LocalSource, ensure_source
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -89,15 +90,24 @@ def read_texts(name: str) -> list[str]:
     Raises:
         UserError: a line of its file is not a document.
     """
-    path = corpus_file(name)
-    texts = []
+    return list(iterate_texts(corpus_file(name)))
+
+
+def iterate_texts(path: Path) -> Iterator[str]:
+    """Yield the documents of a JSON-lines file, one ``{"text": …}`` a line.
+
+    Raises:
+        UserError: a line is not a document.
+    """
     with path.open() as stream:
         for number, line in enumerate(stream, 1):
             try:
-                texts.append(json.loads(line)["text"])
+                text = json.loads(line)["text"]
             except (json.JSONDecodeError, KeyError, TypeError):
-                raise UserError(f"{path}: line {number} holds no document with a 'text'") from None
-    return texts
+                text = None
+            if not isinstance(text, str):
+                raise UserError(f"{path}: line {number} holds no document with a 'text'")
+            yield text
 
 
 def _stream_from_hub(corpus: HubCorpus, path: Path) -> None:

@@ -43,18 +43,19 @@ def write_manifest(folder: Path) -> None:
     write_json(folder / MANIFEST, {"files": files})
 
 
-def verify_folder(path: Path, *, hashes: bool = True) -> str:
+def verify_folder(path: Path, *, hashes: bool = True, cure: str = "fetch it again") -> str:
     """Check a folder's files against its manifest and return the sha256 of the manifest.
 
     Args:
         path: a folder that has a ``manifest.json``.
         hashes: whether to read every file; without, only presence and size are checked.
+        cure: what to do after deleting a damaged folder.
 
     Raises:
         UserError: the manifest or a file is missing, or a file differs from the manifest.
     """
     manifest = read_json(path / MANIFEST)
-    again = f"delete {path} and fetch it again"
+    again = f"delete {path} and {cure}"
     for name, size, digest in _listed_files(manifest):
         file = path / name
         if not file.is_file():

@@ -83,7 +83,7 @@ def draw_calibration(
     return draw(read_texts(dataset), tokenizer, dataset, sequences, length, seed)
 
 
-def _read_calibration(
+def take_calibration(
     source: str, model: str, sequences: int, length: int, seed: int
 ) -> CalibrationSet:
     """Take token ids from a file, or draw them from a named data set."""
@@ -121,7 +121,7 @@ def _build_job(
     tokens = None
     if chosen.needs_calibration:
         source, sequences, length = calibration
-        tokens = _read_calibration(source, model, sequences, length, seed)
+        tokens = take_calibration(source, model, sequences, length, seed)
     from adaptprune.stages import Job, Runtime  # imports torch: not before the checks
 
     return Job(model, chosen, variant, parameters, seed, tokens, Runtime(*runtime))

@@ -1,0 +1,84 @@
+"""Commands that train: recover, and the training process that it may start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from adaptprune.commands.options import (
+    CalibrationOption,
+    DeviceOption,
+    LengthOption,
+    ModelOption,
+    OutputOption,
+    SeedOption,
+    SequencesOption,
+    SetOption,
+    ThreadsOption,
+    parse_settings,
+)
+from adaptprune.commands.pruning import take_calibration
+
+RunOption = Annotated[
+    Path | None, typer.Option("--run", help="where its state lies; default OUTPUT.run")
+]
+
+
+def recover(
+    model: ModelOption,
+    preset: Annotated[str, typer.Option(help="name of a recovery preset")],
+    data: Annotated[str, typer.Option(help="name of a text collection, or FILE.jsonl")],
+    output: OutputOption,
+    target_parameters: Annotated[
+        int | None, typer.Option(min=1, help="size to prune to, for a preset that prunes")
+    ] = None,
+    seed: SeedOption = 0,
+    settings: SetOption = None,
+    calibration: CalibrationOption = "bigbench-prose",
+    sequences: SequencesOption = 32,
+    length: LengthOption = 64,
+    device: DeviceOption = "cpu",
+    threads: ThreadsOption = None,
+    micro_batch: Annotated[int, typer.Option(min=1, help="rows of one forward pass")] = 8,
+    checkpoint_every: Annotated[int, typer.Option(min=1, help="steps between checkpoints")] = 200,
+    activation_checkpointing: Annotated[
+        bool, typer.Option("--activation-checkpointing", help="recompute to save memory")
+    ] = False,
+    run: RunOption = None,
+    launch: Annotated[
+        Path | None, typer.Option(help="train by `accelerate launch` with this config file")
+    ] = None,
+) -> None:
+    """Train a model, pruned between trainings where the preset says so; resumes when killed."""
+    from adaptprune.recover.folder import Execution
+    from adaptprune.recover.packing import data_file
+    from adaptprune.recover.presets import find_preset
+
+    chosen = find_preset(preset, parse_settings(settings))
+    data_file(data)
+    tokens = None
+    if chosen.interleaves:
+        tokens = take_calibration(calibration, model, sequences, length, seed)
+    execution = Execution(
+        device=device,
+        threads=threads,
+        micro_batch=micro_batch,
+        checkpoint_every=checkpoint_every,
+        activation_checkpointing=activation_checkpointing,
+    )
+    from adaptprune.recover.stage import Recovery, recover_stage  # imports torch
+
+    job = Recovery(model, chosen, target_parameters, data, tokens, seed, execution, launch)
+    recover_stage(job, output, run or output.with_name(f"{output.name}.run"))
+
+
+def train_stage(
+    run: Annotated[Path, typer.Option(help="run folder of a recovery")],
+) -> None:
+    """Train the present stage of a recovery; `recover --launch` starts this in its processes."""
+    from adaptprune.recover.folder import RunFolder
+    from adaptprune.recover.loop import train_stage as train
+
+    train(RunFolder(run))

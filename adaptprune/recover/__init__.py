@@ -1,0 +1,1 @@
+"""Recovery training: presets, packed data, resumable checkpoints and the one training loop."""

@@ -1,0 +1,111 @@
+"""The run folder of a recovery: its settings, packed data, checkpoints and log. Torch-free."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pydantic
+
+from adaptprune.errors import UserError
+from adaptprune.files import read_json, write_json
+from adaptprune.recover.plan import Stage
+from adaptprune.recover.presets import Preset
+
+
+class Execution(pydantic.BaseModel):
+    """How a recovery is computed; may change when it is resumed.
+
+    Args:
+        device: ``cpu`` or ``cuda``.
+        threads: CPU threads of each process, None for torch's choice.
+        micro_batch: rows of one forward pass of one process.
+        checkpoint_every: steps between two checkpoints.
+        activation_checkpointing: recompute activations in the backward pass.
+    """
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    device: str = "cpu"
+    threads: int | None = None
+    micro_batch: int = pydantic.Field(8, ge=1)
+    checkpoint_every: int = pydantic.Field(200, ge=1)
+    activation_checkpointing: bool = False
+
+
+class Settings(pydantic.BaseModel):
+    """Everything that a training process is told.
+
+    Args:
+        conditions: what decides the outcome, by name; must be equal when it is resumed.
+        preset: the recipe.
+        stages: its plan.
+        source: folder of the model that the recovery begins with.
+        seed: of the data order and of what is random in training.
+        execution: how to compute.
+    """
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+    conditions: dict[str, Any]
+    preset: Preset
+    stages: list[Stage]
+    source: Path
+    seed: int
+    execution: Execution
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where the state of a recovery lies, apart from its result.
+
+    Args:
+        path: the folder.
+    """
+
+    path: Path
+
+    @property
+    def rows(self) -> Path:
+        """Packed training data."""
+        return self.path / "rows"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Checkpoints, of which the newest counts."""
+        return self.path / "checkpoints"
+
+    @property
+    def log(self) -> Path:
+        """One line per optimiser step."""
+        return self.path / "log.jsonl"
+
+    @property
+    def _settings(self) -> Path:
+        return self.path / "settings.json"
+
+    def settings(self) -> Settings:
+        """Read what was written by ``begin``.
+
+        Raises:
+            UserError: there is no recovery in this folder.
+        """
+        return Settings.model_validate(read_json(self._settings))
+
+    def begin(self, settings: Settings) -> None:
+        """Write the settings of a new recovery, or go on with one of equal conditions.
+
+        Raises:
+            UserError: the folder holds a recovery under other conditions.
+        """
+        if self._settings.is_file():
+            stored = self.settings().conditions
+            for key in {**stored, **settings.conditions}:
+                before, now = stored.get(key), settings.conditions.get(key)
+                if before != now:
+                    raise UserError(
+                        f"{self.path}: was begun with {key} {before!r}, not {now!r}; "
+                        "delete it to begin anew"
+                    )
+        write_json(self._settings, settings.model_dump(mode="json"))

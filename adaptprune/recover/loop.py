@@ -1,0 +1,236 @@
+"""The training loop that all recoveries share.
+
+Weights and moments are float32; on a GPU the forward pass runs in bfloat16. One process or many
+(``accelerate launch``): the rows of a step are dealt out among them, so the loss is the same up
+to the order of sums. A training process trains the present stage of a run folder and ends;
+pruning happens between training processes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import math
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from tqdm import tqdm
+
+from adaptprune.checkpoint import count_parameters, load_model
+from adaptprune.errors import NumericalError
+from adaptprune.files import read_json
+from adaptprune.recover import checkpoints
+from adaptprune.recover.checkpoints import Progress
+from adaptprune.recover.log import TrainingLog
+from adaptprune.recover.packing import Rows
+from adaptprune.recover.plan import learning_rates
+from adaptprune.stages import Runtime
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from adaptprune.recover.folder import RunFolder, Settings
+
+#: "max_grad_norm=1" (``experiments/*.sh``).
+GRADIENT_NORM = 1.0
+#: Mean loss per predicted token (nats) of a model on rows [rows, length].
+Loss = Callable[[Any, torch.Tensor], torch.Tensor]
+
+
+def next_token_loss(model: Any, rows: torch.Tensor) -> torch.Tensor:
+    """Return the mean next-token cross-entropy (nats) of rows [rows, length]."""
+    logits = model(input_ids=rows, use_cache=False).logits
+    return F.cross_entropy(logits[:, :-1].float().flatten(0, 1), rows[:, 1:].flatten())
+
+
+def new_optimizer(model: Any) -> torch.optim.AdamW:
+    """Return the optimiser of the released scripts: ``adamw_torch`` without weight decay."""
+    return torch.optim.AdamW(
+        model.parameters(), lr=0.0, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0
+    )
+
+
+def train_stage(folder: RunFolder, loss: Loss = next_token_loss) -> None:
+    """Train the present stage of a recovery to its end, from its newest checkpoint.
+
+    Args:
+        folder: a run folder with settings and packed rows; without a checkpoint the model that the
+            recovery begins with is trained.
+        loss: what is minimised.
+
+    Raises:
+        NumericalError: a loss or gradient is not finite; weights and checkpoint stay sound.
+        UserError: a checkpoint is damaged or belongs to another number of processes.
+    """
+    from accelerate import Accelerator
+
+    settings = folder.settings()
+    execution = settings.execution
+    Runtime(device=execution.device, threads=execution.threads).apply()
+    on_cpu = execution.device == "cpu"
+    accelerator = Accelerator(cpu=on_cpu, mixed_precision="no" if on_cpu else "bf16")
+    try:
+        _Training(accelerator, folder, settings, loss).run()
+    finally:
+        accelerator.free_memory()
+        accelerator.end_training()
+
+
+class _Training:
+    """One stage of a recovery in one process."""
+
+    def __init__(self, accelerator: Any, folder: RunFolder, settings: Settings, loss: Loss):
+        self.accelerator, self.folder, self.settings = accelerator, folder, settings
+        self.loss = loss
+        checkpoint = checkpoints.newest(folder.checkpoints)
+        self.last_good: Path = checkpoint or settings.source
+        self.progress = Progress(stage=1, step=0, position=0)
+        if checkpoint is not None:
+            self.progress = checkpoints.read_progress(checkpoint)
+        self.stage = settings.stages[self.progress.stage - 1]
+        self.schedule = learning_rates(settings.preset, settings.stages)
+        self.rows = Rows.open(folder.rows, settings.seed)
+        plain = load_model(self.last_good, device=str(accelerator.device)).train()
+        self.parameters, self.config = count_parameters(plain), plain.config
+        if settings.execution.activation_checkpointing:
+            plain.activation_checkpointing_enable({"use_reentrant": False})
+        self.model, wrapped = accelerator.prepare(plain, new_optimizer(plain))
+        self.optimizer: torch.optim.Optimizer = wrapped.optimizer
+        self._restore(checkpoint)
+
+    def _restore(self, checkpoint: Path | None) -> None:
+        """Take up the optimiser's and the random generators' state where there is one."""
+        moments = checkpoints.read_moments(checkpoint) if checkpoint else None
+        if moments is not None:
+            checkpoints.restore_moments(self.model, self.optimizer, moments)
+        if checkpoint is not None and self.progress.step:
+            checkpoints.restore_random_states(self.accelerator, checkpoint)
+        else:
+            process = self.accelerator.process_index
+            scope = f"recover:{self.settings.seed}:{self.stage.number}:{process}"
+            torch.manual_seed(int.from_bytes(hashlib.sha256(scope.encode()).digest()[:7], "big"))
+
+    def run(self) -> None:
+        """Take the steps that are left of this stage and leave a checkpoint behind."""
+        main = self.accelerator.is_main_process
+        log = TrainingLog(self.folder.log, self.stage.number, self.progress.step) if main else None
+        every = self.settings.execution.checkpoint_every
+        try:
+            with self._progress_bar() as bar:
+                while self.progress.step < self.stage.trained_steps:
+                    row = self._step()
+                    if log is not None:
+                        log.append(row)
+                    bar.set_postfix(loss=f"{row['loss']:.3f}", refresh=False)
+                    bar.update()
+                    step = self.progress.step
+                    if step % every == 0 or step == self.stage.trained_steps:
+                        if log is not None:
+                            log.sync()
+                        self._checkpoint()
+        finally:
+            if log is not None:
+                log.close()
+
+    def _progress_bar(self) -> Any:
+        """Return a bar over all stages that shows the time left; on stderr, in one process."""
+        stages = self.settings.stages
+        return tqdm(
+            desc=f"train {self.stage.number}/{len(stages)}",
+            total=self.schedule.total_steps,
+            initial=self.stage.first_step + self.progress.step,
+            unit="step",
+            file=sys.stderr,
+            disable=not self.accelerator.is_main_process,
+        )
+
+    def _step(self) -> dict[str, Any]:
+        """Take one optimiser step; return its row of the log."""
+        started = time.perf_counter()
+        progress, preset = self.progress, self.settings.preset
+        stop = min(progress.position + preset.batch, self.stage.stop)
+        batch = self.rows.batch(progress.position, stop)
+        number = self.stage.first_step + progress.step
+        rate = self.schedule.rate(number)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        loss, norm = self._accumulate(batch)
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise NumericalError(
+                f"step {number + 1} (stage {self.stage.number}): loss {loss}, gradient norm "
+                f"{norm}; the last good checkpoint is {self.last_good}"
+            )
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.progress = progress.model_copy(update={"step": progress.step + 1, "position": stop})
+        seconds = time.perf_counter() - started
+        return {
+            "step": number + 1,
+            "stage": self.stage.number,
+            "stage_step": self.progress.step,
+            "rows": stop,
+            "tokens": self._trained_rows() * batch.shape[1],
+            "loss": loss,
+            "learning_rate": rate,
+            "gradient_norm": norm,
+            "parameters": self.parameters,
+            "tokens_per_s": round(batch.numel() / seconds, 1),
+            "seconds": round(seconds, 4),
+        }
+
+    def _trained_rows(self) -> int:
+        """Return how many rows all stages have been trained on so far."""
+        earlier = self.settings.stages[: self.stage.number - 1]
+        done = sum(stage.trained_rows(self.settings.preset.batch) for stage in earlier)
+        return done + self.progress.position - self.stage.start
+
+    def _accumulate(self, batch: torch.Tensor) -> tuple[float, float]:
+        """Sum the gradients of a global batch over passes and processes, and clip them.
+
+        Args:
+            batch: the rows of one optimiser step [rows, length], the same in every process.
+
+        Returns:
+            Mean loss (nats) over the batch and the gradient's norm before clipping.
+        """
+        accelerator, size = self.accelerator, self.settings.execution.micro_batch
+        processes = accelerator.num_processes
+        mine = batch[accelerator.process_index :: processes]
+        # Gradients are averaged once per step and process, so a process without a row takes part
+        # with one that counts nothing.
+        pieces = mine.split(size) if len(mine) else (batch[:1],)
+        total = torch.zeros((), device=accelerator.device)
+        for index, piece in enumerate(pieces):
+            last = index == len(pieces) - 1
+            weight = len(piece) / len(batch) if len(mine) else 0.0
+            with contextlib.nullcontext() if last else accelerator.no_sync(self.model):
+                loss = self.loss(self.model, piece.to(accelerator.device)) * weight
+                accelerator.backward(loss * processes)
+            total += loss.detach()
+        norm = accelerator.clip_grad_norm_(self.model.parameters(), GRADIENT_NORM)
+        return accelerator.reduce(total, "sum").item(), float(norm)
+
+    def _checkpoint(self) -> None:
+        """Gather the state of all processes and publish it."""
+        state = checkpoints.model_state(self.model)
+        moments = checkpoints.optimizer_moments(self.model, self.optimizer)
+        random_states = checkpoints.random_states(self.accelerator)
+        if self.accelerator.is_main_process:
+            kept = self.last_good / "kept.json"
+            checkpoints.write_checkpoint(
+                self.folder.checkpoints,
+                self.progress,
+                model=self.accelerator.unwrap_model(self.model),
+                config=self.config,
+                source=self.settings.source,
+                state=state,
+                moments=moments,
+                random_states=random_states,
+                kept=read_json(kept) if kept.is_file() else None,
+            )
+        self.accelerator.wait_for_everyone()
+        self.last_good = self.folder.checkpoints / self.progress.name

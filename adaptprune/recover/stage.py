@@ -1,0 +1,234 @@
+"""The stage recover: a model, a preset and data in, a trained checkpoint and its record out."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from filelock import FileLock, Timeout
+
+from adaptprune import checkpoint
+from adaptprune.accel import check_target, interleave
+from adaptprune.corpus import iterate_texts
+from adaptprune.errors import UserError
+from adaptprune.fetch import MANIFEST, only_maker, write_manifest
+from adaptprune.files import atomic_directory, read_json, sha256_file, unseal, write_sealed_json
+from adaptprune.method import Context
+from adaptprune.models import locate, shape_of
+from adaptprune.provenance import Stopwatch, versions
+from adaptprune.recover.checkpoints import read_progress
+from adaptprune.recover.folder import RunFolder, Settings
+from adaptprune.recover.log import read_log
+from adaptprune.recover.loop import train_stage
+from adaptprune.recover.packing import data_file, pack
+from adaptprune.recover.plan import plan_stages
+from adaptprune.schedule import parameter_targets
+from adaptprune.stages import SCHEMA, Runtime
+from adaptprune.workflow import announce_workflow
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from adaptprune.calibration import CalibrationSet
+    from adaptprune.recover.folder import Execution
+    from adaptprune.recover.presets import Preset
+
+RECORD = "recovery.json"
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """What is to be recovered, and how.
+
+    Args:
+        model: id, folder or hub id.
+        preset: the recipe.
+        target: parameters to end with, for a preset that prunes.
+        data: name of a collection of text, or a ``.jsonl`` file.
+        calibration: token ids for the prunings, or None for a preset without.
+        seed: of the data order and of what is random in training.
+        execution: how to compute.
+        launch: config file of ``accelerate launch`` for the training processes; None trains in
+            this process.
+    """
+
+    model: str
+    preset: Preset
+    target: int | None
+    data: str
+    calibration: CalibrationSet | None
+    seed: int
+    execution: Execution
+    launch: Path | None = None
+
+    def check(self) -> int | None:
+        """Refuse what cannot work, before any data are read.
+
+        Returns:
+            The model's parameters, where the preset prunes.
+
+        Raises:
+            UserError: naming the culprit.
+        """
+        if self.execution.device not in ("cpu", "cuda"):
+            raise UserError(f"device {self.execution.device!r}: must be cpu or cuda")
+        if self.launch is not None and not self.launch.is_file():
+            raise UserError(f"launch config {self.launch}: no such file")
+        folder, length = locate(self.model), self.preset.sequence_length
+        window = read_json(folder / "config.json").get("max_position_embeddings")
+        if window is not None and length > window:
+            raise UserError(
+                f"recovery preset {self.preset.name}: sequence_length {length} is beyond the "
+                f"model's window of {window} tokens"
+            )
+        if not self.preset.interleaves:
+            if self.target is not None:
+                raise UserError(f"recovery preset {self.preset.name} prunes nothing: no target")
+            return None
+        if self.target is None:
+            raise UserError(f"recovery preset {self.preset.name} prunes: give target parameters")
+        shape = shape_of(str(folder))
+        parameter_targets(
+            shape.parameters, self.target, self.preset.interleaves, self.preset.schedule
+        )
+        check_target(shape, self.target)
+        return shape.parameters
+
+    def conditions(self) -> dict[str, Any]:
+        """Return what decides the outcome; verifies the model folder."""
+        used = self.calibration if self.preset.interleaves else None
+        data = data_file(self.data)
+        return {
+            "schema": SCHEMA,
+            "model": self.model,
+            "model_hash": checkpoint.revision(locate(self.model)),
+            "preset": self.preset.model_dump(mode="json"),
+            "target": self.target,
+            "data": {"name": self.data, "sha256": sha256_file(data)},
+            "calibration": used.describe() if used else None,
+            "seed": self.seed,
+            "device": self.execution.device,
+            "vector_width": torch.backends.cpu.get_cpu_capability(),
+            "threads": self.execution.threads,
+            "launch": self.launch.read_text() if self.launch else None,
+            "versions": versions(),
+        }
+
+    def context(self) -> Context | None:
+        """Put the calibration tokens where the model is pruned."""
+        if self.calibration is None:
+            return None
+        tokens = torch.tensor(self.calibration.tokens, device=self.execution.device)
+        return Context(tokens, self.seed)
+
+    def train(self, folder: RunFolder) -> None:
+        """Train the present stage, in this process or in those of ``accelerate launch``.
+
+        Raises:
+            UserError: a training process failed.
+        """
+        if self.launch is None:
+            train_stage(folder)
+            return
+        announce_workflow()  # the training processes end with this one
+        command = [
+            *(sys.executable, "-m", "accelerate.commands.launch", "--config_file"),
+            *(str(self.launch), "-m", "adaptprune", "train-stage", "--run", str(folder.path)),
+        ]
+        status = subprocess.run(command, stdout=sys.stderr).returncode
+        if status:
+            raise UserError(f"the training processes failed (status {status}); see above why")
+
+
+def recover_stage(job: Recovery, output: Path, run: Path) -> None:
+    """Recover a model, from wherever an earlier attempt stopped, and write its folder.
+
+    Args:
+        job: what to do.
+        output: the folder to write: an HF folder, ``recovery.json`` and ``log.jsonl``, and
+            ``kept.json`` of a pruned model.
+        run: where checkpoints and log lie until then; removed at the end.
+
+    Raises:
+        UserError: something cannot work, or ``run`` was begun under other conditions.
+        NumericalError: a loss or gradient is not finite.
+    """
+    watch = Stopwatch()
+    large = job.check()
+    Runtime(device=job.execution.device, threads=job.execution.threads).apply()
+    conditions, folder = job.conditions(), RunFolder(run)
+    run.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(run.with_name(f".{run.name}.lock"), timeout=0):
+            if not _is_finished(output, conditions):
+                last = _work(job, folder, conditions, large)
+                _publish(last, output, folder, conditions, watch)
+            shutil.rmtree(run)
+    except Timeout:
+        raise UserError(f"another process is working in {run}; wait until it ends") from None
+
+
+def _is_finished(output: Path, conditions: dict[str, Any]) -> bool:
+    """Say whether an earlier attempt wrote this very result."""
+    path = output / RECORD
+    return path.is_file() and unseal(path, read_json(path))["conditions"] == conditions
+
+
+def _work(job: Recovery, folder: RunFolder, conditions: dict[str, Any], large: int | None) -> Path:
+    """Pack the data, plan the stages, and do what is left of them; return the last checkpoint."""
+    source = locate(job.model)
+    with only_maker(folder.rows) as absent:
+        if absent:
+            tokenizer = checkpoint.load_tokenizer(source)
+            texts = iterate_texts(data_file(job.data))
+            pack(texts, tokenizer, job.preset.sequence_length, folder.rows)
+    packed = read_json(folder.rows / "rows.json")
+    vocabulary = read_json(source / "config.json")["vocab_size"]
+    if packed["largest"] >= vocabulary:
+        raise UserError(
+            f"the tokenizer of {job.model} makes token id {packed['largest']}, its model knows "
+            f"0..{vocabulary - 1}"
+        )
+    stages = plan_stages(job.preset, packed["rows"], large, job.target)
+    folder.begin(
+        Settings(
+            conditions=conditions,
+            preset=job.preset,
+            stages=stages,
+            source=source,
+            seed=job.seed,
+            execution=job.execution,
+        )
+    )
+    return interleave(folder, job.context(), job.train)
+
+
+def _publish(
+    last: Path, output: Path, folder: RunFolder, conditions: dict[str, Any], watch: Stopwatch
+) -> None:
+    """Copy the last checkpoint's model to the output and write the record beside it."""
+    rows, progress = read_log(folder.log), read_progress(last)
+    with atomic_directory(output) as target:
+        shutil.copytree(
+            last, target, ignore=shutil.ignore_patterns("training", MANIFEST), dirs_exist_ok=True
+        )
+        shutil.copyfile(folder.log, target / "log.jsonl")
+        record = {
+            "schema": SCHEMA,
+            "status": "ok",
+            "reason": None,
+            "conditions": conditions,
+            "stages": [stage.model_dump() for stage in folder.settings().stages],
+            "prunings": progress.prunings,
+            "params": rows[-1]["parameters"],
+            "tokens": rows[-1]["tokens"],
+            "steps": len(rows),
+            "provenance": watch.provenance()
+            | {"train_s": round(sum(row["seconds"] for row in rows), 3)},
+        }
+        write_sealed_json(target / RECORD, record)
+        write_manifest(target)

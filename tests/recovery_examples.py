@@ -1,0 +1,104 @@
+"""A tiny model with a tokenizer, a little text, and recoveries of seconds."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import load_file
+from tiny_models import save_tiny_model
+
+from adaptprune.calibration import CalibrationSet
+from adaptprune.recover.folder import Execution
+from adaptprune.recover.presets import find_preset
+from adaptprune.recover.stage import Recovery
+from adaptprune.tiny import byte_tokenizer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LENGTH = 16
+#: Small enough for milliseconds per step; the learning rate is large so that steps show.
+SETTINGS: dict[str, Any] = {
+    "sequence_length": LENGTH,
+    "batch": 4,
+    "peak_learning_rate": 1e-2,
+    "interleaves": 2,
+    "handover": 1.0,
+    "pruner": {"steps": 10, "amplitude": 0.05},
+}
+
+
+def model_folder(folder: Path, **shape: Any) -> Path:
+    """Write a tiny model that reads bytes; its attention has dropout, so training is random."""
+    settings = {"vocabulary": 257, "layers": 3, "intermediate": 24, "attention_dropout": 0.1}
+    save_tiny_model(folder, **(settings | shape))
+    byte_tokenizer().save_pretrained(folder)
+    return folder
+
+
+def text_file(path: Path, documents: int = 20) -> Path:
+    """Write documents of a few random words each."""
+    generator = random.Random(0)
+    words = ("lamp", "book", "garden", "the", "found", "of", "kettle")
+    texts = [" ".join(generator.choices(words, k=12)) for _ in range(documents)]
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    return path
+
+
+def calibration() -> CalibrationSet:
+    """Return calibration tokens of printable bytes."""
+    generator = torch.Generator().manual_seed(1)
+    return CalibrationSet(torch.randint(32, 120, (4, 12), generator=generator).tolist(), "made", 0)
+
+
+def recovery(
+    folder: Path, *, model: Path | None = None, target: int | None = 12_000, **changes: Any
+) -> Recovery:
+    """Return a recovery of a tiny model on a little text.
+
+    Args:
+        folder: where model and text are, or are to be made.
+        model: another model's folder.
+        target: parameters to end with.
+        changes: values of the preset, or of ``Execution``.
+    """
+    execution = {key: changes.pop(key) for key in Execution.model_fields if key in changes}
+    if model is None:
+        model = folder / "model"
+        if not model.is_dir():
+            model_folder(model)
+    data = folder / "text.jsonl"
+    if not data.is_file():
+        text_file(data)
+    preset = find_preset("adapt-accel", SETTINGS | changes)
+    return Recovery(
+        model=str(model),
+        preset=preset,
+        target=target if preset.interleaves else None,
+        data=str(data),
+        calibration=calibration() if preset.interleaves else None,
+        seed=0,
+        execution=Execution(**({"checkpoint_every": 3, "threads": 1} | execution)),
+    )
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    """Return the weights in a model folder."""
+    return load_file(folder / "model.safetensors")
+
+
+def assert_same_weights(one: Path, two: Path) -> None:
+    """Assert that two model folders hold the same weights, bit for bit."""
+    first, second = weights(one), weights(two)
+    assert first.keys() == second.keys()
+    for name, tensor in first.items():
+        assert torch.equal(tensor, second[name]), name
+
+
+def log_without_times(folder: Path) -> list[dict[str, Any]]:
+    """Return the rows of a result's log without what a clock measured."""
+    rows = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in r.items() if k not in ("seconds", "tokens_per_s")} for r in rows]

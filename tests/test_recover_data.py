@@ -1,0 +1,167 @@
+"""Packing, presets and plans: what a recovery trains on, and what is refused before it."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from recovery_examples import text_file
+
+from adaptprune.errors import UserError
+from adaptprune.recover.packing import Rows, data_file, pack
+from adaptprune.recover.plan import learning_rates, plan_stages
+from adaptprune.recover.presets import find_preset, preset_names
+from adaptprune.tiny import byte_tokenizer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TOKENIZER = byte_tokenizer()
+END = TOKENIZER.eos_token_id
+
+
+def ids(text: str) -> list[int]:
+    return TOKENIZER(text, add_special_tokens=False)["input_ids"]
+
+
+def test_documents_are_joined_by_the_end_of_text(tmp_path: Path) -> None:
+    pack(["abc", "", "de", "fghij"], TOKENIZER, 4, tmp_path / "rows")
+    rows = Rows.open(tmp_path / "rows", seed=0)
+    # a b c . | d e . f | g h i j | and the last end-of-text fills no row.
+    assert rows.tokens.tolist() == [
+        [*ids("abc"), END],
+        [*ids("de"), END, *ids("f")],
+        ids("ghij"),
+    ]
+
+
+def test_every_row_comes_once_in_the_order_of_the_seed(tmp_path: Path) -> None:
+    pack(["a" * 30, "b" * 41, "c" * 50], TOKENIZER, 3, tmp_path / "rows")
+    rows, same, other = (Rows.open(tmp_path / "rows", seed) for seed in (0, 0, 1))
+    assert sorted(rows.order.tolist()) == list(range(41))
+    assert rows.order.tolist() == same.order.tolist() != other.order.tolist()
+    drawn = np.concatenate([rows.batch(0, 15).numpy(), rows.batch(15, 41).numpy()])
+    assert sorted(drawn.tolist()) == sorted(rows.tokens.tolist())
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        ([], "the training data are empty"),
+        (["", ""], "the training data are empty"),
+        (["abcdef"], "hold 7 tokens, fewer than one row of 8"),
+    ],
+)
+def test_too_little_text_is_refused(texts: list[str], message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        pack(texts, TOKENIZER, 8, tmp_path / "rows")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tokenizer_that_ends_no_text_is_refused(tmp_path: Path) -> None:
+    tokenizer = byte_tokenizer()
+    tokenizer.eos_token = None
+    with pytest.raises(UserError, match="no end-of-text token"):
+        pack(["abc"], tokenizer, 2, tmp_path / "rows")
+
+
+def test_data_are_a_known_collection_or_a_file(tmp_path: Path) -> None:
+    path = text_file(tmp_path / "mine.jsonl")
+    assert data_file(str(path)) == path
+    with pytest.raises(UserError, match="unknown training data 'tiny-pros'; did you mean"):
+        data_file("tiny-pros")
+    with pytest.raises(UserError, match=r"other\.jsonl: no such file"):
+        data_file(str(tmp_path / "other.jsonl"))
+
+
+def test_plain_preset_is_what_the_released_scripts_do() -> None:
+    preset = find_preset("adapt-accel")
+    assert (preset.interleaves, preset.sequence_length, preset.batch) == (20, 1024, 128)
+    assert (preset.peak_learning_rate, preset.minimum_learning_rate) == (2e-5, 0.0)
+    assert (preset.schedule, preset.handover, preset.carry_moments) == ("linear", 0.99, False)
+    assert (preset.pruner.count_steps(100), preset.pruner.increment(100)) == (50, 0.02)
+    assert preset.pruner.amplitude == 0.02
+
+
+def test_every_preset_is_valid() -> None:
+    assert [find_preset(name).name for name in preset_names()] == preset_names()
+    assert find_preset("prune-then-train").interleaves == 1
+    assert find_preset("adapt-accel-paper").minimum_learning_rate == 2e-6
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "message"),
+    [
+        ("none", {}, "preset 'none' trains nothing"),
+        ("adapt-acel", {}, "unknown recovery preset 'adapt-acel'; did you mean 'adapt-accel'"),
+        ("train", {"bach": 2}, "unknown key of recovery preset train 'bach'; did you mean 'batch'"),
+        ("train", {"batch": 0}, "recovery preset train: batch: "),
+        ("train", {"pruner": {"amplitud": 1}}, "recovery preset train: pruner.amplitud: "),
+        ("train", {"minimum_learning_rate": 0.1}, "must not exceed peak_learning_rate"),
+    ],
+)
+def test_wrong_preset_is_refused(name: str, overrides: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        find_preset(name, overrides)
+
+
+def test_plan_by_hand() -> None:
+    overrides = {"interleaves": 3, "batch": 4, "sequence_length": 10, "handover": 0.5}
+    preset = find_preset("adapt-accel", overrides)
+    stages = plan_stages(preset, rows=60, large=1000, small=400)
+    # Shares of 60 rows: 10, 20 and 30; steps of 4 rows, the last one of a stage may be smaller.
+    assert [stage.target for stage in stages] == [800, 600, 400]
+    assert [(stage.start, stage.stop) for stage in stages] == [(0, 10), (10, 30), (30, 60)]
+    assert [stage.steps for stage in stages] == [3, 5, 8]
+    assert [stage.first_step for stage in stages] == [0, 3, 8]
+    assert [stage.trained_steps for stage in stages] == [1, 2, 4]
+    assert [stage.trained_rows(4) for stage in stages] == [4, 8, 16]
+    assert learning_rates(preset, stages).total_steps == 16
+
+
+def test_last_step_that_is_not_full_counts_its_rows() -> None:
+    preset = find_preset("train", {"batch": 4, "sequence_length": 10})
+    (stage,) = plan_stages(preset, rows=10)
+    assert (stage.steps, stage.trained_steps, stage.trained_rows(4)) == (3, 3, 10)
+
+
+def test_tokens_of_a_preset_bound_the_data() -> None:
+    preset = find_preset("train", {"tokens": 105, "sequence_length": 10, "batch": 2})
+    assert plan_stages(preset, rows=60)[0].stop == 10
+    with pytest.raises(UserError, match="105 tokens are asked for, the data hold 90"):
+        plan_stages(preset, rows=9)
+
+
+def test_too_few_tokens_for_one_step_per_stage_are_refused() -> None:
+    preset = find_preset("adapt-accel", {"interleaves": 4, "batch": 4, "sequence_length": 10})
+    # The first of 4 stages gets a tenth of the rows.
+    assert plan_stages(preset, rows=40, large=100, small=50)[0].steps == 1
+    message = "too few tokens.*stage 1 of 4 gets 3 rows of 10, one step takes 4; 400 tokens"
+    with pytest.raises(UserError, match=message):
+        plan_stages(preset, rows=39, large=100, small=50)
+
+
+@given(
+    rows=st.integers(1, 10**6),
+    interleaves=st.integers(0, 30),
+    batch=st.integers(1, 300),
+    handover=st.floats(0.01, 1),
+)
+def test_stages_tile_the_data_and_the_steps(
+    rows: int, interleaves: int, batch: int, handover: float
+) -> None:
+    settings = {"interleaves": interleaves, "batch": batch, "handover": handover}
+    preset = find_preset("adapt-accel", settings)
+    rows += batch * (interleaves + 1) ** 2
+    stages = plan_stages(preset, rows, large=10**9, small=10**8)
+    assert (stages[0].start, stages[-1].stop, stages[0].first_step) == (0, rows, 0)
+    for before, after in itertools.pairwise(stages):
+        assert after.start == before.stop
+        assert after.first_step == before.first_step + before.steps
+    for stage in stages:
+        assert (stage.steps - 1) * batch < stage.stop - stage.start <= stage.steps * batch
+        assert 1 <= stage.trained_steps <= stage.steps

@@ -1,0 +1,68 @@
+"""Two processes (gloo, on the CPU) train as one does."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from recovery_examples import log_without_times, model_folder, recovery, weights
+
+from adaptprune.errors import UserError
+from adaptprune.recover.stage import recover_stage
+
+PROFILES = Path(__file__).parent.parent / "profiles" / "accelerate"
+
+
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A launch config: that of the repository with two processes; the device makes it gloo."""
+    content = yaml.safe_load((PROFILES / "ddp.yaml").read_text()) | {"num_processes": 2}
+    path = tmp_path_factory.mktemp("launch") / "ddp.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def test_two_processes_lose_as_much_as_one(tmp_path: Path, two_processes: Path) -> None:
+    # Without dropout, whose random numbers belong to a process. A step of 5 rows is dealt out
+    # unevenly, and a last step of one row leaves a process without any.
+    model = model_folder(tmp_path / "model", attention_dropout=0.0)
+    job = recovery(tmp_path, model=model, interleaves=1, batch=5, micro_batch=2, tokens=41 * 16)
+    recover_stage(job, tmp_path / "one", tmp_path / "one.run")
+    launched = dataclasses.replace(job, launch=two_processes)
+    recover_stage(launched, tmp_path / "two", tmp_path / "two.run")
+    one, two = (log_without_times(tmp_path / name) for name in ("one", "two"))
+    assert len(one) == 9
+    for key in ("loss", "gradient_norm"):
+        expected = pytest.approx([row[key] for row in one], rel=1e-5)
+        assert [row[key] for row in two] == expected
+    for key in ("step", "rows", "tokens", "learning_rate", "parameters"):
+        assert [row[key] for row in two] == [row[key] for row in one]
+    first, second = weights(tmp_path / "one"), weights(tmp_path / "two")
+    assert first.keys() == second.keys()
+    assert max((first[name] - second[name]).abs().max() for name in first) < 1e-4
+
+
+def test_failed_training_process_is_told(tmp_path: Path, two_processes: Path) -> None:
+    job = dataclasses.replace(recovery(tmp_path, interleaves=0), launch=two_processes)
+    two_processes.with_name("broken.yaml").write_text("compute_environment: nowhere\n")
+    broken = dataclasses.replace(job, launch=two_processes.with_name("broken.yaml"))
+    with pytest.raises(UserError, match=r"the training processes failed \(status 1\)"):
+        recover_stage(broken, tmp_path / "out", tmp_path / "run")
+
+
+def test_launch_config_must_exist(tmp_path: Path) -> None:
+    job = dataclasses.replace(recovery(tmp_path, interleaves=0), launch=tmp_path / "no.yaml")
+    with pytest.raises(UserError, match=r"launch config .*no\.yaml: no such file"):
+        recover_stage(job, tmp_path / "out", tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", ["ddp", "fsdp"])
+def test_launch_configs_hold_keys_that_accelerate_knows(name: str) -> None:
+    from accelerate.commands.config.config_args import load_config_from_file
+
+    config: Any = load_config_from_file(str(PROFILES / f"{name}.yaml"))
+    assert config.num_processes == 4
+    assert config.distributed_type.value == {"ddp": "MULTI_GPU", "fsdp": "FSDP"}[name]
