@@ -10,26 +10,19 @@ import threading
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from adaptprune.cells import cell_folder
-
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from adaptprune.cells import Cell
-
 
 class Progress:
-    """What the records of a profile's cells tell, looked at again and again.
+    """What the records of some cells tell, looked at again and again.
 
     Args:
-        runs: folder of all profiles' runs.
-        profile: name of the profile.
-        cells: all cells of the run.
+        folders: of the cells: ``…/{profile}/cells/{model}/{method}/{sparsity}/{recovery}/s{seed}``.
     """
 
-    def __init__(self, runs: Path, profile: str, cells: list[Cell]):
-        self.cells = cells
-        self._folders = {cell: cell_folder(runs, profile, cell) for cell in cells}
+    def __init__(self, folders: list[Path]):
+        self.folders = folders
         self._records: dict[Path, dict[str, Any]] = {}
 
     def _record(self, path: Path) -> dict[str, Any] | None:
@@ -41,9 +34,9 @@ class Progress:
                 return None  # not there yet, or for `collect` to complain about
         return self._records[path]
 
-    def _seconds(self, stage: str, cell: Cell) -> float | None:
+    def _seconds(self, stage: str, folder: Path) -> float | None:
         name = "evaluation.json" if stage == "evaluate" else "pruning.json"
-        record = self._record(self._folders[cell] / name)
+        record = self._record(folder / name)
         if record is None:
             return None
         if stage == "score":
@@ -51,9 +44,9 @@ class Progress:
         # The CPU time also covers the start of the process.
         return max(record.get("wall_s") or 0.0, record.get("cpu_s") or 0.0)
 
-    def remaining(self) -> list[Cell]:
-        """Return the cells without an evaluation."""
-        return [cell for cell in self.cells if self._seconds("evaluate", cell) is None]
+    def remaining(self) -> list[Path]:
+        """Return the folders of the cells without an evaluation."""
+        return [folder for folder in self.folders if self._seconds("evaluate", folder) is None]
 
     def seconds_left(self) -> float | None:
         """Estimate the job seconds still to be spent; None before anything is known.
@@ -66,12 +59,13 @@ class Progress:
             known: dict[str, list[float]] = defaultdict(list)
             method_of: dict[Any, str] = {}
             finished = set()
-            for cell in self.cells:
-                job = (cell.model, cell.method, cell.seed) if stage == "score" else cell
-                method_of[job] = cell.method
-                if (seconds := self._seconds(stage, cell)) is not None:
-                    known[cell.method].append(seconds)
-                if self._seconds("prune" if stage == "score" else stage, cell) is not None:
+            for folder in self.folders:
+                *scored_once, method, _, _, seed = folder.parts
+                job = (*scored_once, method, seed) if stage == "score" else folder
+                method_of[job] = method
+                if (seconds := self._seconds(stage, folder)) is not None:
+                    known[method].append(seconds)
+                if self._seconds("prune" if stage == "score" else stage, folder) is not None:
                     finished.add(job)
             everything = [seconds for of_method in known.values() for seconds in of_method]
             waiting = [method for job, method in method_of.items() if job not in finished]
@@ -88,10 +82,10 @@ class Progress:
         Args:
             jobs: how many jobs run at once.
         """
-        done = len(self.cells) - len(self.remaining())
-        text = f"progress: {done} of {len(self.cells)} cells done"
+        done = len(self.folders) - len(self.remaining())
+        text = f"progress: {done} of {len(self.folders)} cells done"
         seconds = self.seconds_left()
-        if seconds is None or done == len(self.cells):
+        if seconds is None or done == len(self.folders):
             return text
         return f"{text}, about {math.ceil(seconds / jobs / 60)} min left"
 

@@ -187,9 +187,10 @@ onstart:
         hold_lock(Path("results/runs"))
     except UserError as error:
         raise SystemExit(f"error: {error}")
-    cells = profile(PROFILE).cells()
+    cells = [job for job in workflow.dag.jobs if job.rule.name == "evaluate"]
+    folders = sorted(Path(job.output.evaluation).parent for job in cells)
     at_once = max(1, (workflow.cores or 1) // occupied_cores(PROFILE))
-    report_progress(Progress(Path("results/runs"), PROFILE, cells), at_once)
+    report_progress(Progress(folders), at_once)
 
 
 wildcard_constraints:

@@ -108,17 +108,20 @@ def status(
     override: OverrideOption = None,
 ) -> None:
     """Say which cells of a profile are done, which remain and for how long, as JSON."""
+    from adaptprune.cells import cell_folder
     from adaptprune.progress import Progress
 
-    progress = Progress(runs, profile, _profile(profile, config_folder, override).cells())
+    cells = _profile(profile, config_folder, override).cells()
+    folders = {cell_folder(runs, profile, cell): cell.key for cell in cells}
+    progress = Progress(list(folders))
     remaining = progress.remaining()
     print_json(
         {
             "profile": profile,
-            "cells": len(progress.cells),
-            "done": len(progress.cells) - len(remaining),
+            "cells": len(cells),
+            "done": len(cells) - len(remaining),
             "job_seconds_left": progress.seconds_left(),
-            "remaining": [cell.key for cell in remaining],
+            "remaining": [folders[folder] for folder in remaining],
         }
     )
 
