@@ -7,6 +7,7 @@ columns of the data set on the hub. Where ``DIR/manifest.json`` lists a file, it
 from __future__ import annotations
 
 import json
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from adaptprune.errors import UserError
@@ -64,15 +65,28 @@ def _verify(folder: Path, file: Path) -> None:
 
 
 def read_split(
-    folder: Path, dataset: str, configuration: str | None, split: str, columns: Sequence[str]
+    folder: Path,
+    dataset: str,
+    configuration: str | None,
+    split: str,
+    columns: Sequence[str],
+    limit: int | None = None,
 ) -> datasets.Dataset:
-    """Return the rows of a split; the arguments are those of `split_file`.
+    """Return the rows of a split.
+
+    Args:
+        folder: that stands for the hub.
+        dataset: the hub's ``owner/name``.
+        configuration: of the data set, None for its only one.
+        split: the hub's name of the split.
+        columns: that must be there, in every row; ``a.b`` for b inside a.
+        limit: the first rows only.
 
     Raises:
         UserError: the file is absent, altered, unreadable or empty, or lacks a column.
     """
     file = split_file(folder, dataset, configuration, split, columns)
-    rows = _read(file)
+    rows = _read(file, limit)
     if len(rows) == 0:
         raise UserError(f"{file}: holds no rows")
     for column in columns:
@@ -92,16 +106,16 @@ def read_split(
     return rows
 
 
-def _read(file: Path) -> datasets.Dataset:
+def _read(file: Path, limit: int | None) -> datasets.Dataset:
     import datasets
     import pyarrow
 
     try:
         if file.suffix == ".jsonl":
-            return datasets.Dataset.from_list(list(read_lines(file)))
+            return datasets.Dataset.from_list(list(islice(read_lines(file), limit)))
         import pyarrow.parquet
 
-        return datasets.Dataset(pyarrow.parquet.read_table(file))
+        return datasets.Dataset(pyarrow.parquet.read_table(file).slice(0, limit))
     except (pyarrow.ArrowException, ValueError, TypeError, OSError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{file}: not a table of the hub's rows ({reason})") from None

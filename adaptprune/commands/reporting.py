@@ -10,10 +10,12 @@ import typer
 from adaptprune.commands.options import (
     DeviceOption,
     DtypeOption,
+    LocalDataOption,
     ModelOption,
     OutputOption,
     RemoteOption,
     ThreadsOption,
+    check_folder,
     print_json,
 )
 from adaptprune.errors import UserError
@@ -44,6 +46,7 @@ def evaluate(
     documents: Annotated[Path | None, typer.Option(help="per-document scores, parquet")] = None,
     max_length: Annotated[int, typer.Option(min=16, help="window in tokens")] = 2048,
     batch: Annotated[str, typer.Option(help="tokens per pass, or auto")] = "auto",
+    local_data: LocalDataOption = None,
     dtype: DtypeOption = "float32",
     device: DeviceOption = "cpu",
     threads: ThreadsOption = None,
@@ -57,6 +60,7 @@ def evaluate(
         raise UserError("give --suite NAME or --tasks a,b (one of the two)")
     if batch != "auto" and not (batch.isdigit() and int(batch) > 0):
         raise UserError(f"--batch {batch}: must be auto or a number of tokens")
+    check_folder(local_data)
     selection = Selection(
         suite=suite,
         tasks=tasks.split(",") if tasks else [],
@@ -73,6 +77,7 @@ def evaluate(
         documents or output.with_suffix(".parquet"),
         max_length=max_length,
         batch_tokens=None if batch == "auto" else int(batch),
+        local_data=local_data,
     )
 
 
