@@ -32,6 +32,7 @@ for command in (
     pruning.prune,
     pruning.loss,
     reporting.evaluate,
+    reporting.gate,
     reporting.collect,
     reporting.status,
     reporting.table,

@@ -88,6 +88,28 @@ def _profile(name: str, folder: Path, overrides: list[str] | None) -> Profile:
     return load_profile(folder, name, {key: value for key, _, value in pairs})
 
 
+def gate(
+    profile: ProfileOption,
+    model: ModelOption,
+    evaluation: Annotated[Path, typer.Option(help="evaluation of the dense model")],
+    output: OutputOption,
+    config_folder: ConfigFolderOption = Path("config"),
+    override: OverrideOption = None,
+) -> None:
+    """Compare the dense model with its known scores; stop where it misses them."""
+    from adaptprune.evaluate.dense import check_dense
+    from adaptprune.evaluate.suites import load_suite
+    from adaptprune.files import read_json, unseal, write_json
+
+    chosen = _profile(profile, config_folder, override)
+    suite = load_suite(chosen.evaluation.suite)
+    content = unseal(evaluation, read_json(evaluation))
+    checks = []
+    if chosen.dense_gate:
+        checks = check_dense(suite, model, content["status"], content["results"])
+    write_json(output, {"model": model, "suite": suite.name, "checks": checks})
+
+
 def collect(
     profile: ProfileOption,
     results: Annotated[Path, typer.Option(help="results CSV to write")],
