@@ -81,7 +81,8 @@ def evaluate(
     )
 
 
-def _profile(name: str, folder: Path, overrides: list[str] | None) -> Profile:
+def read_profile(name: str, folder: Path, overrides: list[str] | None) -> Profile:
+    """Load a profile with the overrides of the command line."""
     from adaptprune.config import load_profile
 
     pairs = (pair.partition("=") for pair in overrides or [])
@@ -101,7 +102,7 @@ def gate(
     from adaptprune.evaluate.suites import load_suite
     from adaptprune.files import read_json, unseal, write_json
 
-    chosen = _profile(profile, config_folder, override)
+    chosen = read_profile(profile, config_folder, override)
     suite = load_suite(chosen.evaluation.suite)
     content = unseal(evaluation, read_json(evaluation))
     checks = []
@@ -123,7 +124,7 @@ def collect(
     from adaptprune.results import collect as collect_cells
     from adaptprune.results import write_results
 
-    cells = _profile(profile, config_folder, override).cells()
+    cells = read_profile(profile, config_folder, override).cells()
     collected = collect_cells([cell_folder(runs, profile, cell) for cell in cells], profile)
     write_results(collected, results, provenance)
 
@@ -137,7 +138,7 @@ def status(
     """Say which cells of a profile are done and which remain, as JSON."""
     from adaptprune.cells import cell_folder
 
-    cells = _profile(profile, config_folder, override).cells()
+    cells = read_profile(profile, config_folder, override).cells()
     done = [(cell_folder(runs, profile, cell) / "evaluation.json").is_file() for cell in cells]
     print_json(
         {
@@ -163,7 +164,7 @@ def table(
     from adaptprune.evaluate.suites import load_suite
     from adaptprune.tables import render_table
 
-    chosen = _profile(profile, config_folder, override)
+    chosen = read_profile(profile, config_folder, override)
     render_table(
         declaration,
         results,
@@ -175,3 +176,14 @@ def table(
         seeds=chosen.seeds,
         suite=load_suite(chosen.evaluation.suite),
     )
+
+
+def benchmarks(
+    output: OutputOption,
+    suite: Annotated[str, typer.Option(help="name of a suite")] = "all-paper",
+) -> None:
+    """Render what a suite runs (the paper's Table 6); OUTPUT is the path without suffix."""
+    from adaptprune.evaluate.overview import render_overview
+    from adaptprune.evaluate.suites import load_suite
+
+    render_overview(load_suite(suite), output)

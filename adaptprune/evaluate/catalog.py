@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from lm_eval.api.task import Task
 
+#: The folder of this suite's own task files.
+TASK_FOLDER = Path(__file__).parent / "tasks"
 GROUP_KEYS = {
     *("group", "group_alias", "task", "task_alias"),
     *("aggregate_metric_list", "metadata", "tag"),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptprune import checkpoint
+from adaptprune.evaluate.catalog import TASK_FOLDER, check_size, check_tasks, load_task, members_of
 from adaptprune.evaluate.suites import load_suite, subset
 from adaptprune.files import write_sealed_json
 from adaptprune.local_data import ensure_source
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from adaptprune.stages import Runtime
 
 SCHEMA = 1
-#: The folder of this suite's own task files.
-TASK_FOLDER = Path(__file__).parent / "tasks"
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,6 @@ class Selection:
 
 def _tasks_of(name: str) -> list[TaskSelection]:
     """Return the tasks behind an lm-eval name that was given by hand."""
-    from adaptprune.evaluate.catalog import check_tasks, members_of
     from adaptprune.evaluate.harness import TaskSelection
 
     check_tasks([name], TASK_FOLDER)
@@ -108,8 +106,6 @@ def fetch_suite(name: str, local_data: Path | None = None) -> dict[str, Any]:
     if suite.data != "hub":
         folder = ensure_source(suite.data)
         return {"suite": name, "data": folder.name, "revision": checkpoint.revision(folder)}
-    from adaptprune.evaluate.catalog import check_size, load_task
-
     for benchmark in suite.benchmarks:
         for task, member in benchmark.tasks().items():
             built = load_task(task, TASK_FOLDER, num_fewshot=benchmark.shots, local_data=local_data)
@@ -146,7 +142,6 @@ def evaluate_stage(
         UserError: an unknown task or model, or data that cannot be had.
     """
     from adaptprune.evaluate import harness
-    from adaptprune.evaluate.catalog import check_tasks
 
     watch = Stopwatch()
     partial = output.with_name(f"{output.name}.partial")
