@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from adaptprune.commands import audit, listing, pruning, reporting, training
+from adaptprune.commands import audit, listing, prefetching, pruning, reporting, training
 from adaptprune.errors import NumericalError, UserError
 from adaptprune.workflow import end_with_workflow
 
@@ -27,6 +27,7 @@ for command in (
     listing.tasks,
     listing.params,
     pruning.fetch,
+    prefetching.prefetch,
     pruning.calibrate,
     pruning.score,
     pruning.prune,
@@ -34,9 +35,11 @@ for command in (
     training.recover,
     training.train_stage,
     reporting.evaluate,
+    reporting.gate,
     reporting.collect,
     reporting.status,
     reporting.table,
+    reporting.benchmarks,
     audit.audit,
 ):
     app.command()(command)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import pydantic
 import yaml
@@ -14,9 +15,6 @@ from adaptprune.errors import UserError, unknown
 from adaptprune.evaluate.suites import load_suite
 from adaptprune.models import find_entry
 from adaptprune.registry import find_method, split_variant
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 class _Closed(pydantic.BaseModel):
@@ -57,7 +55,11 @@ class MethodSettings(_Closed):
 
 
 class Profile(_Closed):
-    """One profile: the matrix of cells and the conditions they share."""
+    """One profile: the matrix of cells and the conditions they share.
+
+    ``local_data`` is a folder that stands for the hub's data sets; ``dense_gate`` says whether the
+    dense model must meet the known scores of the suite before anything else is evaluated.
+    """
 
     title: str
     note: str = ""
@@ -73,6 +75,8 @@ class Profile(_Closed):
     threads: int = pydantic.Field(1, ge=1)
     memory_mb: int = pydantic.Field(4000, ge=1)
     trust_remote_code: bool = False
+    local_data: str | None = None
+    dense_gate: bool = True
 
     def settings_of(self, method: str) -> MethodSettings:
         """Return the settings of a method, or of a variant laid over those of its method.
@@ -134,6 +138,8 @@ class Profile(_Closed):
         for name in [*self.methods, *self.settings]:
             self._check_method(name)
         load_suite(self.evaluation.suite)
+        if self.local_data is not None and not Path(self.local_data).is_dir():
+            raise UserError(f"config key local_data: {self.local_data} is no folder")
 
     def _check_method(self, name: str) -> None:
         method = find_method(split_variant(name)[0])
@@ -145,7 +151,8 @@ class Profile(_Closed):
 
 
 #: Keys that ``--config key=value`` may set on the command line, besides ``profile``.
-OVERRIDES = ("models", "methods", "sparsities", "seeds")
+OVERRIDES = ("models", "methods", "sparsities", "seeds", "local_data", "dense_gate")
+_LISTS = OVERRIDES[:4]
 
 
 def profile_names(folder: Path) -> list[str]:
@@ -192,7 +199,7 @@ def load_profile(folder: Path, name: str, overrides: dict[str, Any] | None = Non
     Args:
         folder: where the profiles lie.
         name: of the profile, a file ``name.yaml``.
-        overrides: values of the keys in ``OVERRIDES``, as lists or comma-separated strings.
+        overrides: values of the keys in ``OVERRIDES``, lists as such or comma-separated.
 
     Raises:
         UserError: the profile is unknown, or a key or value in it is wrong.
@@ -201,7 +208,7 @@ def load_profile(folder: Path, name: str, overrides: dict[str, Any] | None = Non
     for key, value in (overrides or {}).items():
         if key not in OVERRIDES:
             raise unknown("config key", key, ["profile", *OVERRIDES])
-        content[key] = _as_list(key, value)
+        content[key] = _as_list(key, value) if key in _LISTS else value
     for key in content:
         if key not in Profile.model_fields:
             raise unknown(f"config key in config/{name}.yaml", key, Profile.model_fields)

@@ -12,6 +12,7 @@ import yaml
 
 from adaptprune.errors import UserError, unknown
 from adaptprune.files import atomic_file, cache_directory
+from adaptprune.hubdata import read_split
 from adaptprune.local_data import LocalSource, ensure_source
 
 if TYPE_CHECKING:
@@ -84,12 +85,21 @@ def corpus_file(name: str) -> Path:
     return ensure_source(corpus.kind) / "prose" / f"{corpus.split}.jsonl"
 
 
-def read_texts(name: str) -> list[str]:
+def read_texts(name: str, local_data: Path | None = None) -> list[str]:
     """Return the documents of a collection.
 
+    Args:
+        name: of the collection.
+        local_data: folder that stands for the hub's data sets, None for the hub.
+
     Raises:
-        UserError: a line of its file is not a document.
+        UserError: the name is unknown, the data cannot be had, or a line is not a document.
     """
+    corpus = find_corpus(name)
+    if isinstance(corpus, HubCorpus) and local_data is not None:
+        where = (local_data, corpus.repository, corpus.configuration, corpus.split)
+        rows = read_split(*where, [corpus.column], limit=corpus.documents)
+        return [str(text) for text in rows[corpus.column]]
     return list(iterate_texts(corpus_file(name)))
 
 
@@ -111,24 +121,33 @@ def iterate_texts(path: Path) -> Iterator[str]:
 
 
 def _stream_from_hub(corpus: HubCorpus, path: Path) -> None:
+    with atomic_file(path) as temporary, temporary.open("w") as stream:
+        for index, text in enumerate(hub_texts(corpus)):
+            stream.write(json.dumps({"document": str(index), "text": text}) + "\n")
+
+
+def hub_texts(corpus: HubCorpus) -> Iterator[str]:
+    """Yield the first documents of a data set of the hub.
+
+    Raises:
+        UserError: the hub cannot be read, or the data set has no such column.
+    """
     import datasets
 
     try:
         rows: Any = datasets.load_dataset(
             corpus.repository, corpus.configuration, split=corpus.split, streaming=True
         )
-        with atomic_file(path) as temporary, temporary.open("w") as stream:
-            for index, row in enumerate(rows.take(corpus.documents)):
-                if corpus.column not in row:
-                    raise UserError(
-                        f"{corpus.repository}: no column {corpus.column!r} (has {sorted(row)})"
-                    )
-                entry = {"document": str(index), "text": row[corpus.column]}
-                stream.write(json.dumps(entry) + "\n")
+        for row in rows.take(corpus.documents):
+            if corpus.column not in row:
+                raise UserError(
+                    f"{corpus.repository}: no column {corpus.column!r} (has {sorted(row)})"
+                )
+            yield row[corpus.column]
     except (OSError, ValueError, RuntimeError) as error:
         # Offline modes and unreachable hubs raise subclasses of these three.
         raise UserError(
             f"calibration data {corpus.name!r}: {corpus.repository} cannot be read from the hub "
-            f"({type(error).__name__}); fetch it once with network, or give token ids by "
-            "--calibration FILE.json"
+            f"({type(error).__name__}); fetch it once with network, give --local-data DIR, or "
+            "token ids by --calibration FILE.json"
         ) from error

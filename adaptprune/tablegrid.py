@@ -100,13 +100,14 @@ class _Cell:
 def columns_of(suite: Suite) -> list[Column]:
     """Return the columns that a suite gives a table."""
     tasks = [Column(task.task, task.title, "accuracy", task.metric) for task in suite.tasks]
-    perplexity = suite.perplexity
-    return [
+    columns = [
         Column("params", "#Param.", "params", "params"),
         *tasks,
         Column("average", "Average", "accuracy", "mean"),
-        Column(perplexity.task, perplexity.title, "perplexity", perplexity.metric),
     ]
+    if (text := suite.perplexity) is not None:
+        columns.append(Column(text.task, text.title, "perplexity", text.metric))
+    return columns
 
 
 def _read_cell(rows: pd.DataFrame, columns: list[Column]) -> _Cell:

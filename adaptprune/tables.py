@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from adaptprune.declarations import Declaration
-    from adaptprune.evaluate.suites import Suite
+    from adaptprune.evaluate.suites import PerplexityTask, Suite
 
 
 _UNITS: dict[str, str] = {"params": "parameters", "accuracy": "%", "perplexity": "ppl"}
@@ -54,13 +54,13 @@ def _task_note(results: pd.DataFrame, suite: Suite) -> str:
     parts = []
     for task in suite.tasks:
         count = f"{documents[task.task]} documents" if task.task in documents else "not measured"
-        parts.append(f"{task.title} ({task.metric}, {count}, chance {100 * task.chance:.1f})")
+        guess = "" if task.chance is None else f", chance {100 * task.chance:.1f}"
+        parts.append(f"{task.title} ({task.metric}, {count}{guess})")
     return f"Accuracy in %, higher is better: {'; '.join(parts)}. Average: mean of these columns."
 
 
-def _perplexity_note(results: pd.DataFrame, suite: Suite) -> str:
+def _perplexity_note(results: pd.DataFrame, perplexity: PerplexityTask) -> str:
     """Say what a perplexity is counted over, and the longest sequence the model was shown."""
-    perplexity = suite.perplexity
     rows = results[results["task"] == perplexity.task]
     lengths = " or ".join(sorted(set(rows["max_length"]) - {""}, key=int))
     measured = f", sequence length {lengths} tokens" if lengths else ""
@@ -90,7 +90,10 @@ def _notes(
     seeds: Sequence[int],
 ) -> list[str]:
     """Return the sentences under the table."""
-    notes = [_task_note(results, suite), _perplexity_note(results, suite), _seed_note(seeds)]
+    notes = [_task_note(results, suite)]
+    if suite.perplexity is not None:
+        notes.append(_perplexity_note(results, suite.perplexity))
+    notes.append(_seed_note(seeds))
     notes.append(
         "#Param. counts the whole model, tied embeddings once. Best in bold, second underlined, "
         "within each model and sparsity; dense is left out."

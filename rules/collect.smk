@@ -4,6 +4,7 @@
 rule collect:
     input:
         cell_files,
+        ancient(dense_gates),
     output:
         results="results/runs/{profile}/results{selection}.csv",
         seal="results/runs/{profile}/results{selection}.csv.sha256",

@@ -6,6 +6,7 @@ from pathlib import Path
 from adaptprune.config import OVERRIDES, load_profile, profile_names, settings_hash
 from adaptprune.declarations import load_declaration
 from adaptprune.errors import UserError, unknown
+from adaptprune.evaluate.suites import load_suite
 from adaptprune.models import slug
 from adaptprune.progress import Progress, report_progress
 from adaptprune.registry import find_method, split_variant
@@ -137,6 +138,41 @@ def evaluation_flags(wildcards):
     if chosen.perplexity_documents is not None:
         flags += f" --perplexity-documents {chosen.perplexity_documents}"
     return flags
+
+
+def local_data_flag(wildcards):
+    folder = profile(wildcards.profile).local_data
+    return f"--local-data {folder}" if folder else ""
+
+
+def dense_evaluation(wildcards):
+    """Return the evaluation of the dense model, which does not depend on the seed."""
+    seed = profile(wildcards.profile).seeds[0]
+    return f"results/runs/{wildcards.profile}/cells/{wildcards.model}/dense/0/none/s{seed}/evaluation.json"
+
+
+def dense_gate(wildcards):
+    """Return the check of the dense model that the other cells wait for, where there is one."""
+    dense = "dense" in profile(wildcards.profile).methods
+    if not dense or wildcards.method == "dense":
+        return []
+    return f"results/runs/{wildcards.profile}/dense_gate/{wildcards.model}.json"
+
+
+def dense_gates(wildcards):
+    """Return the checks of all dense models of a profile."""
+    chosen = profile(wildcards.profile)
+    models = chosen.models if "dense" in chosen.methods else []
+    return [
+        f"results/runs/{wildcards.profile}/dense_gate/{slug(model)}.json"
+        for model in models
+    ]
+
+
+def known_scores(wildcards):
+    """Return what makes the check of the dense model run again."""
+    chosen = profile(wildcards.profile)
+    return chosen.dense_gate, settings_hash(load_suite(chosen.evaluation.suite).dense)
 
 
 def collected_profile(wildcards):

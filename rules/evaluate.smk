@@ -1,10 +1,12 @@
-# All tasks of a checkpoint in one process.
+# All tasks of a checkpoint in one process; the dense model first, since it shows whether the
+# conditions are right. The check is `ancient`: made again, it makes no evaluation run again.
 
 
 rule evaluate:
     input:
         checkpoint="results/runs/{profile}/cells/{model}/{method}/{sparsity}/{recovery}/s{seed}/checkpoint",
         suite="results/runs/{profile}/suite.json",
+        gate=ancient(dense_gate),
     output:
         evaluation="results/runs/{profile}/cells/{model}/{method}/{sparsity}/{recovery}/s{seed}/evaluation.json",
         documents="results/runs/{profile}/cells/{model}/{method}/{sparsity}/{recovery}/s{seed}/documents.parquet",
@@ -20,9 +22,34 @@ rule evaluate:
     params:
         evaluation=evaluation_flags,
         runtime=runtime_flags,
+        local_data=local_data_flag,
     message:
         "evaluate {wildcards.model} {wildcards.method} {wildcards.sparsity} %, seed {wildcards.seed}"
     shell:
         "python -m adaptprune evaluate --model {input.checkpoint} {params.evaluation} "
-        "{params.runtime} --output {output.evaluation} --documents {output.documents} "
+        "{params.runtime} {params.local_data} --output {output.evaluation} --documents {output.documents} "
         "> {log} 2>&1"
+
+
+rule dense_gate:
+    input:
+        dense_evaluation,
+    output:
+        "results/runs/{profile}/dense_gate/{model}.json",
+    log:
+        "results/runs/{profile}/logs/dense_gate/{model}.txt",
+    priority: 30
+    localrule: True
+    conda:
+        "../environment.yml"
+    params:
+        model=model_of,
+        overrides=overrides_flags,
+        folder=str(ROOT / "config"),
+        known=known_scores,
+    message:
+        "check the dense scores of {wildcards.model}"
+    shell:
+        "python -m adaptprune gate --profile {wildcards.profile} --model {params.model} "
+        "--evaluation {input} --config-folder {params.folder} {params.overrides} "
+        "--output {output} > {log} 2>&1"

@@ -25,10 +25,12 @@ rule fetch_suite:
         "../environment.yml"
     params:
         suite=lambda wildcards: profile(wildcards.profile).evaluation.suite,
+        local_data=local_data_flag,
     message:
         "fetch the tasks of suite {params.suite}"
     shell:
-        "python -m adaptprune fetch --suite {params.suite} --output {output} > {log} 2>&1"
+        "python -m adaptprune fetch --suite {params.suite} {params.local_data} "
+        "--output {output} > {log} 2>&1"
 
 
 rule calibration:
@@ -46,9 +48,10 @@ rule calibration:
         "../environment.yml"
     params:
         model=model_of,
+        local_data=local_data_flag,
     message:
         "draw calibration set {wildcards.dataset}, seed {wildcards.seed}"
     shell:
         "python -m adaptprune calibrate --model {params.model} --dataset {wildcards.dataset} "
         "--sequences {wildcards.sequences} --length {wildcards.length} --seed {wildcards.seed} "
-        "--output {output} > {log} 2>&1"
+        "{params.local_data} --output {output} > {log} 2>&1"

@@ -48,3 +48,22 @@ rule smoke:
     input:
         table_files("smoke", "smoke"),
     localrule: True
+
+
+# Needs no model and no results: what is run, from the files that say so.
+rule table6:
+    output:
+        multiext("paper_tables/generated/table6", ".md", ".csv", ".tex"),
+    log:
+        "results/runs/logs/table6.txt",
+    localrule: True
+    conda:
+        "../environment.yml"
+    params:
+        suite="all-paper",
+        declared=settings_hash(load_suite("all-paper")),
+        stem=lambda wildcards, output: output[0].removesuffix(".md"),
+    message:
+        "render the benchmarks of Table 6"
+    shell:
+        "python -m adaptprune benchmarks --suite {params.suite} --output {params.stem} > {log} 2>&1"

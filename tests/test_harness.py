@@ -315,7 +315,7 @@ def test_a_failed_result_is_written_like_any_other(tmp_path):
 @pytest.fixture
 def stock_names(monkeypatch):
     names = {"arc_easy": "arc/arc_easy.yaml", "mmlu": None}
-    monkeypatch.setattr(catalog, "_stock_tasks", lambda: names)
+    monkeypatch.setattr(catalog, "_stock_names", lambda: names)
 
 
 @pytest.mark.usefixtures("stock_names")
@@ -332,7 +332,7 @@ def test_names_are_checked_with_the_nearest_offered(folder):
 
 
 def test_local_names_need_no_index_of_lm_eval(folder, monkeypatch):
-    monkeypatch.setattr(catalog, "_stock_tasks", lambda: pytest.fail("read lm-eval's index"))
+    monkeypatch.setattr(catalog, "_stock_names", lambda: pytest.fail("read lm-eval's index"))
     harness.check_tasks(["tiny_choice", "tiny_text"], folder)
 
 

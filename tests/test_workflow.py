@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from adaptprune.files import write_sealed_json
 from adaptprune.models import locate
 
 ROOT = Path(__file__).parent.parent
@@ -156,6 +157,27 @@ def test_truncated_result_is_named_and_made_again_once_deleted(
     assert (runs(copied) / "results.csv").read_bytes() == expected
 
 
+def test_a_dense_model_that_misses_its_known_score_stops_the_run(
+    undisturbed: Path, tmp_path: Path
+) -> None:
+    copied = tmp_path / "copy"
+    subprocess.run(["cp", "-a", str(undisturbed), str(copied)], check=True)
+    dense = evaluation(copied, CELLS[0])
+    content = json.loads(dense.read_text())
+    del content["sha256"]
+    content["results"]["tiny_local_thing"]["acc_norm"] = 1.0
+    write_sealed_json(dense, content)
+    evaluation(copied, CELLS[1]).unlink()
+    stopped = run(copied, *MATRIX)
+    output = stopped.stdout + stopped.stderr
+    assert stopped.returncode != 0
+    assert "error: dense tiny-llama: tiny_local_thing is 1.0000" in output
+    assert not evaluation(copied, CELLS[1]).exists(), "nothing is evaluated after a failed check"
+    allowed = run(copied, *MATRIX, "dense_gate=off")
+    assert allowed.returncode == 0, allowed.stdout + allowed.stderr
+    assert evaluation(copied, CELLS[1]).exists()
+
+
 def test_cells_that_fail_numerically_are_shown_and_others_go_on(tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
@@ -193,6 +215,8 @@ def test_cells_that_fail_numerically_are_shown_and_others_go_on(tmp_path: Path) 
         ("sparsities=100", "1..99"),
         ("sparsities=many", "whole numbers"),
         ("seeds=1,1", "twice"),
+        ("local_data=/no/such/folder", "/no/such/folder is no folder"),
+        ("dense_gate=perhaps", "dense_gate"),
     ],
 )
 def test_wrong_setting_ends_in_one_line_before_any_work(

@@ -27,6 +27,10 @@ OutputOption = Annotated[Path, typer.Option("--output", help="where the result g
 DtypeOption = Annotated[str, typer.Option("--dtype", help="of the weights")]
 DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, …")]
 ThreadsOption = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads")]
+LocalDataOption = Annotated[
+    Path | None,
+    typer.Option("--local-data", help="folder of data sets that stands for the hub"),
+]
 RemoteOption = Annotated[
     bool, typer.Option("--trust-remote-code", help="run code that lies in the model folder")
 ]
@@ -55,3 +59,13 @@ def parse_settings(pairs: list[str] | None) -> dict[str, Any]:
         except yaml.YAMLError:
             raise UserError(f"--set {pair}: the value is not valid YAML") from None
     return settings
+
+
+def check_folder(local_data: Path | None) -> None:
+    """Refuse a folder of data sets that does not exist.
+
+    Raises:
+        UserError: names it.
+    """
+    if local_data is not None and not local_data.is_dir():
+        raise UserError(f"--local-data {local_data}: no such folder")

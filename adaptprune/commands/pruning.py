@@ -12,6 +12,7 @@ from adaptprune.commands.options import (
     DeviceOption,
     DtypeOption,
     LengthOption,
+    LocalDataOption,
     MethodOption,
     ModelOption,
     OutputOption,
@@ -21,6 +22,7 @@ from adaptprune.commands.options import (
     SetOption,
     SparsityOption,
     ThreadsOption,
+    check_folder,
     parse_settings,
     print_json,
 )
@@ -35,6 +37,7 @@ def fetch(
     output: OutputOption,
     model: Annotated[str | None, typer.Option(help="built-in id, folder or hub id")] = None,
     suite: Annotated[str | None, typer.Option(help="name of a suite")] = None,
+    local_data: LocalDataOption = None,
 ) -> None:
     """Bring a model, or the local data of a suite, into the cache, verify it, and note it."""
     from adaptprune.files import write_json
@@ -44,7 +47,8 @@ def fetch(
     if suite is not None:
         from adaptprune.evaluate.stage import fetch_suite
 
-        write_json(output, fetch_suite(suite))
+        check_folder(local_data)
+        write_json(output, fetch_suite(suite, local_data))
         return
     from adaptprune.checkpoint import revision
     from adaptprune.models import locate
@@ -61,16 +65,22 @@ def calibrate(
     length: LengthOption,
     seed: SeedOption,
     output: OutputOption,
+    local_data: LocalDataOption = None,
 ) -> None:
     """Draw a calibration set: token ids that all methods share at this seed."""
     from adaptprune.files import write_json
 
-    drawn = draw_calibration(model, dataset, sequences, length, seed)
+    drawn = draw_calibration(model, dataset, sequences, length, seed, local_data)
     write_json(output, drawn.describe() | {"tokens": drawn.tokens})
 
 
 def draw_calibration(
-    model: str, dataset: str, sequences: int, length: int, seed: int
+    model: str,
+    dataset: str,
+    sequences: int,
+    length: int,
+    seed: int,
+    local_data: Path | None = None,
 ) -> CalibrationSet:
     """Draw a calibration set of a named data set with a model's tokenizer."""
     from adaptprune.calibration import draw
@@ -79,12 +89,13 @@ def draw_calibration(
     from adaptprune.models import locate
 
     find_corpus(dataset)
+    check_folder(local_data)
     tokenizer = load_tokenizer(locate(model))
-    return draw(read_texts(dataset), tokenizer, dataset, sequences, length, seed)
+    return draw(read_texts(dataset, local_data), tokenizer, dataset, sequences, length, seed)
 
 
 def take_calibration(
-    source: str, model: str, sequences: int, length: int, seed: int
+    source: str, model: str, sequences: int, length: int, seed: int, local_data: Path | None
 ) -> CalibrationSet:
     """Take token ids from a file, or draw them from a named data set."""
     from adaptprune.calibration import read_calibration
@@ -93,7 +104,7 @@ def take_calibration(
     path = Path(source)
     if path.suffix == ".json":
         return read_calibration(path, shape_of(model).vocab_size)
-    return draw_calibration(model, source, sequences, length, seed)
+    return draw_calibration(model, source, sequences, length, seed, local_data)
 
 
 def _build_job(
@@ -101,7 +112,7 @@ def _build_job(
     method: str,
     seed: int,
     settings: dict[str, Any],
-    calibration: tuple[str, int, int],
+    calibration: tuple[str, int, int, Path | None],
     runtime: tuple[str, str, int | None, bool],
     sparsities: list[int],
 ) -> Job:
@@ -120,8 +131,8 @@ def _build_job(
             chosen.budget(shape, sparsity, parameters)
     tokens = None
     if chosen.needs_calibration:
-        source, sequences, length = calibration
-        tokens = take_calibration(source, model, sequences, length, seed)
+        source, sequences, length, local_data = calibration
+        tokens = take_calibration(source, model, sequences, length, seed, local_data)
     from adaptprune.stages import Job, Runtime  # imports torch: not before the checks
 
     return Job(model, chosen, variant, parameters, seed, tokens, Runtime(*runtime))
@@ -136,6 +147,7 @@ def score(
     calibration: CalibrationOption = "bigbench-prose",
     sequences: SequencesOption = 32,
     length: LengthOption = 64,
+    local_data: LocalDataOption = None,
     settings: SetOption = None,
     dtype: DtypeOption = "float32",
     device: DeviceOption = "cpu",
@@ -148,7 +160,7 @@ def score(
     except ValueError:
         raise UserError(f"--sparsities {sparsities}: must be whole numbers, as in 20,40") from None
     runtime = (dtype, device, threads, trust_remote_code)
-    source = (calibration, sequences, length)
+    source = (calibration, sequences, length, local_data)
     job = _build_job(model, method, seed, parse_settings(settings), source, runtime, wanted)
     from adaptprune.stages import score_stage
 
@@ -164,6 +176,7 @@ def prune(
     calibration: CalibrationOption = "bigbench-prose",
     sequences: SequencesOption = 32,
     length: LengthOption = 64,
+    local_data: LocalDataOption = None,
     settings: SetOption = None,
     scores: Annotated[Path | None, typer.Option(help="file that ``score`` made")] = None,
     dtype: DtypeOption = "float32",
@@ -173,7 +186,7 @@ def prune(
 ) -> None:
     """Prune a model and write its checkpoint: weights, pruning.json and kept.json."""
     runtime = (dtype, device, threads, trust_remote_code)
-    source = (calibration, sequences, length)
+    source = (calibration, sequences, length, local_data)
     job = _build_job(model, method, seed, parse_settings(settings), source, runtime, [sparsity])
     from adaptprune.stages import prune_stage
 

@@ -10,10 +10,12 @@ import typer
 from adaptprune.commands.options import (
     DeviceOption,
     DtypeOption,
+    LocalDataOption,
     ModelOption,
     OutputOption,
     RemoteOption,
     ThreadsOption,
+    check_folder,
     print_json,
 )
 from adaptprune.errors import UserError
@@ -44,6 +46,7 @@ def evaluate(
     documents: Annotated[Path | None, typer.Option(help="per-document scores, parquet")] = None,
     max_length: Annotated[int, typer.Option(min=16, help="window in tokens")] = 2048,
     batch: Annotated[str, typer.Option(help="tokens per pass, or auto")] = "auto",
+    local_data: LocalDataOption = None,
     dtype: DtypeOption = "float32",
     device: DeviceOption = "cpu",
     threads: ThreadsOption = None,
@@ -57,6 +60,7 @@ def evaluate(
         raise UserError("give --suite NAME or --tasks a,b (one of the two)")
     if batch != "auto" and not (batch.isdigit() and int(batch) > 0):
         raise UserError(f"--batch {batch}: must be auto or a number of tokens")
+    check_folder(local_data)
     selection = Selection(
         suite=suite,
         tasks=tasks.split(",") if tasks else [],
@@ -73,14 +77,38 @@ def evaluate(
         documents or output.with_suffix(".parquet"),
         max_length=max_length,
         batch_tokens=None if batch == "auto" else int(batch),
+        local_data=local_data,
     )
 
 
-def _profile(name: str, folder: Path, overrides: list[str] | None) -> Profile:
+def read_profile(name: str, folder: Path, overrides: list[str] | None) -> Profile:
+    """Load a profile with the overrides of the command line."""
     from adaptprune.config import load_profile
 
     pairs = (pair.partition("=") for pair in overrides or [])
     return load_profile(folder, name, {key: value for key, _, value in pairs})
+
+
+def gate(
+    profile: ProfileOption,
+    model: ModelOption,
+    evaluation: Annotated[Path, typer.Option(help="evaluation of the dense model")],
+    output: OutputOption,
+    config_folder: ConfigFolderOption = Path("config"),
+    override: OverrideOption = None,
+) -> None:
+    """Compare the dense model with its known scores; stop where it misses them."""
+    from adaptprune.evaluate.dense import check_dense
+    from adaptprune.evaluate.suites import load_suite
+    from adaptprune.files import read_json, unseal, write_json
+
+    chosen = read_profile(profile, config_folder, override)
+    suite = load_suite(chosen.evaluation.suite)
+    content = unseal(evaluation, read_json(evaluation))
+    checks = []
+    if chosen.dense_gate:
+        checks = check_dense(suite, model, content["status"], content["results"])
+    write_json(output, {"model": model, "suite": suite.name, "checks": checks})
 
 
 def collect(
@@ -96,7 +124,7 @@ def collect(
     from adaptprune.results import collect as collect_cells
     from adaptprune.results import write_results
 
-    cells = _profile(profile, config_folder, override).cells()
+    cells = read_profile(profile, config_folder, override).cells()
     collected = collect_cells([cell_folder(runs, profile, cell) for cell in cells], profile)
     write_results(collected, results, provenance)
 
@@ -111,7 +139,7 @@ def status(
     from adaptprune.cells import cell_folder
     from adaptprune.progress import Progress
 
-    cells = _profile(profile, config_folder, override).cells()
+    cells = read_profile(profile, config_folder, override).cells()
     folders = {cell_folder(runs, profile, cell): cell.key for cell in cells}
     progress = Progress(list(folders))
     remaining = progress.remaining()
@@ -138,7 +166,7 @@ def table(
     from adaptprune.evaluate.suites import load_suite
     from adaptprune.tables import render_table
 
-    chosen = _profile(profile, config_folder, override)
+    chosen = read_profile(profile, config_folder, override)
     render_table(
         declaration,
         results,
@@ -150,3 +178,14 @@ def table(
         seeds=chosen.seeds,
         suite=load_suite(chosen.evaluation.suite),
     )
+
+
+def benchmarks(
+    output: OutputOption,
+    suite: Annotated[str, typer.Option(help="name of a suite")] = "all-paper",
+) -> None:
+    """Render what a suite runs (the paper's Table 6); OUTPUT is the path without suffix."""
+    from adaptprune.evaluate.overview import render_overview
+    from adaptprune.evaluate.suites import load_suite
+
+    render_overview(load_suite(suite), output)

@@ -60,7 +60,7 @@ def recover(
     data_file(data)
     tokens = None
     if chosen.interleaves:
-        tokens = take_calibration(calibration, model, sequences, length, seed)
+        tokens = take_calibration(calibration, model, sequences, length, seed, None)
     execution = Execution(
         device=device,
         threads=threads,

@@ -1,30 +1,37 @@
 """Finding lm-eval tasks by name without paying for lm-eval's index of ten thousand files.
 
 lm-eval reads every task file when it starts, some ten seconds. Tasks of our own folder are found
-by reading that folder alone. For lm-eval's own tasks a list of names and files is kept in the
-cache folder, made once per lm-eval version; lm-eval's whole index is read again only for groups,
-whose members are looked up by name.
+by reading that folder alone. For lm-eval's own names an index is kept in the cache folder, made
+once per lm-eval version: tasks with their file, groups and tags with their tasks.
 """
 
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
+from jinja2 import TemplateError
 
 from adaptprune.errors import UserError, unknown
+from adaptprune.evaluate.benchmarks import hub_columns
 from adaptprune.files import cache_directory, read_json, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from lm_eval.api.group import Group
     from lm_eval.api.task import Task
-    from lm_eval.tasks import TaskManager
+
+#: The folder of this suite's own task files.
+TASK_FOLDER = Path(__file__).parent / "tasks"
+GROUP_KEYS = {
+    *("group", "group_alias", "task", "task_alias"),
+    *("aggregate_metric_list", "metadata", "tag"),
+}
 
 
 class _Loader(yaml.SafeLoader):
@@ -55,11 +62,15 @@ def _stock_folder() -> Path:
 
 
 @functools.cache
-def _stock_tasks() -> dict[str, str | None]:
-    """Return lm-eval's own names: tasks to their file in its folder, groups and tags to None."""
-    listing = cache_directory() / f"lm-eval-{version('lm-eval')}-tasks.json"
+def _stock_names() -> dict[str, Any]:
+    """Return lm-eval's own names: a task's file, or how a group or tag is made up.
+
+    The latter is a mapping with ``members`` (None where the group changes its tasks in place) and
+    ``pooled`` (whether lm-eval averages the group over all documents of its tasks).
+    """
+    listing = cache_directory() / f"lm-eval-{version('lm-eval')}-index.json"
     if listing.is_file():
-        names: dict[str, str | None] = read_json(listing)
+        names: dict[str, Any] = read_json(listing)
         return names
     from lm_eval.tasks import TaskManager
 
@@ -67,12 +78,45 @@ def _stock_tasks() -> dict[str, str | None]:
     index = TaskManager().task_index
     names = {
         name: entry.yaml_path.relative_to(folder).as_posix()
-        if entry.kind.name == "TASK" and entry.yaml_path
-        else None
+        if entry.kind.name in ("TASK", "PY_TASK") and entry.yaml_path
+        else {"members": _leaves(name, index), "pooled": _is_pooled(entry)}
         for name, entry in sorted(index.items())
     }
     write_json(listing, names)
     return names
+
+
+def _leaves(name: str, index: dict[str, Any]) -> list[str] | None:
+    """Return the tasks of a group or tag, or None where the group changes its tasks in place."""
+    entry = index.get(name)
+    if entry is None:
+        return None
+    if entry.kind.name in ("TASK", "PY_TASK"):
+        return [name]
+    if entry.kind.name == "TAG":
+        return sorted(entry.tags)
+    return _leaves_of_group(entry.cfg, index)
+
+
+def _leaves_of_group(group: dict[str, Any], index: dict[str, Any]) -> list[str] | None:
+    """Return the tasks of a group by its content, which may hold groups without a file."""
+    if not set(group) <= GROUP_KEYS:  # anything else would be laid over its tasks
+        return None
+    children = group["task"] if isinstance(group["task"], list) else [group["task"]]
+    found: list[str] = []
+    for child in children:
+        inner = isinstance(child, dict) and "task" in child
+        below = _leaves_of_group(child, index) if inner else _leaves(str(child), index)
+        if below is None:
+            return None
+        found += [task for task in below if task not in found]
+    return found
+
+
+def _is_pooled(entry: Any) -> bool:
+    metrics = (entry.cfg or {}).get("aggregate_metric_list") or []
+    metrics = metrics if isinstance(metrics, list) else [metrics]
+    return bool(metrics) and all(metric.get("weight_by_size", True) for metric in metrics)
 
 
 def check_tasks(names: Iterable[str], include_path: Path | None) -> None:
@@ -92,47 +136,109 @@ def check_tasks(names: Iterable[str], include_path: Path | None) -> None:
         raise UserError(f"task {twice[0]!r} is given twice")
     local = _local_tasks(include_path)
     for name in wanted:
-        if name not in local and name not in (stock := _stock_tasks()):
+        if name not in local and name not in (stock := _stock_names()):
             error = unknown("task", name, [*local, *stock])
             # Fourteen thousand names help nobody: keep the hint, drop the list.
             raise UserError(f"{str(error).split(' (allowed:')[0]} (see lm-eval's list of tasks)")
 
 
+@dataclass(frozen=True)
+class Members:
+    """The tasks behind a name.
+
+    Attributes:
+        tasks: a single one where the name is that of a task.
+        pooled: whether the name stands for a number of its own, the mean over all documents.
+    """
+
+    tasks: list[str]
+    pooled: bool
+
+
+def members_of(name: str, include_path: Path | None) -> Members:
+    """Return the tasks behind a name that `check_tasks` accepts.
+
+    Raises:
+        UserError: a group that is more than a list of tasks.
+    """
+    if name in _local_tasks(include_path) or isinstance(_stock_names()[name], str):
+        return Members([name], pooled=False)
+    entry = _stock_names()[name]
+    if not entry["members"]:
+        raise UserError(f"group {name!r} changes its tasks in place; name its tasks one by one")
+    return Members(entry["members"], entry["pooled"])
+
+
+def task_config(name: str, include_path: Path | None = None) -> dict[str, Any]:
+    """Return the content of a task's file with all that it includes.
+
+    The functions that the file names are imported.
+
+    Args:
+        name: of a task, as `check_tasks` accepts it.
+        include_path: folder of our own task files.
+    """
+    from lm_eval.tasks._yaml_loader import load_yaml
+
+    local = _local_tasks(include_path)
+    file = local[name] if name in local else _stock_folder() / _stock_names()[name]
+    config: dict[str, Any] = load_yaml(file)
+    return config
+
+
 @functools.cache
-def _manager(include_path: Path | None, local_data: str | None, everything: bool) -> TaskManager:
+def _manager() -> Any:
     from lm_eval.tasks import TaskManager
 
-    return TaskManager(
-        include_path=include_path,
-        include_defaults=everything,
-        metadata={"local_data": local_data} if local_data else None,
-    )
+    return TaskManager(include_defaults=False)
 
 
 def load_task(
-    name: str, include_path: Path | None, local_data: Path | None = None
-) -> Task | Group | list[Task]:
-    """Build an lm-eval task with its documents; a group or a list of tasks for such names.
+    name: str,
+    include_path: Path | None,
+    *,
+    num_fewshot: int | None = None,
+    local_data: Path | None = None,
+) -> Task:
+    """Build an lm-eval task with its documents.
 
     Args:
-        name: as `check_tasks` accepts it.
+        name: of a task, as `check_tasks` accepts it.
         include_path: folder of our own task files.
-        local_data: folder of documents, handed to tasks that read local files.
+        num_fewshot: examples in the prompt; None for what the task file says, else none.
+        local_data: folder that stands for the hub, see `hubdata`.
 
     Raises:
         UserError: the task's data cannot be had.
     """
-    data = str(local_data) if local_data else None
-    spec = name
-    everything = False
-    if name not in _local_tasks(include_path):
-        file = _stock_tasks()[name]
-        everything = file is None
-        spec = str(_stock_folder() / file) if file else name
-    manager = _manager(include_path, data, everything)
+    config = task_config(name, include_path)
+    if num_fewshot is not None:
+        config["num_fewshot"] = num_fewshot
+    if config.get("num_fewshot") is None:
+        config["num_fewshot"] = 0
+    if local_data is not None:
+        from adaptprune.evaluate.hubtasks import read_locally
+
+        config |= read_locally(config, local_data, hub_columns().get(name, ()))
+    # The first two are what `datasets` raises for data it cannot get, the others what a task raises
+    # when it builds its first prompt from rows of another shape.
+    failures = (OSError, ValueError, KeyError, TypeError, IndexError, TemplateError)
     try:
-        loaded: dict[str, Any] = dict(manager.load([spec]))
-    except (OSError, ValueError) as error:  # what `datasets` raises for data it cannot get
-        raise UserError(f"task {name!r}: its data cannot be loaded: {error}") from error
-    whole = loaded["tasks"].get(name) or loaded["groups"].get(name)
-    return whole or list(loaded["tasks"].values())
+        loaded: dict[str, Task] = _manager().load([config])["tasks"]
+    except failures as error:
+        reason = f"{type(error).__name__}: {error}" if local_data else error
+        raise UserError(f"task {name!r}: its data cannot be loaded: {reason}") from error
+    return next(iter(loaded.values()))
+
+
+def check_size(name: str, available: int, expected: int) -> None:
+    """Refuse a task without exactly the documents of its full set.
+
+    Raises:
+        UserError: says how many there are and how many there must be.
+    """
+    if available != expected:
+        raise UserError(
+            f"task {name}: has {available} documents, its full set has {expected}; the data are "
+            "incomplete or of another version"
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import platform
 import random
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,14 +14,13 @@ import torch
 
 from adaptprune.errors import NumericalError, UserError
 from adaptprune.evaluate import outcome
-from adaptprune.evaluate.catalog import check_tasks, load_task
+from adaptprune.evaluate.catalog import check_size, check_tasks, load_task
 from adaptprune.evaluate.outcome import Outcome, write_documents
 from adaptprune.files import sha256_json
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lm_eval.api.group import Group
     from lm_eval.api.task import Task
     from lm_eval.models.huggingface import HFLM
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -39,15 +38,23 @@ Scorer = Literal["prefix", "stock"]
 
 @dataclass(frozen=True)
 class TaskSelection:
-    """A task by lm-eval's name and the documents to take.
+    """A task by lm-eval's name, the documents to take, and what must hold for it.
 
     Attributes:
-        name: of a task; with ``documents`` None also of a group or a tag.
+        name: of a task.
         documents: indices into the task's documents, None for all of them.
+        num_fewshot: examples in the prompt; None for what the task file says, else none.
+        version: that lm-eval must give the task, None for any.
+        available: how many documents the task must have, None for any number.
+        group: what the task is pooled into with others, None for nothing.
     """
 
     name: str
     documents: list[int] | None = None
+    num_fewshot: int | None = None
+    version: str | int | float | None = None
+    available: int | None = None
+    group: str | None = None
 
 
 @dataclass
@@ -106,7 +113,7 @@ def evaluate_checkpoint(
         tokenizer: its tokenizer.
         tasks: what to evaluate.
         include_path: folder of task files besides lm-eval's own; its names take precedence.
-        local_data: folder of documents for tasks that read local files.
+        local_data: folder that stands for the hub's data sets, see `hubdata`; None for the hub.
         max_length: window in tokens.
         batch_tokens: tokens per forward pass, None for automatic.
         limit: the first N documents of each task (of its selected ones where some are selected).
@@ -119,11 +126,18 @@ def evaluate_checkpoint(
         The scores; a failed result where a log-likelihood or a metric is not finite.
 
     Raises:
-        UserError: an unknown task, documents that do not exist, or data that cannot be had.
+        UserError: an unknown task, documents that do not exist, data that cannot be had, or a task
+            that is not the one that was meant.
     """
     check_tasks([task.name for task in tasks], include_path)
     # All data first: what is missing is told before hours of scoring.
-    loaded = [(task, load_task(task.name, include_path, local_data)) for task in tasks]
+    loaded = []
+    for task in tasks:
+        built = load_task(
+            task.name, include_path, num_fewshot=task.num_fewshot, local_data=local_data
+        )
+        _check_task(task, built, max_length, complete=limit is None)
+        loaded.append((task, built))
     language_model = _language_model(model, tokenizer, max_length, batch_tokens, scorer)
     conditions = {
         "dtype": str(model.dtype).removeprefix("torch."),
@@ -139,7 +153,7 @@ def evaluate_checkpoint(
     }
     result = EvaluationResult(conditions=conditions)
     for number, (selection, built) in enumerate(loaded, start=1):
-        name = sha256_json([selection.name, selection.documents, limit, model_hash, conditions])
+        name = sha256_json([astuple(selection), limit, model_hash, conditions])
         measured = outcome.restore(partial, name) if partial else None
         logger.info("task %d of %d: %s", number, len(loaded), selection.name)
         if measured is None:
@@ -150,7 +164,37 @@ def evaluate_checkpoint(
             if partial:
                 outcome.save(partial, name, measured)
         result.outcome.add(measured)
+    for group in dict.fromkeys(task.group for task in tasks if task.group):
+        members = [task.name for task in tasks if task.group == group]
+        result.outcome.add(outcome.pool(group, members, result.outcome))
     return result
+
+
+def _check_task(selection: TaskSelection, built: Task, max_length: int, *, complete: bool) -> None:
+    """Refuse a task of another version or size, or one that the window has no room for.
+
+    Raises:
+        UserError: says what differs.
+    """
+    if selection.version is not None and str(built.VERSION) != str(selection.version):
+        raise UserError(
+            f"task {selection.name}: lm-eval {version('lm-eval')} has version {built.VERSION}, the "
+            f"suite was written for {selection.version}; install the lm-eval of constraints.txt"
+        )
+    available = len(built.eval_docs)
+    if complete and selection.available is not None:
+        check_size(selection.name, available, selection.available)
+    if selection.documents is not None and not (
+        selection.documents
+        and 0 <= min(selection.documents) <= max(selection.documents) < available
+    ):
+        raise UserError(f"task {selection.name}: documents must lie in 0..{available - 1}")
+    generated = (built.get_config("generation_kwargs") or {}).get("max_gen_toks", 0)
+    if built.OUTPUT_TYPE == "generate_until" and generated >= max_length:
+        raise UserError(
+            f"task {selection.name}: generates up to {generated} tokens, which leaves no room for "
+            f"the prompt in a window of {max_length}; give a larger max_length"
+        )
 
 
 def _language_model(
@@ -172,84 +216,45 @@ def _language_model(
     )
 
 
-def _chosen_documents(
-    selection: TaskSelection, built: Task | Group | list[Task], limit: int | None
-) -> list[int] | None:
-    """Return the sorted indices of the selected documents, None where all are taken."""
-    if selection.documents is None:
-        return None
-    if not hasattr(built, "eval_docs"):
-        raise UserError(f"{selection.name} is a group of tasks: documents cannot be selected")
-    # lm-eval walks the data in order and counts on indices that are sorted and unique.
-    chosen = sorted(set(selection.documents))[:limit]
-    available = len(built.eval_docs)
-    if not chosen or chosen[0] < 0 or chosen[-1] >= available:
-        raise UserError(f"task {selection.name}: documents must lie in 0..{available - 1}")
-    return chosen
-
-
 def _measure(
-    language_model: HFLM,
-    selection: TaskSelection,
-    built: Task | Group | list[Task],
-    limit: int | None,
+    language_model: HFLM, selection: TaskSelection, built: Task, limit: int | None
 ) -> Outcome:
-    """Run one task, group or tag and summarise what lm-eval returns."""
-    from lm_eval.api.group import Group
+    """Run one task and summarise what lm-eval returns."""
     from lm_eval.evaluator import evaluate
 
-    chosen = _chosen_documents(selection, built, limit)
-    groups: list[Group] = []
-    if isinstance(built, Group):
-        groups = [built, *built.get_all_groups()]
-        members = built.get_all_tasks()
-    else:
-        members = built if isinstance(built, list) else [built]
+    chosen = None
+    if selection.documents is not None:
+        # lm-eval walks the data in order and counts on indices that are sorted and unique.
+        chosen = sorted(set(selection.documents))[:limit]
     random.seed(SEED)
     np.random.seed(SEED)
     torch.manual_seed(SEED)
-    for task in members:
-        if task.get_config("num_fewshot") is None:
-            task.set_config("num_fewshot", 0)
-        task.set_fewshot_seed(SEED)
+    built.set_fewshot_seed(SEED)
     # Not `simple_evaluate`: for a model that exists already, what it adds is a description of the
     # host, gathered by seconds of child processes at every call.
     try:
         output = evaluate(
             lm=language_model,
-            task_dict={
-                "tasks": {task.task_name: task for task in members},
-                "groups": {group.name: group for group in groups},
-            },
+            task_dict={"tasks": {built.task_name: built}, "groups": {}},
             limit=None if chosen else limit,
-            samples={selection.name: chosen} if chosen else None,
+            samples={built.task_name: chosen} if chosen else None,
             bootstrap_iters=0,
             log_samples=True,
         )
     except OverflowError:  # exp of a mean that no float holds: a perplexity beyond 1e308
         raise NumericalError(f"task {selection.name}: perplexity is infinite") from None
-    return _summarise(output, members, groups)
+    return _summarise(output, built)
 
 
-def _summarise(output: Any, members: list[Task], groups: list[Group]) -> Outcome:
-    """Turn lm-eval's output into an outcome, tasks first, then groups."""
-    found = Outcome()
-    for task in members:
-        name = task.task_name
-        samples = output["samples"][name]
-        outcome.check_finite(name, samples)
-        documents = outcome.document_scores(name, samples)
-        asked = outcome.task_conditions(samples, task.VERSION, task.get_config("num_fewshot"))
-        try:
-            means = outcome.means(output["results"][name], documents, asked["n"])
-        except NumericalError as error:
-            raise NumericalError(f"task {name}: {error}") from None
-        found.add(Outcome({name: means}, {name: asked}, documents))
-    for group in groups:
-        names = [task.task_name for task in group.get_all_tasks()]
-        asked = outcome.group_conditions(group.version, [found.conditions[n] for n in names])
-        documents = found.documents[found.documents["task"].isin(names)]
-        aggregated = output.get("groups", {}).get(group.name, {})
-        found.results[group.name] = outcome.means(aggregated, documents, asked["n"])
-        found.conditions[group.name] = asked
-    return found
+def _summarise(output: Any, task: Task) -> Outcome:
+    """Turn lm-eval's output into an outcome."""
+    name = task.task_name
+    samples = output["samples"][name]
+    outcome.check_finite(name, samples)
+    documents = outcome.document_scores(name, samples)
+    asked = outcome.task_conditions(samples, task.VERSION, task.get_config("num_fewshot"))
+    try:
+        means = outcome.means(output["results"][name], documents, asked["n"])
+    except NumericalError as error:
+        raise NumericalError(f"task {name}: {error}") from None
+    return Outcome({name: means}, {name: asked}, documents)

@@ -110,18 +110,36 @@ def task_conditions(
     }
 
 
-def group_conditions(
-    version: str | int | float | None, members: list[dict[str, Any]]
-) -> dict[str, Any]:
-    """Return the conditions of a group from those of its tasks."""
-    shots = {member["num_fewshot"] for member in members}
-    return {
-        "version": version,
-        "hash": sha256_json([member["hash"] for member in members]),
+def pool(group: str, members: list[str], outcome: Outcome) -> Outcome:
+    """Return the numbers of a group of tasks: means over all their documents.
+
+    A metric that not all of the tasks define is left out, and so are perplexities.
+
+    Args:
+        group: name of the group.
+        members: names of its tasks.
+        outcome: holds their scores.
+    """
+    documents = outcome.documents[outcome.documents["task"].isin(members)]
+    parts = {"log_likelihood", *ROLLING.values()}
+    numbers: Numbers = {}
+    for metric, scores in documents.groupby("metric", sort=False):
+        if metric in parts or scores["task"].nunique() < len(members):
+            continue
+        values = scores["value"].tolist()
+        numbers[str(metric)] = statistics.fmean(values)
+        numbers[f"{metric}_stderr"] = _standard_error(statistics.fmean(values), values)
+    asked = [outcome.conditions[name] for name in members]
+    shots = {task["num_fewshot"] for task in asked}
+    versions = {str(task["version"]) for task in asked}
+    conditions = {
+        "version": versions.pop() if len(versions) == 1 else None,
+        "hash": sha256_json([task["hash"] for task in asked]),
         "num_fewshot": shots.pop() if len(shots) == 1 else None,
-        "documents_hash": sha256_json([member["documents_hash"] for member in members]),
-        "n": sum(member["n"] for member in members),
+        "documents_hash": sha256_json([task["documents_hash"] for task in asked]),
+        "n": sum(task["n"] for task in asked),
     }
+    return Outcome({group: _paired(numbers) | {"n": conditions["n"]}}, {group: conditions})
 
 
 def _plain(value: Any) -> Any:
@@ -136,21 +154,21 @@ def _plain(value: Any) -> Any:
 def document_scores(task: str, samples: list[dict[str, Any]]) -> pd.DataFrame:
     """Return one row per document and number.
 
+    A metric of filtered answers is called ``metric,filter``, as lm-eval calls it.
+
     A perplexity is stored by its parts (``log_likelihood`` in nats, ``words``, ``bytes``), so that
     it can be computed for any set of documents. Metrics that are neither a number nor such a pair
     exist only for the whole task and are left out.
     """
-    filters = {sample["filter"] for sample in samples}
     rows = []
     for sample in samples:
-        suffix = f",{sample['filter']}" if len(filters) > 1 else ""
         scores: dict[str, float] = {}
         for metric in sample["metrics"]:
             value = sample[metric]
             if metric in ROLLING:
                 scores["log_likelihood"], scores[ROLLING[metric]] = value
             elif isinstance(value, Real):
-                scores[metric + suffix] = float(value)
+                scores[_metric_name(metric, sample["filter"])] = float(value)
         rows += [
             (task, sample["doc_id"], sample["doc_hash"], metric, value)
             for metric, value in scores.items()
@@ -158,12 +176,16 @@ def document_scores(task: str, samples: list[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
+def _metric_name(metric: str, filter_name: str) -> str:
+    return metric if filter_name == "none" else f"{metric},{filter_name}"
+
+
 def means(aggregated: dict[str, Any], documents: pd.DataFrame, n: int) -> Numbers:
-    """Return the numbers of a task or group, as lm-eval aggregated them, with standard errors.
+    """Return the numbers of a task, as lm-eval aggregated them, with standard errors.
 
     Args:
         aggregated: lm-eval's, keyed ``metric,filter``.
-        documents: per-document scores of the task, or of all tasks of the group.
+        documents: per-document scores of the task.
         n: number of documents.
 
     Raises:
@@ -176,19 +198,23 @@ def means(aggregated: dict[str, Any], documents: pd.DataFrame, n: int) -> Number
             if not math.isfinite(value):
                 raise NumericalError(f"{metric} is {value}")
             values[metric, filter_name] = float(value)
-    several = len({filter_name for _, filter_name in values}) > 1
     found: Numbers = {}
     for (metric, filter_name), value in values.items():
-        name = f"{metric},{filter_name}" if several else metric
+        name = _metric_name(metric, filter_name)
         found[name] = value
         if metric not in ROLLING:
             found[f"{name}_stderr"] = _standard_error(
                 value, documents.loc[documents["metric"] == name, "value"].tolist()
             )
-    if "acc" in found:  # always a pair, so that readers need not ask which a task defines
-        found.setdefault("acc_norm", None)
-        found.setdefault("acc_norm_stderr", None)
-    return found | {"n": n}
+    return _paired(found) | {"n": n}
+
+
+def _paired(numbers: Numbers) -> Numbers:
+    """Give acc its acc_norm, None where it is absent: readers need not ask which a task defines."""
+    if "acc" in numbers:
+        numbers.setdefault("acc_norm", None)
+        numbers.setdefault("acc_norm_stderr", None)
+    return numbers
 
 
 def _standard_error(value: float, scores: list[float]) -> float | None:

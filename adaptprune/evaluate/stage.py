@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptprune import checkpoint
-from adaptprune.evaluate.suites import PerplexityTask, SuiteTask, load_suite, subset
+from adaptprune.evaluate.catalog import TASK_FOLDER, check_size, check_tasks, load_task, members_of
+from adaptprune.evaluate.suites import load_suite, subset
 from adaptprune.files import write_sealed_json
 from adaptprune.local_data import ensure_source
 from adaptprune.models import locate
 from adaptprune.provenance import Stopwatch
 
 if TYPE_CHECKING:
+    from adaptprune.evaluate.benchmarks import Benchmark
     from adaptprune.evaluate.harness import TaskSelection
     from adaptprune.stages import Runtime
 
 SCHEMA = 1
-#: The folder of this suite's own task files.
-TASK_FOLDER = Path(__file__).parent / "tasks"
 
 
 @dataclass(frozen=True)
@@ -42,26 +42,62 @@ class Selection:
     perplexity_documents: int | None = None
 
     def tasks_to_run(self) -> list[TaskSelection]:
-        """Return the tasks with the documents to take of each."""
-        from adaptprune.evaluate.harness import TaskSelection
+        """Return the tasks with the documents to take of each.
 
+        A smaller run takes a benchmark of several tasks as one: its documents are drawn from those
+        of all its tasks, and a task of which none is drawn is not run.
+        """
         if self.suite is None:
-            return [TaskSelection(name, None) for name in self.tasks]
+            return [task for name in self.tasks for task in _tasks_of(name)]
         suite = load_suite(self.suite)
-
-        def select(task: SuiteTask | PerplexityTask, count: int | None) -> TaskSelection:
-            whole = count is None or count >= task.documents or self.limit is not None
-            indices = None if whole else subset(task, task.documents, count, suite.subset_seed)
-            return TaskSelection(task.task, indices)
-
+        sizes: list[tuple[Benchmark, int | None]] = [
+            (benchmark, self.documents_per_task) for benchmark in suite.tasks
+        ]
+        if suite.perplexity:
+            sizes.append((suite.perplexity, self.perplexity_documents))
         return [
-            *(select(task, self.documents_per_task) for task in suite.tasks),
-            select(suite.perplexity, self.perplexity_documents),
+            task
+            for benchmark, count in sizes
+            for task in self._select(benchmark, count, suite.subset_seed)
         ]
 
+    def _select(self, benchmark: Benchmark, count: int | None, seed: int) -> list[TaskSelection]:
+        """Return the tasks of one benchmark with the documents to take of each."""
+        from adaptprune.evaluate.harness import TaskSelection
 
-def fetch_suite(name: str) -> dict[str, Any]:
+        whole = count is None or count >= benchmark.documents or self.limit is not None
+        chosen = None if whole else subset(benchmark, benchmark.documents, count, seed)
+        selections = []
+        first = 0
+        for name, member in benchmark.tasks().items():
+            last = first + member.documents
+            own = None if chosen is None else [d - first for d in chosen if first <= d < last]
+            first = last
+            if own == []:
+                continue
+            group = benchmark.task if benchmark.members else None
+            selections.append(
+                TaskSelection(name, own, benchmark.shots, member.version, member.documents, group)
+            )
+        return selections
+
+
+def _tasks_of(name: str) -> list[TaskSelection]:
+    """Return the tasks behind an lm-eval name that was given by hand."""
+    from adaptprune.evaluate.harness import TaskSelection
+
+    check_tasks([name], TASK_FOLDER)
+    members = members_of(name, TASK_FOLDER)
+    return [TaskSelection(task, group=name if members.pooled else None) for task in members.tasks]
+
+
+def fetch_suite(name: str, local_data: Path | None = None) -> dict[str, Any]:
     """Bring the documents of all tasks of a suite into the cache and say where they lie.
+
+    Args:
+        name: of the suite.
+        local_data: folder that stands for the hub's data sets; nothing is fetched then, but all
+            that is needed must be there.
 
     Raises:
         UserError: the suite is unknown or data cannot be had.
@@ -70,11 +106,11 @@ def fetch_suite(name: str) -> dict[str, Any]:
     if suite.data != "hub":
         folder = ensure_source(suite.data)
         return {"suite": name, "data": folder.name, "revision": checkpoint.revision(folder)}
-    from adaptprune.evaluate.catalog import load_task
-
-    for name_of_task in (*(task.task for task in suite.tasks), suite.perplexity.task):
-        load_task(name_of_task, TASK_FOLDER, None)
-    return {"suite": name, "data": "hub", "revision": None}
+    for benchmark in suite.benchmarks:
+        for task, member in benchmark.tasks().items():
+            built = load_task(task, TASK_FOLDER, num_fewshot=benchmark.shots, local_data=local_data)
+            check_size(task, len(built.eval_docs), member.documents)
+    return {"suite": name, "data": "local" if local_data else "hub", "revision": None}
 
 
 def evaluate_stage(
@@ -86,6 +122,7 @@ def evaluate_stage(
     *,
     max_length: int,
     batch_tokens: int | None,
+    local_data: Path | None = None,
 ) -> None:
     """Evaluate a model and write its scores, and the scores of every document beside them.
 
@@ -99,12 +136,12 @@ def evaluate_stage(
         documents: parquet file of the per-document scores.
         max_length: window in tokens.
         batch_tokens: tokens per pass, None for automatic.
+        local_data: folder that stands for the hub's data sets, None for the hub.
 
     Raises:
         UserError: an unknown task or model, or data that cannot be had.
     """
     from adaptprune.evaluate import harness
-    from adaptprune.evaluate.catalog import check_tasks
 
     watch = Stopwatch()
     partial = output.with_name(f"{output.name}.partial")
@@ -131,6 +168,7 @@ def evaluate_stage(
             checkpoint.load_tokenizer(folder),
             tasks,
             include_path=TASK_FOLDER,
+            local_data=local_data,
             max_length=max_length,
             batch_tokens=batch_tokens,
             limit=selection.limit,

@@ -1,7 +1,7 @@
-"""Suites: named lists of lm-eval tasks with what is known about them.
+"""Suites: named lists of benchmarks.
 
-A suite is one YAML file in ``suites/``. Where the paper's Table 6 does not decide, the file states
-the choice and marks it as ours.
+A suite is one YAML file in ``suites/``. Its entries are names of files in ``benchmarks/``, or
+describe a benchmark in place.
 """
 
 from __future__ import annotations
@@ -9,78 +9,72 @@ from __future__ import annotations
 import functools
 import random
 from importlib import resources
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pydantic
 import yaml
 
 from adaptprune.errors import UserError, unknown
+from adaptprune.evaluate.benchmarks import (
+    Benchmark,
+    PerplexityTask,
+    SuiteTask,
+    find_facts,
+)
+from adaptprune.evaluate.dense import DenseScores
 from adaptprune.local_data import LocalSource
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
-
-class _Closed(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+__all__ = ["PerplexityTask", "Suite", "SuiteTask", "list_suites", "load_suite", "subset"]
 
 
-class SuiteTask(_Closed):
-    """One multiple-choice task.
-
-    Attributes:
-        task: lm-eval's name.
-        title: header of its column.
-        metric: the one shown; both are stored where the task defines both.
-        chance: accuracy of a uniform guess, averaged over the documents.
-        documents: size of the full set.
-        note: the dense score measured, or where the choice of metric comes from.
-    """
-
-    task: str
-    title: str
-    metric: Literal["acc", "acc_norm"]
-    chance: float = pydantic.Field(gt=0, lt=1)
-    documents: int = pydantic.Field(gt=0)
-    note: str = ""
-
-
-class PerplexityTask(_Closed):
-    """One rolling log-likelihood task.
-
-    Attributes:
-        task: lm-eval's name.
-        title: header of its column.
-        metric: perplexity per white-space separated word.
-        documents: size of the full set.
-        convention: how words and documents are counted.
-    """
-
-    task: str
-    title: str
-    metric: Literal["word_perplexity"]
-    documents: int = pydantic.Field(gt=0)
-    convention: str
-
-
-class Suite(_Closed):
-    """A named list of tasks; the average of the shown metrics is over ``tasks``.
+class Suite(pydantic.BaseModel):
+    """A named list of benchmarks; the average of the shown metrics is over ``tasks``.
 
     Attributes:
         name: the file's name.
         description: one sentence.
         data: where the documents come from: the hub, or a source that is built locally.
         subset_seed: fixes which documents a smaller run takes, the same for every model.
-        tasks: the multiple-choice tasks, in the order of the columns.
-        perplexity: the language-modelling task.
+        tasks: the benchmarks, in the order of the columns.
+        perplexity: the language-modelling task, where there is one.
+        dense: by model, the known scores of the dense model, which a run must meet.
     """
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
     name: str
     description: str
     data: Literal["hub"] | LocalSource = "hub"
     subset_seed: int
     tasks: tuple[SuiteTask, ...] = pydantic.Field(min_length=1)
-    perplexity: PerplexityTask
+    perplexity: PerplexityTask | None = None
+    dense: dict[str, DenseScores] = {}
+
+    @pydantic.field_validator("tasks", "perplexity", mode="before")
+    @classmethod
+    def _look_up(cls, value: Any) -> Any:
+        """Put a benchmark's facts in the place of its name."""
+        if isinstance(value, list):
+            return [find_facts(entry) if isinstance(entry, str) else entry for entry in value]
+        return find_facts(value) if isinstance(value, str) else value
+
+    @pydantic.model_validator(mode="after")
+    def _dense_scores_are_of_tasks(self) -> Suite:
+        """Refuse dense scores of a benchmark that the suite does not measure."""
+        names = {benchmark.task for benchmark in self.benchmarks}
+        for scores in self.dense.values():
+            for score in scores.scores:
+                if not set(score.tasks) <= names:
+                    raise ValueError(f"dense score of {score.tasks}: not all of them in the suite")
+        return self
+
+    @property
+    def benchmarks(self) -> tuple[SuiteTask | PerplexityTask, ...]:
+        """All that is measured: the tasks, then the perplexity."""
+        return (*self.tasks, *([self.perplexity] if self.perplexity else []))
 
 
 def _files() -> dict[str, Traversable]:
@@ -110,16 +104,14 @@ def load_suite(name: str) -> Suite:
     return Suite(name=name, **yaml.safe_load(files[name].read_text(encoding="utf-8")))
 
 
-def subset(
-    suite_task: SuiteTask | PerplexityTask, available: int, count: int | None, seed: int
-) -> list[int]:
+def subset(benchmark: Benchmark, available: int, count: int | None, seed: int) -> list[int]:
     """Return the sorted indices of the documents to evaluate, drawn without replacement.
 
     The documents are put in one random order per task, of which the first ``count`` are taken: a
     smaller subset is part of every larger one.
 
     Args:
-        suite_task: the task; its name is part of the seed.
+        benchmark: the task or group; its name is part of the seed.
         available: how many documents the task has.
         count: how many to take; all where it is None or not below ``available``.
         seed: the suite's ``subset_seed``.
@@ -128,10 +120,10 @@ def subset(
         UserError: the count is not positive.
     """
     if count is not None and count < 1:
-        raise UserError(f"{suite_task.task}: cannot evaluate {count} documents")
+        raise UserError(f"{benchmark.task}: cannot evaluate {count} documents")
     if count is None or count >= available:
         return list(range(available))
     # Sorting by random() is stable across Python versions; shuffle and sample need not be.
-    generator = random.Random(f"{seed} {suite_task.task}")
+    generator = random.Random(f"{seed} {benchmark.task}")
     keys = [generator.random() for _ in range(available)]
     return sorted(sorted(range(available), key=keys.__getitem__)[:count])

@@ -1,0 +1,138 @@
+"""A folder that stands for the hub's data sets, for machines without network.
+
+A split lies in ``DIR/<data set>/<config or "default">/<split>.parquet`` or ``.jsonl`` and has the
+columns of the data set on the hub. Where ``DIR/manifest.json`` lists a file, its sha256 is checked.
+"""
+
+from __future__ import annotations
+
+import json
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from adaptprune.errors import UserError
+from adaptprune.files import read_json, sha256_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    import datasets
+
+MANIFEST = "manifest.json"
+SUFFIXES = (".parquet", ".jsonl")
+
+
+def split_stem(folder: Path, dataset: str, configuration: str | None, split: str) -> Path:
+    """Return where a split lies, without its suffix."""
+    return folder / dataset / (configuration or "default") / split
+
+
+def split_file(
+    folder: Path, dataset: str, configuration: str | None, split: str, columns: Sequence[str] = ()
+) -> Path:
+    """Return the file of a split, checked against the manifest of the folder.
+
+    Args:
+        folder: that stands for the hub.
+        dataset: the hub's ``owner/name``.
+        configuration: of the data set, None for its only one.
+        split: the hub's name of the split.
+        columns: that will be read, for the message.
+
+    Raises:
+        UserError: there is no file, or it is not the one of the manifest.
+    """
+    stem = split_stem(folder, dataset, configuration, split)
+    for suffix in SUFFIXES:
+        file = stem.with_name(stem.name + suffix)
+        if file.is_file():
+            _verify(folder, file)
+            return file
+    expected = f" with the columns {', '.join(columns)}" if columns else ""
+    raise UserError(f"{stem}.jsonl (or .parquet): no such file; expected the hub's rows{expected}")
+
+
+def _verify(folder: Path, file: Path) -> None:
+    """Refuse a file that the folder's manifest knows otherwise."""
+    manifest = folder / MANIFEST
+    if not manifest.is_file():
+        return
+    name = file.relative_to(folder).as_posix()
+    entry = read_json(manifest).get("files", {}).get(name)
+    if entry is not None and entry["sha256"] != sha256_file(file):
+        raise UserError(f"{file}: altered since {manifest} was written (its sha256 does not fit)")
+
+
+def read_split(
+    folder: Path,
+    dataset: str,
+    configuration: str | None,
+    split: str,
+    columns: Sequence[str],
+    limit: int | None = None,
+) -> datasets.Dataset:
+    """Return the rows of a split.
+
+    Args:
+        folder: that stands for the hub.
+        dataset: the hub's ``owner/name``.
+        configuration: of the data set, None for its only one.
+        split: the hub's name of the split.
+        columns: that must be there, in every row; ``a.b`` for b inside a.
+        limit: the first rows only.
+
+    Raises:
+        UserError: the file is absent, altered, unreadable or empty, or lacks a column.
+    """
+    file = split_file(folder, dataset, configuration, split, columns)
+    rows = _read(file, limit)
+    if len(rows) == 0:
+        raise UserError(f"{file}: holds no rows")
+    for column in columns:
+        features: Any = rows.features
+        for part in column.split("."):
+            features = getattr(features, "feature", features)  # a list: what its items have
+            if not isinstance(features, dict) or part not in features:
+                raise UserError(
+                    f"{file}: no column {column!r} (has {', '.join(rows.column_names)}; expected "
+                    f"{', '.join(columns)})"
+                )
+            features = features[part]
+        values = rows.data.column(column.partition(".")[0])
+        if values.null_count:
+            row = values.is_null().index(True).as_py()
+            raise UserError(f"{file}: row {row + 1} has no {column.partition('.')[0]!r}")
+    return rows
+
+
+def _read(file: Path, limit: int | None) -> datasets.Dataset:
+    import datasets
+    import pyarrow
+
+    try:
+        if file.suffix == ".jsonl":
+            return datasets.Dataset.from_list(list(islice(read_lines(file), limit)))
+        import pyarrow.parquet
+
+        return datasets.Dataset(pyarrow.parquet.read_table(file).slice(0, limit))
+    except (pyarrow.ArrowException, ValueError, TypeError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{file}: not a table of the hub's rows ({reason})") from None
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a JSON-lines file.
+
+    Raises:
+        UserError: a line is not a JSON object.
+    """
+    with path.open(encoding="utf-8") as stream:
+        for number, line in enumerate(stream, start=1):
+            try:
+                row = json.loads(line)
+            except (json.JSONDecodeError, UnicodeDecodeError):
+                row = None
+            if not isinstance(row, dict):
+                raise UserError(f"{path}: line {number} is not a JSON object")
+            yield row

@@ -1,0 +1,150 @@
+"""Everything that a profile needs, fetched on a machine with network for one without.
+
+Without a folder the cache is filled. A folder takes the place of the cache and of the hub's data
+sets at once: it holds ``models/`` as the cache does, and the splits as `hubdata` describes them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from adaptprune.corpus import HubCorpus, corpus_file, find_corpus, hub_texts
+from adaptprune.errors import UserError
+from adaptprune.evaluate.catalog import TASK_FOLDER, check_size, task_config
+from adaptprune.evaluate.hubtasks import hub_source
+from adaptprune.evaluate.suites import load_suite
+from adaptprune.files import atomic_file, read_json, sha256_file, write_json
+from adaptprune.hubdata import MANIFEST, SUFFIXES, split_stem
+from adaptprune.models import locate
+from adaptprune.registry import find_method, split_variant
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import datasets
+
+    from adaptprune.config import Profile
+    from adaptprune.evaluate.benchmarks import Benchmark
+
+
+def prefetch(profile: Profile, folder: Path | None) -> dict[str, Any]:
+    """Fetch the models, the task data and the calibration data of a profile.
+
+    Args:
+        profile: what will be run.
+        folder: where to; None for the cache. It must be the cache folder of this process, so that
+            models are fetched into it.
+
+    Returns:
+        What there is now, by kind; with a folder also the number of files in its manifest.
+
+    Raises:
+        UserError: something cannot be had, or a data set has another size than it should.
+    """
+    models = {model: locate(model) for model in profile.models}
+    files = _task_data(profile.evaluation.suite, folder)
+    corpora = sorted(
+        {
+            profile.calibration_of(name).dataset
+            for name in profile.methods
+            if find_method(split_variant(name)[0]).needs_calibration
+        }
+    )
+    for name in corpora:
+        files += _corpus(name, folder)
+    found: dict[str, Any] = {
+        "models": {model: path.name for model, path in models.items()},
+        "suite": profile.evaluation.suite,
+        "calibration": corpora,
+    }
+    if folder is not None:
+        found["files"] = _write_manifest(folder, files, list(models.values()))
+    return found
+
+
+def _task_data(suite_name: str, folder: Path | None) -> list[Path]:
+    """Fetch the documents of a suite; return the files of splits, where a folder takes them."""
+    suite = load_suite(suite_name)
+    if folder is None or suite.data != "hub":
+        from adaptprune.evaluate.stage import fetch_suite
+
+        fetch_suite(suite_name)
+        return []
+    return [file for benchmark in suite.benchmarks for file in _splits(benchmark, folder)]
+
+
+def _splits(benchmark: Benchmark, folder: Path) -> list[Path]:
+    """Write the splits that a benchmark reads, those that are there already left alone."""
+    files = []
+    for task, member in benchmark.tasks().items():
+        config = task_config(task, TASK_FOLDER)
+        if benchmark.shots is not None:
+            config["num_fewshot"] = benchmark.shots
+        source = hub_source(config)
+        if source is None:
+            continue
+        for split in source.splits:
+            stem = split_stem(folder, source.dataset, source.configuration, split)
+            if (file := _present(stem)) is None:
+                rows = _load(source.dataset, source.configuration, split)
+                if split == source.split:
+                    check_size(task, len(rows), member.documents)
+                file = stem.with_name(f"{stem.name}.parquet")
+                with atomic_file(file) as temporary:
+                    rows.to_parquet(temporary)
+            files.append(file)
+    return files
+
+
+def _present(stem: Path) -> Path | None:
+    candidates = (stem.with_name(stem.name + suffix) for suffix in SUFFIXES)
+    return next((file for file in candidates if file.is_file()), None)
+
+
+def _load(dataset: str, configuration: str | None, split: str) -> datasets.Dataset:
+    import datasets
+
+    try:
+        return datasets.load_dataset(dataset, configuration, split=split)
+    except (OSError, ValueError, RuntimeError) as error:
+        name = f"{dataset} ({configuration})" if configuration else dataset
+        raise UserError(
+            f"data set {name}, split {split}: cannot be fetched from the hub "
+            f"({type(error).__name__}); check the network"
+        ) from error
+
+
+def _corpus(name: str, folder: Path | None) -> list[Path]:
+    """Fetch calibration text; return its file, where a folder takes it as a split."""
+    corpus = find_corpus(name)
+    if folder is None or not isinstance(corpus, HubCorpus):
+        corpus_file(name)
+        return []
+    stem = split_stem(folder, corpus.repository, corpus.configuration, corpus.split)
+    if (file := _present(stem)) is None:
+        import datasets
+
+        file = stem.with_name(f"{stem.name}.parquet")
+        rows = datasets.Dataset.from_dict({corpus.column: list(hub_texts(corpus))})
+        with atomic_file(file) as temporary:
+            rows.to_parquet(temporary)
+    return [file]
+
+
+def _write_manifest(folder: Path, files: list[Path], models: list[Path]) -> int:
+    """Record size and sha256 of all files; those of a model from the model's own manifest.
+
+    What an earlier call recorded, for another profile, is kept.
+    """
+    manifest = folder / MANIFEST
+    entries = read_json(manifest)["files"] if manifest.is_file() else {}
+    for file in files:
+        size, digest = file.stat().st_size, sha256_file(file)
+        entries[file.relative_to(folder).as_posix()] = {"bytes": size, "sha256": digest}
+    for model in models:
+        if not model.is_relative_to(folder) or not (model / MANIFEST).is_file():
+            continue  # a folder of the user's own stays where it is
+        for name, entry in read_json(model / MANIFEST)["files"].items():
+            entries[f"{model.relative_to(folder).as_posix()}/{name}"] = entry
+    write_json(manifest, {"files": dict(sorted(entries.items()))})
+    return len(entries)
