@@ -12,6 +12,7 @@ import yaml
 from adaptprune.cells import Cell, grid
 from adaptprune.corpus import find_corpus
 from adaptprune.errors import UserError, unknown
+from adaptprune.evaluate.perplexity import check_lengths
 from adaptprune.evaluate.suites import load_suite
 from adaptprune.models import find_entry
 from adaptprune.registry import find_method, split_variant
@@ -35,11 +36,16 @@ class CalibrationConfig(_Closed):
 
 
 class EvaluationConfig(_Closed):
-    """What is measured on every checkpoint."""
+    """What is measured on every checkpoint.
+
+    ``token_perplexity`` lists window lengths at which the suite's perplexity text is scored
+    besides; every length is a metric of its own.
+    """
 
     suite: str
     documents_per_task: int | None = pydantic.Field(None, ge=1)
     perplexity_documents: int | None = pydantic.Field(None, ge=1)
+    token_perplexity: list[int] = []
     max_length: int = pydantic.Field(2048, ge=16)
     batch: int | Literal["auto"] = "auto"
 
@@ -138,6 +144,7 @@ class Profile(_Closed):
         for name in [*self.methods, *self.settings]:
             self._check_method(name)
         load_suite(self.evaluation.suite)
+        check_lengths(self.evaluation.token_perplexity, self.evaluation.max_length)
         if self.local_data is not None and not Path(self.local_data).is_dir():
             raise UserError(f"config key local_data: {self.local_data} is no folder")
 

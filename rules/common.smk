@@ -137,6 +137,8 @@ def evaluation_flags(wildcards):
         flags += f" --documents-per-task {chosen.documents_per_task}"
     if chosen.perplexity_documents is not None:
         flags += f" --perplexity-documents {chosen.perplexity_documents}"
+    if chosen.token_perplexity:
+        flags += f" --token-perplexity {','.join(map(str, chosen.token_perplexity))}"
     return flags
 
 

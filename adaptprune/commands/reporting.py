@@ -31,6 +31,19 @@ OverrideOption = Annotated[
 ]
 
 
+def _window_lengths(text: str | None, max_length: int) -> tuple[int, ...]:
+    from adaptprune.evaluate.perplexity import check_lengths
+
+    try:
+        lengths = tuple(int(part) for part in text.split(",")) if text else ()
+    except ValueError:
+        raise UserError(
+            f"--token-perplexity {text}: must be whole numbers of tokens, as in 128,2048"
+        ) from None
+    check_lengths(lengths, max_length)
+    return lengths
+
+
 def evaluate(
     model: ModelOption,
     output: OutputOption,
@@ -42,6 +55,9 @@ def evaluate(
     ] = None,
     perplexity_documents: Annotated[
         int | None, typer.Option(min=1, help="seeded subset of the perplexity text")
+    ] = None,
+    token_perplexity: Annotated[
+        str | None, typer.Option(help="window lengths, comma-separated: 128,2048")
     ] = None,
     documents: Annotated[Path | None, typer.Option(help="per-document scores, parquet")] = None,
     max_length: Annotated[int, typer.Option(min=16, help="window in tokens")] = 2048,
@@ -67,6 +83,7 @@ def evaluate(
         limit=limit,
         documents_per_task=documents_per_task,
         perplexity_documents=perplexity_documents,
+        token_lengths=_window_lengths(token_perplexity, max_length),
     )
     runtime = Runtime(dtype, device, threads, trust_remote_code)
     evaluate_stage(

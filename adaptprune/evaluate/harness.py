@@ -16,9 +16,11 @@ from adaptprune.errors import NumericalError, UserError
 from adaptprune.evaluate import outcome
 from adaptprune.evaluate.catalog import check_size, check_tasks, load_task
 from adaptprune.evaluate.outcome import Outcome, write_documents
+from adaptprune.evaluate.perplexity import check_lengths, token_perplexities
 from adaptprune.files import sha256_json
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from lm_eval.api.task import Task
@@ -102,6 +104,7 @@ def evaluate_checkpoint(
     max_length: int = 2048,
     batch_tokens: int | None = None,
     limit: int | None = None,
+    token_lengths: Sequence[int] = (),
     scorer: Scorer = "prefix",
     partial: Path | None = None,
     model_hash: str = "",
@@ -117,6 +120,7 @@ def evaluate_checkpoint(
         max_length: window in tokens.
         batch_tokens: tokens per forward pass, None for automatic.
         limit: the first N documents of each task (of its selected ones where some are selected).
+        token_lengths: window lengths at which rolling tasks get a token perplexity besides.
         scorer: with shared prefixes, or lm-eval's own.
         partial: folder that keeps finished tasks; an evaluation that was killed goes on from
             there. The caller removes it once the result is written.
@@ -130,6 +134,7 @@ def evaluate_checkpoint(
             that is not the one that was meant.
     """
     check_tasks([task.name for task in tasks], include_path)
+    check_lengths(token_lengths, max_length)
     # All data first: what is missing is told before hours of scoring.
     loaded = []
     for task in tasks:
@@ -153,12 +158,13 @@ def evaluate_checkpoint(
     }
     result = EvaluationResult(conditions=conditions)
     for number, (selection, built) in enumerate(loaded, start=1):
-        name = sha256_json([astuple(selection), limit, model_hash, conditions])
+        asked = [astuple(selection), limit, list(token_lengths), model_hash, conditions]
+        name = sha256_json(asked)
         measured = outcome.restore(partial, name) if partial else None
         logger.info("task %d of %d: %s", number, len(loaded), selection.name)
         if measured is None:
             try:
-                measured = _measure(language_model, selection, built, limit)
+                measured = _measure(language_model, selection, built, limit, token_lengths)
             except NumericalError as error:
                 return EvaluationResult.failed(str(error))
             if partial:
@@ -216,8 +222,26 @@ def _language_model(
     )
 
 
+def _narrow(task: Task, chosen: list[int]) -> bool:
+    """Leave only the chosen documents in a task's data, which lm-eval walks several times.
+
+    Returns:
+        Whether that was possible; not where other rows make documents or examples.
+    """
+    config = task.config
+    split = config.test_split or config.validation_split
+    if config.process_docs is not None or config.num_fewshot or split is None:
+        return False
+    task.dataset[split] = task.dataset[split].select(chosen)
+    return True
+
+
 def _measure(
-    language_model: HFLM, selection: TaskSelection, built: Task, limit: int | None
+    language_model: HFLM,
+    selection: TaskSelection,
+    built: Task,
+    limit: int | None,
+    token_lengths: Sequence[int],
 ) -> Outcome:
     """Run one task and summarise what lm-eval returns."""
     from lm_eval.evaluator import evaluate
@@ -226,6 +250,7 @@ def _measure(
     if selection.documents is not None:
         # lm-eval walks the data in order and counts on indices that are sorted and unique.
         chosen = sorted(set(selection.documents))[:limit]
+    narrowed = chosen is not None and _narrow(built, chosen)
     random.seed(SEED)
     np.random.seed(SEED)
     torch.manual_seed(SEED)
@@ -237,13 +262,21 @@ def _measure(
             lm=language_model,
             task_dict={"tasks": {built.task_name: built}, "groups": {}},
             limit=None if chosen else limit,
-            samples={built.task_name: chosen} if chosen else None,
+            samples={built.task_name: chosen} if chosen and not narrowed else None,
             bootstrap_iters=0,
             log_samples=True,
         )
     except OverflowError:  # exp of a mean that no float holds: a perplexity beyond 1e308
         raise NumericalError(f"task {selection.name}: perplexity is infinite") from None
-    return _summarise(output, built)
+    samples = output["samples"][built.task_name]
+    if chosen and narrowed:
+        for sample in samples:
+            sample["doc_id"] = chosen[sample["doc_id"]]
+    found = _summarise(output, built)
+    if token_lengths and built.OUTPUT_TYPE == "loglikelihood_rolling":
+        texts = [sample["target"] for sample in samples]
+        found.results[built.task_name] |= token_perplexities(language_model, texts, token_lengths)
+    return found
 
 
 def _summarise(output: Any, task: Task) -> Outcome:

@@ -33,6 +33,7 @@ class Selection:
         limit: the first N documents of each task, as lm-eval counts them.
         documents_per_task: size of the seeded subset of each task of a suite, None for all.
         perplexity_documents: the same for the suite's perplexity text.
+        token_lengths: window lengths at which that text gets a token perplexity besides.
     """
 
     suite: str | None = None
@@ -40,6 +41,7 @@ class Selection:
     limit: int | None = None
     documents_per_task: int | None = None
     perplexity_documents: int | None = None
+    token_lengths: tuple[int, ...] = ()
 
     def tasks_to_run(self) -> list[TaskSelection]:
         """Return the tasks with the documents to take of each.
@@ -172,6 +174,7 @@ def evaluate_stage(
             max_length=max_length,
             batch_tokens=batch_tokens,
             limit=selection.limit,
+            token_lengths=selection.token_lengths,
             partial=partial,
             model_hash=content["model_hash"],
         )
