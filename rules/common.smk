@@ -148,7 +148,7 @@ def cell_files(wildcards):
 
 
 def given_overrides(name, **more):
-    """Return the overrides of a profile, those of the command line first, as options."""
+    """Return the overrides of the command line, and further ones, as options."""
     given = {key: config[key] for key in OVERRIDES if name == PROFILE and key in config}
     pairs = (given | more).items()
     return " ".join(f"--override {key}={value}" for key, value in pairs)
