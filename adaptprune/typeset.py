@@ -195,8 +195,8 @@ def format_change(entry: Entry, column: Column) -> str:
     if entry.change is None:
         return MISSING
     scale, suffix = _scale(entry.change.mean, column)
-    rounded = round(entry.change.mean / scale, 2) + 0.0
-    text = f"{rounded:+.2f}{suffix}".replace("-", MINUS)
+    rounded = round(entry.change.mean / scale, 2)
+    text = (MINUS if rounded < 0 else "+") + _decimals(abs(rounded)) + suffix
     if entry.change.std is None or (column.kind == "params" and entry.change.std == 0):
         return text
     return f"{text} ± {_decimals(entry.change.std / scale)}"

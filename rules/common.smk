@@ -194,11 +194,16 @@ def cell_files(wildcards):
     ]
 
 
-def overrides_flags(wildcards, **more):
+def given_overrides(name, **more):
+    """Return the overrides of the command line, and further ones, as options."""
+    given = {key: config[key] for key in OVERRIDES if name == PROFILE and key in config}
+    pairs = (given | more).items()
+    return " ".join(f"--override {key}={value}" for key, value in pairs)
+
+
+def overrides_flags(wildcards):
     """Repeat the overrides of the command line for a job that reads the profile itself."""
-    given = wildcards.profile == PROFILE
-    pairs = {key: config[key] for key in OVERRIDES if given and key in config} | more
-    return " ".join(f"--override {key}={value}" for key, value in pairs.items())
+    return given_overrides(wildcards.profile)
 
 
 def collected_flags(wildcards):
@@ -206,7 +211,7 @@ def collected_flags(wildcards):
     if not wildcards.selection:
         return overrides_flags(wildcards)
     methods = ",".join(collected_profile(wildcards).methods)
-    return overrides_flags(wildcards, methods=methods)
+    return given_overrides(wildcards.profile, methods=methods)
 
 
 try:

@@ -47,7 +47,8 @@ VERDICTS = {
     "Each cut of Adapt-Accel": Verdict.REFUTED,
     "Eq. 11": Verdict.REFUTED,
     "Both texts number": Verdict.HOLDS,
-    "All sources agree on the number of the table": Verdict.REFUTED,
+    "All sources agree on the number of the table against": Verdict.REFUTED,
+    "All sources agree on the number of the table of recovered": Verdict.REFUTED,
     "All sources agree on the model": Verdict.REFUTED,
     "All sources agree on the lowest learning rate": Verdict.REFUTED,
 }

@@ -54,6 +54,35 @@ PUBLISHED = [
 ]
 
 
+#: Parameters of the paper's models, tied embeddings counted once.
+DENSE = {
+    LLAMA_8B: 8_030_261_248,
+    LLAMA_3B: 3_212_749_824,
+    LLAMA_1B: 1_235_814_400,
+    "facebook/MobileLLM-125M": 124_635_456,
+    "facebook/MobileLLM-350M": 345_355_200,
+    "facebook/MobileLLM-600M": 603_188_352,
+    "facebook/MobileLLM-1B": 1_005_461_760,
+    "Qwen/Qwen2.5-0.5B": 494_032_768,
+    "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B": 1_777_088_000,
+}
+
+
+@pytest.mark.parametrize("method", ["adapt-pruner", "llm-pruner", "flap", "slicegpt"])
+@pytest.mark.parametrize("model", DENSE)
+def test_command_params_knows_every_model_of_the_paper(
+    command: Callable[..., tuple[int, str, str]], model: str, method: str
+) -> None:
+    status, out, _ = command("params", "--model", model, "--method", method, "--sparsity", 40)
+    content = json.loads(out)
+    assert status == 0
+    assert content["params_dense"] == DENSE[model]
+    exact = method in ("llm-pruner", "slicegpt")
+    assert (content["params_total"] is not None) == exact
+    assert (content["params_min"] == content["params_max"]) == exact
+    assert 0 < content["params_min"] <= content["params_max"]
+
+
 @pytest.mark.parametrize(("method", "model", "sparsity", "billions"), PUBLISHED)
 def test_published_counts_follow_from_the_architecture(
     method: str, model: str, sparsity: int, billions: str

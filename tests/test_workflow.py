@@ -178,6 +178,21 @@ def test_a_dense_model_that_misses_its_known_score_stops_the_run(
     assert evaluation(copied, CELLS[1]).exists()
 
 
+def test_a_table_s_variants_are_run_for_that_table_alone(undisturbed: Path, tmp_path: Path) -> None:
+    copied = tmp_path / "copy"
+    subprocess.run(["cp", "-a", str(undisturbed), str(copied)], check=True)
+    expected = (runs(copied) / "results.csv").read_bytes()
+    cells = set(copied.glob("**/evaluation.json"))
+    finished = run(copied, "methods=dense,llm-pruner", *MATRIX[1:], target="quirks")
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    new = set(copied.glob("**/evaluation.json")) - cells
+    assert new == {evaluation(copied, "llm-pruner@corrected/20/none/s0")}
+    assert (runs(copied) / "results.csv").read_bytes() == expected
+    assert ",llm-pruner,1,corrected," in (runs(copied) / "results-quirks.csv").read_text()
+    table = copied / "paper_tables" / "generated" / "tiny" / "quirks.md"
+    assert "query heads aligned, against LLM-Pruner |" in table.read_text()
+
+
 def test_cells_that_fail_numerically_are_shown_and_others_go_on(tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
