@@ -89,5 +89,13 @@ def test_refused_plan_leaves_no_rows_of_another_length(command: Command, tmp_pat
     assert record["tokens"] == 3 * 4 * 64
 
 
+def test_run_folder_loses_nothing_of_others(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("keep")
+    status, _, _ = recover(command, tmp_path / "out", run=tmp_path / "mine")
+    assert status == 0
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["notes.txt"]
+
+
 def test_training_process_without_a_recovery_is_refused(command: Command, tmp_path: Path) -> None:
     assert "settings.json: no such file" in refused(command("train-stage", "--run", tmp_path))

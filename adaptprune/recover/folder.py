@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,3 +115,12 @@ class RunFolder:
                     "delete it to begin anew"
                 )
         return True
+
+    def remove(self) -> None:
+        """Remove what a recovery keeps here, and the folder if nothing else is in it."""
+        for part in (self.rows, self.checkpoints):
+            shutil.rmtree(part, ignore_errors=True)
+        for file in (self.log, self._settings):
+            file.unlink(missing_ok=True)
+        if not any(self.path.iterdir()):
+            self.path.rmdir()

@@ -167,7 +167,7 @@ def recover_stage(job: Recovery, output: Path, run: Path) -> None:
             if not _is_finished(output, conditions):
                 last = _work(job, folder, conditions, large)
                 _publish(last, output, folder, conditions, watch)
-            shutil.rmtree(run)
+            folder.remove()
     except Timeout:
         raise UserError(f"another process is working in {run}; wait until it ends") from None
 
