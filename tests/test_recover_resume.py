@@ -133,7 +133,7 @@ def test_checkpoint_holds_no_pickle_and_is_the_only_one(stopped: Path) -> None:
     (checkpoint,) = (stopped / "checkpoints").iterdir()
     assert checkpoint.name == "stage-0001-step-000000003"
     suffixes = {path.suffix for path in stopped.rglob("*") if path.is_file()}
-    assert suffixes == {".safetensors", ".json", ".jsonl", ".bin", ".py", ".lock"}
+    assert suffixes == {".safetensors", ".json", ".jsonl", ".bin", ".py"}
 
 
 @pytest.mark.parametrize(

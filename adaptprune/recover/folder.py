@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,26 +87,40 @@ class RunFolder:
         return self.path / "settings.json"
 
     def settings(self) -> Settings:
-        """Read what was written by ``begin``.
+        """Read what was written by ``write_settings``.
 
         Raises:
             UserError: there is no recovery in this folder.
         """
         return Settings.model_validate(read_json(self._settings))
 
-    def begin(self, settings: Settings) -> None:
-        """Write the settings of a new recovery, or go on with one of equal conditions.
+    def write_settings(self, settings: Settings) -> None:
+        """Say how the recovery goes on, or begins."""
+        write_json(self._settings, settings.model_dump(mode="json"))
+
+    def is_begun(self, conditions: dict[str, Any]) -> bool:
+        """Say whether the folder holds a recovery to go on with.
 
         Raises:
-            UserError: the folder holds a recovery under other conditions.
+            UserError: it holds one under other conditions.
         """
-        if self._settings.is_file():
-            stored = self.settings().conditions
-            for key in {**stored, **settings.conditions}:
-                before, now = stored.get(key), settings.conditions.get(key)
-                if before != now:
-                    raise UserError(
-                        f"{self.path}: was begun with {key} {before!r}, not {now!r}; "
-                        "delete it to begin anew"
-                    )
-        write_json(self._settings, settings.model_dump(mode="json"))
+        if not self._settings.is_file():
+            return False
+        stored = self.settings().conditions
+        for key in {**stored, **conditions}:
+            before, now = stored.get(key), conditions.get(key)
+            if before != now:
+                raise UserError(
+                    f"{self.path}: was begun with {key} {before!r}, not {now!r}; "
+                    "delete it to begin anew"
+                )
+        return True
+
+    def remove(self) -> None:
+        """Remove what a recovery keeps here, and the folder if nothing else is in it."""
+        for part in (self.rows, self.checkpoints):
+            shutil.rmtree(part, ignore_errors=True)
+        for file in (self.log, self._settings):
+            file.unlink(missing_ok=True)
+        if not any(self.path.iterdir()):
+            self.path.rmdir()

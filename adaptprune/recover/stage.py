@@ -15,7 +15,7 @@ from adaptprune import checkpoint
 from adaptprune.accel import check_target, interleave
 from adaptprune.corpus import iterate_texts
 from adaptprune.errors import UserError
-from adaptprune.fetch import MANIFEST, only_maker, write_manifest
+from adaptprune.fetch import MANIFEST, write_manifest
 from adaptprune.files import atomic_directory, read_json, sha256_file, unseal, write_sealed_json
 from adaptprune.method import Context
 from adaptprune.models import locate, shape_of
@@ -167,7 +167,7 @@ def recover_stage(job: Recovery, output: Path, run: Path) -> None:
             if not _is_finished(output, conditions):
                 last = _work(job, folder, conditions, large)
                 _publish(last, output, folder, conditions, watch)
-            shutil.rmtree(run)
+            folder.remove()
     except Timeout:
         raise UserError(f"another process is working in {run}; wait until it ends") from None
 
@@ -181,11 +181,12 @@ def _is_finished(output: Path, conditions: dict[str, Any]) -> bool:
 def _work(job: Recovery, folder: RunFolder, conditions: dict[str, Any], large: int | None) -> Path:
     """Pack the data, plan the stages, and do what is left of them; return the last checkpoint."""
     source = locate(job.model)
-    with only_maker(folder.rows) as absent:
-        if absent:
-            tokenizer = checkpoint.load_tokenizer(source)
-            texts = iterate_texts(data_file(job.data))
-            pack(texts, tokenizer, job.preset.sequence_length, folder.rows)
+    if not folder.is_begun(conditions):
+        # Rows of an attempt that was refused or killed here may be of another length.
+        shutil.rmtree(folder.rows, ignore_errors=True)
+        tokenizer = checkpoint.load_tokenizer(source)
+        texts = iterate_texts(data_file(job.data))
+        pack(texts, tokenizer, job.preset.sequence_length, folder.rows)
     packed = read_json(folder.rows / "rows.json")
     vocabulary = read_json(source / "config.json")["vocab_size"]
     if packed["largest"] >= vocabulary:
@@ -194,7 +195,7 @@ def _work(job: Recovery, folder: RunFolder, conditions: dict[str, Any], large: i
             f"0..{vocabulary - 1}"
         )
     stages = plan_stages(job.preset, packed["rows"], large, job.target)
-    folder.begin(
+    folder.write_settings(
         Settings(
             conditions=conditions,
             preset=job.preset,
