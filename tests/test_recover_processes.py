@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from recovery_examples import log_without_times, model_folder, recovery, weights
+from safetensors.torch import save_file
 
 from adaptprune.errors import UserError
+from adaptprune.recover.checkpoints import restore_random_states
 from adaptprune.recover.stage import recover_stage
 
 PROFILES = Path(__file__).parent.parent / "profiles" / "accelerate"
@@ -66,3 +70,33 @@ def test_launch_configs_hold_keys_that_accelerate_knows(name: str) -> None:
     config: Any = load_config_from_file(str(PROFILES / f"{name}.yaml"))
     assert config.num_processes == 4
     assert config.distributed_type.value == {"ddp": "MULTI_GPU", "fsdp": "FSDP"}[name]
+
+
+def saved_states(folder: Path) -> list[torch.Tensor]:
+    """Write the random states of two processes as a checkpoint does; return them."""
+    states = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        torch.rand(seed)
+        states.append(torch.get_rng_state())
+    (folder / "training").mkdir()
+    save_file({"cpu": torch.stack(states)}, folder / "training" / "random.safetensors")
+    return states
+
+
+@pytest.mark.parametrize("process", [0, 1])
+def test_each_process_takes_up_its_own_random_state(process: int, tmp_path: Path) -> None:
+    states = saved_states(tmp_path)
+    torch.manual_seed(0)
+    accelerator = SimpleNamespace(
+        num_processes=2, process_index=process, device=torch.device("cpu")
+    )
+    restore_random_states(accelerator, tmp_path)
+    assert torch.equal(torch.get_rng_state(), states[process])
+
+
+def test_other_number_of_processes_is_refused(tmp_path: Path) -> None:
+    saved_states(tmp_path)
+    accelerator = SimpleNamespace(num_processes=3, process_index=0, device=torch.device("cpu"))
+    with pytest.raises(UserError, match="written by 2 processes, this training runs 3"):
+        restore_random_states(accelerator, tmp_path)

@@ -159,7 +159,8 @@ def test_method_without_a_score_stage_says_so() -> None:
 LISTING = """
 import sys
 import adaptprune
-from adaptprune import cells, cli, config, models, registry, shapes, units
+from adaptprune import accel, cells, cli, config, models, registry, schedule, shapes, units
+from adaptprune.recover import folder, packing, plan, presets
 from adaptprune.cells import cell_folder
 
 for name in registry.entry_points():

@@ -188,6 +188,7 @@ def restore_random_states(accelerator: Any, checkpoint: Path) -> None:
             f"{checkpoint} was written by {len(states['cpu'])} processes, this training runs "
             f"{accelerator.num_processes}; go on with as many"
         )
-    torch.set_rng_state(states["cpu"][accelerator.process_index])
+    # Cloned, for torch misreads a state that is a view into a larger storage, up to a crash.
+    torch.set_rng_state(states["cpu"][accelerator.process_index].clone())
     if "cuda" in states and accelerator.device.type == "cuda":
-        torch.cuda.set_rng_state(states["cuda"][accelerator.process_index])
+        torch.cuda.set_rng_state(states["cuda"][accelerator.process_index].clone())
