@@ -35,21 +35,21 @@ rule dense_gate:
     input:
         dense_evaluation,
     output:
-        "results/runs/{profile}/dense_gate/{model}.json",
+        "results/runs/{profile}/dense_gate/{model}-{known}.json",
     log:
-        "results/runs/{profile}/logs/dense_gate/{model}.txt",
+        "results/runs/{profile}/logs/dense_gate/{model}-{known}.txt",
     priority: 30
     localrule: True
     conda:
         "../environment.yml"
     params:
         model=model_of,
-        overrides=overrides_flags,
-        folder=str(ROOT / "config"),
-        known=known_scores,
+        suite=lambda wildcards: profile(wildcards.profile).evaluation.suite,
+        switch=lambda wildcards: (
+            "" if profile(wildcards.profile).dense_gate else "--accept"
+        ),
     message:
         "check the dense scores of {wildcards.model}"
     shell:
-        "python -m adaptprune gate --profile {wildcards.profile} --model {params.model} "
-        "--evaluation {input} --config-folder {params.folder} {params.overrides} "
-        "--output {output} > {log} 2>&1"
+        "python -m adaptprune gate --suite {params.suite} --model {params.model} "
+        "--evaluation {input} {params.switch} --output {output} > {log} 2>&1"

@@ -124,7 +124,8 @@ def gate(command: Callable[..., tuple[int, str, str]], folder: Path, score: floa
     measured = {"tiny_local_place": {"acc": score, "n": 60}}
     write_sealed_json(evaluation, {"status": "ok", "results": measured})
     status, _, errors = command(
-        *("gate", "--profile", "tiny", "--model", "tiny-llama", "--evaluation", evaluation),
+        *("gate", "--suite", "commonsense-tiny", "--model", "tiny-llama"),
+        *("--evaluation", evaluation),
         *("--output", output, *more),
     )
     return status, errors, output
@@ -137,7 +138,7 @@ def test_the_command_stops_with_one_line_unless_told_otherwise(command, tmp_path
     assert errors.count("\n") == 1
     assert not output.exists()
 
-    status, errors, output = gate(command, tmp_path, 0.9, "--override", "dense_gate=off")
+    status, errors, output = gate(command, tmp_path, 0.9, "--accept")
     assert status == 0, errors
     assert json.loads(output.read_text())["checks"] == []
 

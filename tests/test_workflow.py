@@ -94,7 +94,7 @@ def test_a_run_leaves_a_table_and_results_with_conditions(undisturbed: Path) -> 
     table = undisturbed / "paper_tables" / "generated" / "tiny" / "table1.md"
     assert "LLM-Pruner" in table.read_text()
     lines = (runs(undisturbed) / "results.csv").read_text().splitlines()
-    tasks_and_metrics = 2 * 2 + 3
+    tasks_and_metrics = 2 * 2 + 4
     assert len(lines) == 1 + len(CELLS) * tasks_and_metrics
     assert not list(runs(undisturbed).glob("cells/**/checkpoint")), "weights are temporary"
 

@@ -107,25 +107,23 @@ def read_profile(name: str, folder: Path, overrides: list[str] | None) -> Profil
 
 
 def gate(
-    profile: ProfileOption,
+    suite: Annotated[str, typer.Option(help="name of the suite that was evaluated")],
     model: ModelOption,
     evaluation: Annotated[Path, typer.Option(help="evaluation of the dense model")],
     output: OutputOption,
-    config_folder: ConfigFolderOption = Path("config"),
-    override: OverrideOption = None,
+    accept: Annotated[bool, typer.Option("--accept", help="whatever the scores are")] = False,
 ) -> None:
     """Compare the dense model with its known scores; stop where it misses them."""
     from adaptprune.evaluate.dense import check_dense
     from adaptprune.evaluate.suites import load_suite
     from adaptprune.files import read_json, unseal, write_json
 
-    chosen = read_profile(profile, config_folder, override)
-    suite = load_suite(chosen.evaluation.suite)
+    known = load_suite(suite)
     content = unseal(evaluation, read_json(evaluation))
     checks = []
-    if chosen.dense_gate:
-        checks = check_dense(suite, model, content["status"], content["results"])
-    write_json(output, {"model": model, "suite": suite.name, "checks": checks})
+    if not accept:
+        checks = check_dense(known, model, content["status"], content["results"])
+    write_json(output, {"model": model, "suite": suite, "checks": checks})
 
 
 def collect(
