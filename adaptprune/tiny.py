@@ -31,6 +31,7 @@ def write_tiny_model(architecture: dict[str, Any], seed: int, target: Path) -> N
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers.utils import logging as transformers_logging
 
     with only_maker(target) as absent:
         if not absent:
@@ -41,6 +42,7 @@ def write_tiny_model(architecture: dict[str, Any], seed: int, target: Path) -> N
             torch.manual_seed(seed)
             model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
         with atomic_directory(target) as folder:
+            transformers_logging.disable_progress_bar()  # for one small file
             model.save_pretrained(folder)
             byte_tokenizer().save_pretrained(folder)
             write_manifest(folder)
