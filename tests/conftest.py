@@ -9,13 +9,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
+from hub_rows import small_facts
+
+from adaptprune.evaluate import benchmarks, suites
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 hypothesis.settings.register_profile(
@@ -61,3 +64,13 @@ def command(
         return status, captured.out, captured.err
 
     return run
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Make the full set of every benchmark the rows of the made-up hub folder."""
+    facts = small_facts(benchmarks.benchmark_facts())
+    monkeypatch.setattr(benchmarks, "benchmark_facts", lambda: facts)
+    suites.load_suite.cache_clear()
+    yield facts
+    suites.load_suite.cache_clear()

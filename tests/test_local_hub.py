@@ -14,11 +14,11 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from hub_rows import MEMBERS, ROWS, small_facts, write_hub
+from hub_rows import MEMBERS, ROWS, write_hub
 
 from adaptprune.corpus import read_texts
 from adaptprune.errors import UserError
-from adaptprune.evaluate import benchmarks, harness, suites
+from adaptprune.evaluate import harness
 from adaptprune.evaluate.catalog import load_task
 from adaptprune.evaluate.stage import Selection, fetch_suite
 from adaptprune.evaluate.suites import load_suite
@@ -30,16 +30,6 @@ pytestmark = pytest.mark.xdist_group("lm_eval")
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_hub(tmp_path_factory.mktemp("hub"))
-
-
-@pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Make the full set of every benchmark the rows of the made-up folder."""
-    facts = small_facts(benchmarks.benchmark_facts())
-    monkeypatch.setattr(benchmarks, "benchmark_facts", lambda: facts)
-    suites.load_suite.cache_clear()
-    yield facts
-    suites.load_suite.cache_clear()
 
 
 @pytest.fixture(scope="module")

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import datasets
 import pytest
-from hub_rows import SPLITS, small_facts
+from hub_rows import SPLITS
 
 from adaptprune.config import load_profile
 from adaptprune.corpus import read_texts
 from adaptprune.errors import UserError
-from adaptprune.evaluate import benchmarks, suites
+from adaptprune.evaluate import suites
 from adaptprune.evaluate.catalog import load_task
 from adaptprune.hubdata import read_split
 from adaptprune.models import locate
@@ -32,15 +32,6 @@ seeds: [0]
 calibration: {dataset: slimpajama, sequences: 2, length: 8}
 evaluation: {suite: all-paper}
 """
-
-
-@pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> Any:
-    facts = small_facts(benchmarks.benchmark_facts())
-    monkeypatch.setattr(benchmarks, "benchmark_facts", lambda: facts)
-    suites.load_suite.cache_clear()
-    yield facts
-    suites.load_suite.cache_clear()
 
 
 @pytest.fixture
