@@ -26,7 +26,7 @@ from adaptprune.files import read_json
 from adaptprune.recover import checkpoints
 from adaptprune.recover.checkpoints import Progress
 from adaptprune.recover.log import TrainingLog
-from adaptprune.recover.packing import Rows
+from adaptprune.recover.packing import Batch, Rows
 from adaptprune.recover.plan import learning_rates
 from adaptprune.stages import Runtime
 
@@ -37,14 +37,18 @@ if TYPE_CHECKING:
 
 #: "max_grad_norm=1" (``experiments/*.sh``).
 GRADIENT_NORM = 1.0
-#: Mean loss per predicted token (nats) of a model on rows [rows, length].
-Loss = Callable[[Any, torch.Tensor], torch.Tensor]
+#: Mean loss (nats) of a model over the predictions that count in some rows.
+Loss = Callable[[Any, Batch], torch.Tensor]
 
 
-def next_token_loss(model: Any, rows: torch.Tensor) -> torch.Tensor:
-    """Return the mean next-token cross-entropy (nats) of rows [rows, length]."""
-    logits = model(input_ids=rows, use_cache=False).logits
-    return F.cross_entropy(logits[:, :-1].float().flatten(0, 1), rows[:, 1:].flatten())
+def next_token_loss(model: Any, batch: Batch) -> torch.Tensor:
+    """Return the mean next-token cross-entropy (nats) over what counts; 0 where nothing does."""
+    logits = model(input_ids=batch.tokens, use_cache=False).logits
+    targets = batch.tokens.masked_fill(~batch.counted, -100)[:, 1:]
+    total = F.cross_entropy(
+        logits[:, :-1].float().flatten(0, 1), targets.flatten(), ignore_index=-100, reduction="sum"
+    )
+    return total / (targets != -100).sum().clamp(min=1)
 
 
 def new_optimizer(model: Any) -> torch.optim.AdamW:
@@ -173,12 +177,12 @@ class _Training:
             "stage": self.stage.number,
             "stage_step": self.progress.step,
             "rows": stop,
-            "tokens": self._trained_rows() * batch.shape[1],
+            "tokens": self._trained_rows() * batch.tokens.shape[1],
             "loss": loss,
             "learning_rate": rate,
             "gradient_norm": norm,
             "parameters": self.parameters,
-            "tokens_per_s": round(batch.numel() / seconds, 1),
+            "tokens_per_s": round(batch.tokens.numel() / seconds, 1),
             "seconds": round(seconds, 4),
         }
 
@@ -188,25 +192,27 @@ class _Training:
         done = sum(stage.trained_rows(self.settings.preset.batch) for stage in earlier)
         return done + self.progress.position - self.stage.start
 
-    def _accumulate(self, batch: torch.Tensor) -> tuple[float, float]:
+    def _accumulate(self, batch: Batch) -> tuple[float, float]:
         """Sum the gradients of a global batch over passes and processes, and clip them.
 
         Args:
-            batch: the rows of one optimiser step [rows, length], the same in every process.
+            batch: the rows of one optimiser step, the same in every process.
 
         Returns:
-            Mean loss (nats) over the batch and the gradient's norm before clipping.
+            Mean loss (nats) over all predictions of the batch that count, and the gradient's norm
+            before clipping.
         """
         accelerator, size = self.accelerator, self.settings.execution.micro_batch
         processes = accelerator.num_processes
         mine = batch[accelerator.process_index :: processes]
         # Gradients are averaged once per step and process, so a process without a row takes part
         # with one that counts nothing.
-        pieces = mine.split(size) if len(mine) else (batch[:1],)
+        pieces = mine.split(size) if len(mine) else [batch[:1]]
+        predictions = max(1, batch.predictions)
         total = torch.zeros((), device=accelerator.device)
         for index, piece in enumerate(pieces):
             last = index == len(pieces) - 1
-            weight = len(piece) / len(batch) if len(mine) else 0.0
+            weight = piece.predictions / predictions if len(mine) else 0.0
             with contextlib.nullcontext() if last else accelerator.no_sync(self.model):
                 loss = self.loss(self.model, piece.to(accelerator.device)) * weight
                 accelerator.backward(loss * processes)
