@@ -150,6 +150,7 @@ class ShearedLlama(RecoveryMethod):
         """Cut the model to the target shape by the masks that the first stage has learnt."""
         import torch
 
+        from adaptprune.checkpoint import count_parameters
         from adaptprune.recover import checkpoints
         from baselines.masked_model import cut
         from baselines.sheared_masks import KINDS
@@ -165,17 +166,18 @@ class ShearedLlama(RecoveryMethod):
         assert shape is not None, "a method with a target is given the shape"
         masks.to(model.device)
         gates = masks.deterministic(at_target=True)
-        small = cut(model, gates)
+        kept = gates.kept(shape).to_json()
+        small = cut(model, gates, _shape(beginning.settings.target))
         record = {
             "params_before": shape.parameters,
-            "params": gates.kept().shape(shape).parameters,
+            "params": count_parameters(small),
             "expected_sparsity": {
                 kind: values.mean().item() for kind, values in masks.expected_sparsity().items()
             },
             "target_sparsity": masks.target_sparsity(),
             "loading": state.values,
         }
-        return Prepared(small, small.config, gates.kept().to_json(shape), record)
+        return Prepared(small, small.config, kept, record)
 
     def objective(self, folder: RunFolder, stage: Stage, device: torch.device) -> Objective:
         """Return training by domains, with masks in the first stage."""
