@@ -238,3 +238,13 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     """Return a checkpoint's ``pruning.json``, or None for a folder without one."""
     path = folder / "pruning.json"
     return unseal(path, read_json(path)) if path.is_file() else None
+
+
+def failure(folder: Path) -> str | None:
+    """Return why a folder holds a failed cell's record and no model, None for any other folder."""
+    for name in ("pruning.json", "recovery.json"):
+        path = folder / name
+        record = unseal(path, read_json(path)) if path.is_file() else {"status": "ok"}
+        if record["status"] != "ok":
+            return record["reason"]
+    return None

@@ -54,6 +54,9 @@ def recover(
     launch: Annotated[
         Path | None, typer.Option(help="train by `accelerate launch` with this config file")
     ] = None,
+    record_failure: Annotated[
+        bool, typer.Option("--record-failure", help="write a record where numbers are not finite")
+    ] = False,
 ) -> None:
     """Train a model, changed between trainings as the preset says; resumes when killed."""
     from adaptprune.recover.folder import Execution
@@ -79,7 +82,8 @@ def recover(
 
     target = target_parameters or target_model
     job = Recovery(model, chosen, target, data, tokens, seed, execution, launch)
-    recover_stage(job, output, run or output.with_name(f"{output.name}.run"))
+    folder = run or output.with_name(f"{output.name}.run")
+    recover_stage(job, output, folder, record_failure=record_failure)
 
 
 def train_stage(
