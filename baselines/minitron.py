@@ -14,7 +14,7 @@ What the papers leave open, or do in several ways, is decided so:
 - Both trainings have a learning-rate schedule of their own with the preset's rates.
 - The distillation's temperature is 1, and no intermediate states are matched: [1] finds logits
   alone to suffice unless the depth shrinks much, and [2] uses logits alone.
-- The loss runs over the positions that predict a token which training counts.
+- The divergence is averaged over the positions whose next token counts in training.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     import torch
 
     from adaptprune.recover.folder import RunFolder, Settings
+    from adaptprune.recover.packing import Batch
     from adaptprune.recover.plan import Stage
     from adaptprune.recover.presets import Preset
     from adaptprune.shapes import ModelShape
@@ -162,14 +163,16 @@ class Distillation(Objective):
         self.teacher = load_model(teacher, dtype=dtype, device=str(device)).requires_grad_(False)
         self.teacher_parameters = count_compute_parameters(self.teacher)
 
-    def loss(self, model: Any, tokens: torch.Tensor) -> torch.Tensor:
-        """Return the mean divergence (nats) over the positions that predict a token."""
+    def loss(self, model: Any, batch: Batch) -> torch.Tensor:
+        """Return the mean divergence (nats) over the predictions that count."""
         import torch
 
+        counted = batch.counted[:, 1:]
         with torch.no_grad():
-            taught = self.teacher(input_ids=tokens, use_cache=False).logits
-        learnt = model(input_ids=tokens, use_cache=False).logits
-        return forward_kl(learnt[:, :-1], taught[:, :-1]).mean()
+            taught = self.teacher(input_ids=batch.tokens, use_cache=False).logits
+        learnt = model(input_ids=batch.tokens, use_cache=False).logits
+        divergence = forward_kl(learnt[:, :-1][counted], taught[:, :-1][counted])
+        return divergence.sum() / counted.sum().clamp(min=1)
 
     def flops(self, parameters: int, tokens: int) -> int:
         """Add the teacher's forward pass to the student's training."""
