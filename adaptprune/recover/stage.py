@@ -105,7 +105,7 @@ class Recovery:
         self.method.check(self.preset, shape, target)
         return shape, target
 
-    def conditions(self) -> dict[str, Any]:
+    def conditions(self, target: Target | None) -> dict[str, Any]:
         """Return what decides the outcome; verifies the model folder."""
         used = self.calibration if self.method.needs_calibration else None
         data = data_file(self.data)
@@ -115,7 +115,7 @@ class Recovery:
             "model_hash": checkpoint.revision(locate(self.model)),
             "preset": self.preset.model_dump(mode="json"),
             "method_version": self.method.version,
-            "target": self.target,
+            "target": target.describe() if target else None,
             "data": {"name": self.data, "sha256": sha256_file(data)},
             "calibration": used.describe() if used else None,
             "seed": self.seed,
@@ -180,7 +180,7 @@ def recover_stage(job: Recovery, output: Path, run: Path, *, record_failure: boo
         return
     shape, target = job.check()
     Runtime(device=job.execution.device, threads=job.execution.threads).apply()
-    conditions = job.conditions()
+    conditions = job.conditions(target)
     run.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(run.with_name(f".{run.name}.lock"), timeout=0):
