@@ -216,3 +216,14 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     """Return a checkpoint's ``pruning.json``, or None for a folder without one."""
     path = folder / "pruning.json"
     return unseal(path, read_json(path)) if path.is_file() else None
+
+
+def failure_of(folder: Path) -> str | None:
+    """Return why there is no model in a checkpoint that failed, None for any other folder."""
+    for name in ("pruning.json", "recovery.json"):
+        path = folder / name
+        if path.is_file():
+            record = unseal(path, read_json(path))
+            if record["status"] != "ok":
+                return str(record["reason"])
+    return None
