@@ -1,4 +1,4 @@
-"""How figures look and how they are saved: one style, readable in grey, data beside each picture."""
+"""How figures look and are saved: one style, readable in grey, the data beside the picture."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from adaptprune.models import find_entry
+from adaptprune.models import find_entry, shape_of
 from adaptprune.stats import summarize
 from adaptprune.tablegrid import (
     COUNTED,
@@ -70,7 +70,7 @@ def build_listed_grid(
         entries = {column.key: summarize_entry(list(found.values()), column) for column in columns}
         first = wanted[0]
         if first.method == DENSE:
-            entries |= _pretraining(first.model, entries["params"])
+            entries |= _pretraining(first.model)
         note_cells(grid, first.key.rpartition("/")[0], found)
         grid.rows.append(
             TableRow(
@@ -91,13 +91,14 @@ def build_listed_grid(
     return grid
 
 
-def _pretraining(model: str, params: Entry) -> dict[str, Entry]:
+def _pretraining(model: str) -> dict[str, Entry]:
     """Return what it took to make a dense model, as far as its makers say."""
     known = find_entry(model)
     tokens = known.training_tokens if known else None
-    if tokens is None or params.value is None:
+    if tokens is None:
         return {}
+    flops = 6.0 * shape_of(model).compute_parameters * tokens
     return {
         "tokens": Entry("ok", float(tokens), n_seeds=1),
-        "training_flops": Entry("ok", 6.0 * params.value * tokens, n_seeds=1),
+        "training_flops": Entry("ok", flops, n_seeds=1),
     }

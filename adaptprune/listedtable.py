@@ -36,8 +36,8 @@ _ACCOUNT_NOTE = (
     "that the target is without. Best in bold, second underlined, within each block."
 )
 _CHANCE_NOTE = (
-    f"{AT_CHANCE} marks what guessing may reach: the lower end of the accuracy's 95 % interval over "
-    "the documents (1.96 standard errors) does not lie above chance."
+    f"{AT_CHANCE} marks what guessing may reach: the lower end of the accuracy's 95 % interval "
+    "over the documents (1.96 standard errors) does not lie above chance."
 )
 
 
@@ -46,8 +46,8 @@ def _seeds_note(seeds: Sequence[int]) -> str:
     if len(seeds) == 1:
         return f"Trained with one seed ({listed}): no spread."
     return (
-        f"Trained: mean ± sample standard deviation over seeds {listed}; a seed redraws calibration "
-        "data and the order of the training data. Dense models are measured once."
+        f"Trained: mean ± sample standard deviation over seeds {listed}; a seed redraws the "
+        "calibration data and the order of the training data. Dense models are measured once."
     )
 
 

@@ -131,6 +131,12 @@ def find_entry(model: str) -> ModelEntry | None:
     return entry
 
 
+def is_pretrained(model: str) -> bool:
+    """Say whether a model is one that is trained on the spot."""
+    entry = find_entry(model)
+    return entry is not None and isinstance(entry.source, PretrainedSource)
+
+
 def shape_of(model: str) -> ModelShape:
     """Return a model's shape without reading weights or asking the hub.
 

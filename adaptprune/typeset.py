@@ -67,10 +67,11 @@ _TEMPLATE = r"""% Table << heading.name >>, profile << heading.profile >>.
 <% if panel.parts %>
  &<% for header in panel.headers %> & \multicolumn{<< panel.parts|length >>}{r}{<< header|tex >>}
 <%- endfor %> \\
-<< panel.labels[1] >> & << panel.labels[2] >><% for header in panel.headers %> & << panel.parts|join(" & ") >>
+<< panel.labels[1:]|join(" & ") >><% for header in panel.headers %> & << panel.parts|join(" & ") >>
 <%- endfor %> \\
 <% else %>
-<< panel.labels[1] >> & << panel.labels[2] >><% for header in panel.headers %> & << header|tex >><% endfor %> \\
+<< panel.labels[1:]|join(" & ") >><% for header in panel.headers %> & << header|tex >>
+<%- endfor %> \\
 <% endif %>
 <% for row in panel.rows %>
 <% if row.starts_model %>

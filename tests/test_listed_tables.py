@@ -191,5 +191,5 @@ def test_bad_rows_are_refused(tmp_path: Path, row: dict[str, str], message: str)
 
 def test_an_unknown_recovery_is_named() -> None:
     table = declared([{"title": "a", "block": "b", "recovery": "acel"}])
-    with pytest.raises(UserError, match="unknown recovery 'acel'.*did you mean 'accel'"):
+    with pytest.raises(UserError, match=r"unknown recovery 'acel'.*did you mean 'accel'"):
         cells_of(table, TINY, "tiny")

@@ -143,5 +143,5 @@ def test_drawing_leaves_the_style_of_others_alone(tmp_path: Path) -> None:
 
 
 def test_an_absent_log_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="log.jsonl: no step of a training"):
+    with pytest.raises(UserError, match=r"log\.jsonl: no step of a training"):
         steps_of(tmp_path / "log.jsonl")

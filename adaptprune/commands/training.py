@@ -20,7 +20,7 @@ from adaptprune.commands.options import (
     parse_settings,
 )
 from adaptprune.commands.pruning import take_calibration
-from adaptprune.errors import UserError
+from adaptprune.errors import NumericalError, UserError
 
 RunOption = Annotated[
     Path | None, typer.Option("--run", help="where its state lies; default OUTPUT.run")
@@ -51,6 +51,10 @@ def recover(
         bool, typer.Option("--activation-checkpointing", help="recompute to save memory")
     ] = False,
     run: RunOption = None,
+    keep_failure: Annotated[
+        bool,
+        typer.Option("--keep-failure", help="let a numerical failure be the result"),
+    ] = False,
     launch: Annotated[
         Path | None, typer.Option(help="train by `accelerate launch` with this config file")
     ] = None,
@@ -75,11 +79,17 @@ def recover(
         checkpoint_every=checkpoint_every,
         activation_checkpointing=activation_checkpointing,
     )
-    from adaptprune.recover.stage import Recovery, recover_stage  # imports torch
+    from adaptprune.recover.stage import Recovery, recover_stage, write_failure  # imports torch
 
     target = target_parameters or target_model
     job = Recovery(model, chosen, target, data, tokens, seed, execution, launch)
-    recover_stage(job, output, run or output.with_name(f"{output.name}.run"))
+    run = run or output.with_name(f"{output.name}.run")
+    try:
+        recover_stage(job, output, run)
+    except NumericalError as error:
+        if not keep_failure:
+            raise
+        write_failure(job, output, run, str(error))
 
 
 def train_stage(

@@ -185,10 +185,37 @@ def recover_stage(job: Recovery, output: Path, run: Path) -> None:
         raise UserError(f"another process is working in {run}; wait until it ends") from None
 
 
+def write_failure(job: Recovery, output: Path, run: Path, reason: str) -> None:
+    """Write that a recovery failed in the place of its result; its checkpoints are kept.
+
+    Args:
+        job: what was to be done.
+        output: the folder to write: ``recovery.json`` and ``log.jsonl``, no weights.
+        run: where its state lies.
+        reason: what is not finite, and where.
+    """
+    watch, folder = Stopwatch(), RunFolder(run)
+    with atomic_directory(output) as target:
+        (target / "log.jsonl").touch()
+        if folder.log.is_file():
+            shutil.copyfile(folder.log, target / "log.jsonl")
+        record = {
+            "schema": SCHEMA,
+            "status": "failed",
+            "reason": reason,
+            "conditions": job.conditions(),
+            "provenance": watch.provenance(),
+        }
+        write_sealed_json(target / RECORD, record)
+
+
 def _is_finished(output: Path, conditions: dict[str, Any]) -> bool:
     """Say whether an earlier attempt wrote this very result."""
     path = output / RECORD
-    return path.is_file() and unseal(path, read_json(path))["conditions"] == conditions
+    if not path.is_file():
+        return False
+    record = unseal(path, read_json(path))
+    return record["status"] == "ok" and record["conditions"] == conditions
 
 
 def _work(
