@@ -39,7 +39,6 @@ for command in (
     reporting.collect,
     reporting.status,
     reporting.table,
-    reporting.figure,
     reporting.benchmarks,
     audit.audit,
 ):

@@ -137,12 +137,18 @@ class Profile(_Closed):
             if row.model is not None:
                 cells.append(Cell(row.model, "dense", 0, "none", self.seeds[0]))
                 continue
-            chosen = self.recovery(str(row.recovery))
-            method, sparsity = chosen.recipe.method, chosen.sparsity
-            cells += [
-                Cell(chosen.model, method, sparsity, str(row.recovery), seed) for seed in self.seeds
-            ]
+            cells += self.recovery_cells(str(row.recovery))
         return list(dict.fromkeys(cells))
+
+    def recovery_cells(self, name: str) -> list[Cell]:
+        """Return the cells of a recovery, one for each seed.
+
+        Raises:
+            UserError: the profile has none of that name.
+        """
+        chosen = self.recovery(name)
+        method, sparsity = chosen.recipe.method, chosen.sparsity
+        return [Cell(chosen.model, method, sparsity, name, seed) for seed in self.seeds]
 
     def recovery(self, name: str) -> RecoveryConfig:
         """Return a recovery of the profile.

@@ -1,4 +1,4 @@
-"""Declarations of tables and figures: the YAML files in ``paper_tables/``.
+"""Declarations of tables: the YAML files in ``paper_tables/``.
 
 A table shows the matrix of a profile (``Declaration``), or rows that are listed one by one
 (``ListedTable``), as those of trained models. Free of pandas and torch.
@@ -104,67 +104,43 @@ class ListedRow(BaseModel):
         return self
 
 
-class _Listed(BaseModel):
-    """What declarations of listed rows share; ``rows`` are given for each profile."""
+class ListedTable(BaseModel):
+    """A table of listed rows; its columns follow from the suite of the profile.
+
+    Args:
+        name: the file's name.
+        caption: above the table.
+        label: the LaTeX label.
+        rows: by profile.
+        profiles: by profile, the one that this table is run in instead, for another suite.
+        published: the table of ``published.csv`` (arXiv number) that rows with ``printed`` are
+            compared with.
+        notes: sentences under the table.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     name: str
     caption: str
+    label: str
     rows: dict[str, list[ListedRow]] = Field(min_length=1)
+    profiles: dict[str, str] = {}
+    published: int | None = None
     notes: list[str] = []
 
-    def profile_for(self, profile: str) -> str:
-        """Return the profile whose rows are shown when a profile is asked for.
-
-        That is the profile itself or one that goes with it: ``paper-training`` with ``paper``.
+    def rows_for(self, profile: str) -> list[ListedRow]:
+        """Return the rows of a profile.
 
         Raises:
-            UserError: there are rows for neither.
+            UserError: there are none.
         """
-        if profile in self.rows:
-            return profile
-        going_with = [name for name in self.rows if name.startswith(f"{profile}-")]
-        if len(going_with) != 1:
+        if profile not in self.rows:
             allowed = ", ".join(sorted(self.rows))
             raise UserError(f"{self.name} has no rows for profile {profile} (allowed: {allowed})")
-        return going_with[0]
+        return self.rows[profile]
 
 
-class ListedTable(_Listed):
-    """A table of listed rows; its columns follow from the suite of the profile.
-
-    Args:
-        label: the LaTeX label.
-        published: the table of ``published.csv`` (arXiv number) that rows with ``printed`` are
-            compared with.
-    """
-
-    label: str
-    published: int | None = None
-
-
-class Figure(_Listed):
-    """A figure of listed rows.
-
-    Args:
-        figure: what is drawn: ``run`` shows sizes, data and learning rate of one recovery,
-            ``interleaves`` the scores of several over the share that each of their prunings keeps.
-    """
-
-    figure: Literal["run", "interleaves"]
-
-
-AnyDeclaration = Declaration | ListedTable | Figure
-
-
-def _kind(content: object) -> type[AnyDeclaration]:
-    """Return which of the three a file declares, by the key that the others do not have."""
-    keys = content if isinstance(content, dict) else {}
-    return Figure if "figure" in keys else ListedTable if "rows" in keys else Declaration
-
-
-def load_declaration(path: Path) -> AnyDeclaration:
+def load_declaration(path: Path) -> Declaration | ListedTable:
     """Read a declaration.
 
     Raises:
@@ -172,7 +148,8 @@ def load_declaration(path: Path) -> AnyDeclaration:
     """
     try:
         content = yaml.safe_load(path.read_text())
-        return _kind(content).model_validate(content)
+        listed = isinstance(content, dict) and "rows" in content
+        return (ListedTable if listed else Declaration).model_validate(content)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
     except yaml.YAMLError as error:

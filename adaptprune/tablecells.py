@@ -1,4 +1,4 @@
-"""Which cells a declared table or figure is made from. Torch-free."""
+"""Which cells a declared table is made from. Torch-free."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from adaptprune.declarations import Declaration
 if TYPE_CHECKING:
     from adaptprune.cells import Cell
     from adaptprune.config import Profile
-    from adaptprune.declarations import AnyDeclaration
+    from adaptprune.declarations import ListedTable
 
 
-def cells_of(declaration: AnyDeclaration, profile: Profile, name: str) -> list[Cell]:
-    """Return the cells of a declaration in a profile.
+def cells_of(declaration: Declaration | ListedTable, profile: Profile, name: str) -> list[Cell]:
+    """Return the cells of a table in a profile.
 
     Args:
-        declaration: of a table or figure.
+        declaration: of a table.
         profile: the profile.
         name: of the profile.
 
@@ -25,4 +25,4 @@ def cells_of(declaration: AnyDeclaration, profile: Profile, name: str) -> list[C
     """
     if isinstance(declaration, Declaration):
         return profile.with_variants(declaration.method_names).cells()
-    return profile.listed_cells(declaration.rows[declaration.profile_for(name)])
+    return profile.listed_cells(declaration.rows_for(name))
