@@ -83,7 +83,7 @@ rule recover:
         "train {wildcards.model}: {wildcards.recovery}, seed {wildcards.seed}"
     shell:
         "(python -m adaptprune recover --model {params.model} {params.recovery} "
-        "--seed {wildcards.seed} {params.training} --keep-failure --run {params.run} "
+        "--seed {wildcards.seed} {params.training} --record-failure --run {params.run} "
         "--output {output.checkpoint} "
         "&& cp {output.checkpoint}/recovery.json {output.record} "
         "&& cp {output.checkpoint}/log.jsonl {output.steps}) > {log} 2>&1"

@@ -20,7 +20,7 @@ from adaptprune.commands.options import (
     parse_settings,
 )
 from adaptprune.commands.pruning import take_calibration
-from adaptprune.errors import NumericalError, UserError
+from adaptprune.errors import UserError
 
 RunOption = Annotated[
     Path | None, typer.Option("--run", help="where its state lies; default OUTPUT.run")
@@ -51,13 +51,12 @@ def recover(
         bool, typer.Option("--activation-checkpointing", help="recompute to save memory")
     ] = False,
     run: RunOption = None,
-    keep_failure: Annotated[
-        bool,
-        typer.Option("--keep-failure", help="let a numerical failure be the result"),
-    ] = False,
     launch: Annotated[
         Path | None, typer.Option(help="train by `accelerate launch` with this config file")
     ] = None,
+    record_failure: Annotated[
+        bool, typer.Option("--record-failure", help="write a record where numbers are not finite")
+    ] = False,
 ) -> None:
     """Train a model, changed between trainings as the preset says; resumes when killed."""
     from adaptprune.recover.folder import Execution
@@ -79,17 +78,12 @@ def recover(
         checkpoint_every=checkpoint_every,
         activation_checkpointing=activation_checkpointing,
     )
-    from adaptprune.recover.stage import Recovery, recover_stage, write_failure  # imports torch
+    from adaptprune.recover.stage import Recovery, recover_stage  # imports torch
 
     target = target_parameters or target_model
     job = Recovery(model, chosen, target, data, tokens, seed, execution, launch)
-    run = run or output.with_name(f"{output.name}.run")
-    try:
-        recover_stage(job, output, run)
-    except NumericalError as error:
-        if not keep_failure:
-            raise
-        write_failure(job, output, run, str(error))
+    folder = run or output.with_name(f"{output.name}.run")
+    recover_stage(job, output, folder, record_failure=record_failure)
 
 
 def train_stage(

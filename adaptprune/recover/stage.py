@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,7 +20,7 @@ from adaptprune.files import atomic_directory, read_json, sha256_file, unseal, w
 from adaptprune.method import Context
 from adaptprune.models import locate, shape_of
 from adaptprune.provenance import Stopwatch, versions
-from adaptprune.recover.checkpoints import read_progress
+from adaptprune.recover.checkpoints import Progress, newest, read_progress
 from adaptprune.recover.folder import RunFolder, Settings
 from adaptprune.recover.log import read_log
 from adaptprune.recover.loop import train_stage
@@ -33,8 +34,6 @@ from adaptprune.stages import SCHEMA, Runtime
 from adaptprune.workflow import announce_workflow
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from adaptprune.calibration import CalibrationSet
     from adaptprune.recover.folder import Execution
     from adaptprune.recover.method import RecoveryMethod
@@ -157,7 +156,7 @@ class Recovery:
             raise UserError(f"the training processes failed (status {status}); see above why")
 
 
-def recover_stage(job: Recovery, output: Path, run: Path) -> None:
+def recover_stage(job: Recovery, output: Path, run: Path, *, record_failure: bool = False) -> None:
     """Recover a model, from wherever an earlier attempt stopped, and write its folder.
 
     Args:
@@ -165,52 +164,42 @@ def recover_stage(job: Recovery, output: Path, run: Path) -> None:
         output: the folder to write: an HF folder, ``recovery.json`` and ``log.jsonl``, and
             ``kept.json`` of a pruned model.
         run: where checkpoints and log lie until then; removed at the end.
+        record_failure: write a folder without weights whose ``recovery.json`` says why, and leave
+            ``run`` with the last good checkpoint, where numbers are not finite; or where the
+            model is the record of such a failure itself.
 
     Raises:
         UserError: something cannot work, or ``run`` was begun under other conditions.
-        NumericalError: a loss or gradient is not finite.
+        NumericalError: a loss or gradient is not finite, and that is not to be recorded.
     """
-    watch = Stopwatch()
+    watch, folder = Stopwatch(), RunFolder(run)
+    reason = checkpoint.failure(Path(job.model))
+    if reason is not None and record_failure:
+        conditions = {"model": job.model, "preset": job.preset.model_dump(mode="json")}
+        _publish_failure(reason, output, folder, conditions, watch)
+        return
     shape, target = job.check()
     Runtime(device=job.execution.device, threads=job.execution.threads).apply()
-    conditions, folder = job.conditions(), RunFolder(run)
+    conditions = job.conditions()
     run.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(run.with_name(f".{run.name}.lock"), timeout=0):
             if not _is_finished(output, conditions):
-                last = _work(job, folder, conditions, shape, target)
+                try:
+                    last = _work(job, folder, conditions, shape, target)
+                except NumericalError as error:
+                    if not record_failure:
+                        raise
+                    _publish_failure(str(error), output, folder, conditions, watch)
+                    return
                 _publish(last, output, folder, conditions, watch)
             folder.remove()
     except Timeout:
         raise UserError(f"another process is working in {run}; wait until it ends") from None
 
 
-def write_failure(job: Recovery, output: Path, run: Path, reason: str) -> None:
-    """Write that a recovery failed in the place of its result; its checkpoints are kept.
-
-    Args:
-        job: what was to be done.
-        output: the folder to write: ``recovery.json`` and ``log.jsonl``, no weights.
-        run: where its state lies.
-        reason: what is not finite, and where.
-    """
-    watch, folder = Stopwatch(), RunFolder(run)
-    with atomic_directory(output) as target:
-        (target / "log.jsonl").touch()
-        if folder.log.is_file():
-            shutil.copyfile(folder.log, target / "log.jsonl")
-        record = {
-            "schema": SCHEMA,
-            "status": "failed",
-            "reason": reason,
-            "conditions": job.conditions(),
-            "provenance": watch.provenance(),
-        }
-        write_sealed_json(target / RECORD, record)
-
-
 def _is_finished(output: Path, conditions: dict[str, Any]) -> bool:
-    """Say whether an earlier attempt wrote this very result."""
+    """Say whether an earlier attempt wrote this very result, and no failure."""
     path = output / RECORD
     if not path.is_file():
         return False
@@ -264,29 +253,63 @@ def _publish(
     last: Path, output: Path, folder: RunFolder, conditions: dict[str, Any], watch: Stopwatch
 ) -> None:
     """Copy the last checkpoint's model to the output and write the record beside it."""
-    rows, progress = read_log(folder.log), read_progress(last)
     with atomic_directory(output) as target:
         shutil.copytree(
             last, target, ignore=shutil.ignore_patterns("training", MANIFEST), dirs_exist_ok=True
         )
+        _write_record(target, folder, conditions, watch, None)
+
+
+def _publish_failure(
+    reason: str, output: Path, folder: RunFolder, conditions: dict[str, Any], watch: Stopwatch
+) -> None:
+    """Write a folder without weights whose record says why there are none."""
+    with atomic_directory(output) as target:
+        _write_record(target, folder, conditions, watch, reason)
+
+
+def _write_record(
+    target: Path,
+    folder: RunFolder,
+    conditions: dict[str, Any],
+    watch: Stopwatch,
+    reason: str | None,
+) -> None:
+    """Write log and record: conditions, plan, what was done and what it cost.
+
+    ``flops`` are those of training and of the work between stages: 6N per token of training, 2N
+    of a forward pass, N the parameters without the embedding that is looked up.
+
+    Args:
+        target: the folder that is being made.
+        folder: the run folder; empty where the model to recover had failed already.
+        conditions: of the recovery.
+        watch: started with it.
+        reason: why it failed, None where it did not.
+    """
+    rows, last = read_log(folder.log), newest(folder.checkpoints)
+    progress = read_progress(last) if last else Progress(stage=1, step=0, position=0)
+    if rows:
         shutil.copyfile(folder.log, target / "log.jsonl")
-        record = {
-            "schema": SCHEMA,
-            "status": "ok",
-            "reason": None,
-            "conditions": conditions,
-            "stages": [stage.model_dump() for stage in folder.settings().stages],
-            "prunings": progress.prunings,
-            "params": rows[-1]["parameters"],
-            "tokens": rows[-1]["tokens"],
-            "teacher_tokens": rows[-1]["teacher_tokens"],
-            "flops": progress.flops,
-            "steps": len(rows),
-            "provenance": watch.provenance()
-            | {
-                "train_s": round(sum(row["seconds"] for row in rows), 3),
-                "preparing_s": progress.preparing_s,
-            },
-        }
-        write_sealed_json(target / RECORD, record)
-        write_manifest(target)
+    final = rows[-1] if rows else {"tokens": 0, "teacher_tokens": 0}
+    stages = folder.settings().stages if folder.is_begun(conditions) else []
+    record = {
+        "schema": SCHEMA,
+        "status": "ok" if reason is None else "failed",
+        "reason": reason,
+        "conditions": conditions,
+        "stages": [stage.model_dump() for stage in stages],
+        "prunings": progress.prunings,
+        "params": final["parameters"] if reason is None else None,
+        "tokens": final["tokens"],
+        "teacher_tokens": final["teacher_tokens"],
+        "flops": progress.flops,
+        "steps": len(rows),
+        "provenance": watch.provenance()
+        | {
+            "train_s": round(sum(row["seconds"] for row in rows), 3),
+            "preparing_s": progress.preparing_s,
+        },
+    }
+    write_sealed_json(target / RECORD, record)
+    write_manifest(target)
