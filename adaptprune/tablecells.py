@@ -1,10 +1,11 @@
-"""Which cells a declared table is made from. Torch-free."""
+"""Which cells a declared table, or a figure of one run, is made from. Torch-free."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from adaptprune.declarations import Declaration
+from adaptprune.errors import UserError
 
 if TYPE_CHECKING:
     from adaptprune.cells import Cell
@@ -26,3 +27,15 @@ def cells_of(declaration: Declaration | ListedTable, profile: Profile, name: str
     if isinstance(declaration, Declaration):
         return profile.with_variants(declaration.method_names).cells()
     return profile.listed_cells(declaration.rows_for(name))
+
+
+def run_in_stages(profile: Profile) -> Cell:
+    """Return a profile's first recovery that prunes and trains in turns, at its first seed.
+
+    Raises:
+        UserError: the profile has none.
+    """
+    for name, recovery in profile.recoveries.items():
+        if recovery.recipe.parameters.get("interleaves", 0) > 1:
+            return profile.recovery_cells(name)[0]
+    raise UserError(f"profile {profile.title!r}: no recovery prunes and trains in turns")

@@ -13,7 +13,7 @@ from adaptprune.evaluate.suites import load_suite
 from adaptprune.models import catalogue, find_entry, slug
 from adaptprune.progress import Progress, report_progress
 from adaptprune.registry import find_method, split_variant
-from adaptprune.tablecells import cells_of
+from adaptprune.tablecells import cells_of, run_in_stages
 from adaptprune.workflow import announce_workflow, hold_lock
 
 ROOT = Path(workflow.basedir)

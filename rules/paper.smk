@@ -53,12 +53,6 @@ rule table5:
     localrule: True
 
 
-rule ablation_interleave:
-    input:
-        lambda wildcards: table_files("ablation_interleave"),
-    localrule: True
-
-
 rule table7:
     input:
         table_files("table7"),

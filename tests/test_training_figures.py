@@ -17,6 +17,7 @@ from adaptprune.errors import UserError
 from adaptprune.figures import fig3, fig4
 from adaptprune.figures.catalog import Source, draw
 from adaptprune.results import COLUMNS
+from adaptprune.tablecells import run_in_stages
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +39,7 @@ def log_rows() -> list[dict[str, Any]]:
 @pytest.fixture
 def source(tmp_path: Path) -> Source:
     """A run with the log that Figure 3 shows and the results that Figure 4 shows."""
-    log = cell_folder(tmp_path, "tiny", fig3.shown_run(TINY)) / "log.jsonl"
+    log = cell_folder(tmp_path, "tiny", run_in_stages(TINY)) / "log.jsonl"
     log.parent.mkdir(parents=True)
     log.write_text("".join(json.dumps(row) + "\n" for row in log_rows()))
     rows = []
@@ -62,10 +63,10 @@ def test_a_run_is_told_step_by_step_with_the_share_of_its_stage(source: Source) 
 
 
 def test_the_first_recovery_in_stages_is_shown_at_the_first_seed() -> None:
-    cell = fig3.shown_run(TINY)
+    cell = run_in_stages(TINY)
     assert (cell.recovery, cell.method, cell.seed) == ("accel", "adapt-accel", 0)
     with pytest.raises(UserError, match="no recovery prunes and trains in turns"):
-        fig3.shown_run(SMALL)
+        run_in_stages(SMALL)
 
 
 def test_interleaves_stand_with_what_each_pruning_keeps(source: Source) -> None:

@@ -213,6 +213,23 @@ def table(
     )
 
 
+def figure(
+    name: Annotated[str, typer.Option(help="of the figure")],
+    profile: ProfileOption,
+    output: OutputOption,
+    runs: RunsOption = Path("results/runs"),
+    config_folder: ConfigFolderOption = Path("config"),
+    override: OverrideOption = None,
+) -> None:
+    """Draw a figure as PDF, PNG and CSV; OUTPUT is the path without suffix."""
+    from adaptprune.figures.catalog import Source, draw
+    from adaptprune.figures.style import save_figure
+
+    chosen = read_profile(profile, config_folder, override)
+    drawing = draw(name, Source(profile, chosen, runs))
+    save_figure(drawing.figure, drawing.data, output)
+
+
 def benchmarks(
     output: OutputOption,
     suite: Annotated[str, typer.Option(help="name of a suite")] = "all-paper",

@@ -11,12 +11,10 @@ from adaptprune.errors import UserError
 from adaptprune.figures.catalog import Drawing, Source
 from adaptprune.figures.style import COLUMN, new_figure, series_style, styled
 from adaptprune.recover.log import read_log
+from adaptprune.tablecells import run_in_stages
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from adaptprune.cells import Cell
-    from adaptprune.config import Profile
 
 #: Column of the data, what stands at its axis, and the unit that it is divided by.
 _PANELS = (
@@ -26,21 +24,9 @@ _PANELS = (
 )
 
 
-def shown_run(profile: Profile) -> Cell:
-    """Return the run that is shown: the profile's first recovery in stages, at its first seed.
-
-    Raises:
-        UserError: the profile has none.
-    """
-    for name, recovery in profile.recoveries.items():
-        if recovery.recipe.parameters.get("interleaves", 0) > 1:
-            return profile.recovery_cells(name)[0]
-    raise UserError(f"profile {profile.title!r}: no recovery prunes and trains in turns")
-
-
 def draw(source: Source) -> Drawing:
     """Draw the run of the profile's first recovery that prunes and trains in turns."""
-    cell = shown_run(source.profile)
+    cell = run_in_stages(source.profile)
     steps = steps_of(cell_folder(source.runs, source.name, cell) / "log.jsonl")
     tokens = steps["tokens"] / 1e6
     with styled():
