@@ -39,6 +39,7 @@ for command in (
     reporting.collect,
     reporting.status,
     reporting.table,
+    reporting.figure,
     reporting.benchmarks,
     audit.audit,
 ):
