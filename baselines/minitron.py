@@ -14,7 +14,7 @@ What the papers leave open, or do in several ways, is decided so:
 - Both trainings have a learning-rate schedule of their own with the preset's rates.
 - The distillation's temperature is 1, and no intermediate states are matched: [1] finds logits
   alone to suffice unless the depth shrinks much, and [2] uses logits alone.
-- The divergence is averaged over the positions whose next token counts in training.
+- The loss runs over the positions that predict a token which training counts.
 """
 
 from __future__ import annotations
@@ -167,12 +167,12 @@ class Distillation(Objective):
         """Return the mean divergence (nats) over the predictions that count."""
         import torch
 
-        counted = batch.counted[:, 1:]
         with torch.no_grad():
             taught = self.teacher(input_ids=batch.tokens, use_cache=False).logits
         learnt = model(input_ids=batch.tokens, use_cache=False).logits
-        divergence = forward_kl(learnt[:, :-1][counted], taught[:, :-1][counted])
-        return divergence.sum() / counted.sum().clamp(min=1)
+        counted = batch.counted[:, 1:]
+        divergence = forward_kl(learnt[:, :-1], taught[:, :-1])
+        return (divergence * counted).sum() / counted.sum().clamp(min=1)
 
     def flops(self, parameters: int, tokens: int) -> int:
         """Add the teacher's forward pass to the student's training."""

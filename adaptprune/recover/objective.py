@@ -78,12 +78,12 @@ class Objective:
     def loss(self, model: Any, batch: Batch) -> torch.Tensor:
         """Return what is minimised, a mean over the predictions that count (nats).
 
-        The losses of a step's passes are averaged by those predictions over all passes and
+        The losses of a step's passes are averaged by these predictions over all passes and
         processes, so a term that does not depend on the tokens counts once.
 
         Args:
             model: the model, distributed as it is.
-            batch: rows of one pass.
+            batch: the rows of a pass.
         """
         return next_token_loss(model, batch)
 

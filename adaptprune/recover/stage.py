@@ -289,6 +289,7 @@ def _write_record(
     """
     rows, last = read_log(folder.log), newest(folder.checkpoints)
     progress = read_progress(last) if last else Progress(stage=1, step=0, position=0)
+    (target / "log.jsonl").touch()
     if rows:
         shutil.copyfile(folder.log, target / "log.jsonl")
     final = rows[-1] if rows else {"tokens": 0, "teacher_tokens": 0}
