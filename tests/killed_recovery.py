@@ -43,7 +43,7 @@ MOMENTS = {
 }
 
 
-def run_until_killed(moment: str, source: Path, target: Path, **changes: Any) -> None:
+def run_until_killed(moment: str, source: Path, work: Path, **changes: Any) -> None:
     """Recover the model in ``source`` and die at one of ``MOMENTS``."""
     kill_at_call(*MOMENTS[moment])
-    recover_stage(recovery(source, **changes), target / "out", target / "run")
+    recover_stage(recovery(source, **changes), work / "out", work / "run")

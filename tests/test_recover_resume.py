@@ -67,20 +67,20 @@ def kill_and_resume(
     forks: Any,
     moment: str,
     source: Path,
-    target: Path,
+    work: Path,
     monkeypatch: pytest.MonkeyPatch,
     steps_left: int,
     **changes: Any,
 ) -> None:
     """Kill a recovery, let it go on, and count the steps that were left to take."""
-    arguments = (moment, source, target)
+    arguments = (moment, source, work)
     process = forks.Process(target=run_until_killed, args=arguments, kwargs=changes)
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL
-    assert not (target / "out").exists()
+    assert not (work / "out").exists()
     steps = count_steps(monkeypatch)
-    recover_stage(recovery(source, **changes), target / "out", target / "run")
+    recover_stage(recovery(source, **changes), work / "out", work / "run")
     assert len(steps) == steps_left
 
 
