@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from adaptprune.commands import audit, listing, prefetching, pruning, reporting, training
+from adaptprune.commands import audit, data, listing, prefetching, pruning, reporting, training
 from adaptprune.errors import NumericalError, UserError
 from adaptprune.workflow import end_with_workflow
 
@@ -41,6 +41,8 @@ for command in (
     reporting.table,
     reporting.figure,
     reporting.benchmarks,
+    data.count_tokens,
+    data.data_table,
     audit.audit,
 ):
     app.command()(command)

@@ -16,6 +16,7 @@ from adaptprune.evaluate.perplexity import check_lengths
 from adaptprune.evaluate.suites import load_suite
 from adaptprune.models import find_entry
 from adaptprune.recover.config import RecoveryConfig, TrainingConfig
+from adaptprune.recover.mixtures import find_mixture
 from adaptprune.registry import find_method, split_variant
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ class Profile(_Closed):
 
     ``local_data`` is a folder that stands for the hub's data sets; ``dense_gate`` says whether the
     dense model must meet the known scores of the suite before anything else is evaluated.
+    ``mixture`` is the training data that Table 2 counts.
     ``recoveries`` are trained cells beside the matrix, run for the tables and figures that show
     them; ``training`` says how they are computed.
     """
@@ -91,6 +93,7 @@ class Profile(_Closed):
     trust_remote_code: bool = False
     local_data: str | None = None
     dense_gate: bool = True
+    mixture: str = "paper"
     recoveries: dict[str, RecoveryConfig] = {}
     training: TrainingConfig = TrainingConfig()
 
@@ -195,6 +198,7 @@ class Profile(_Closed):
             self._check_method(name)
         for name, recovery in self.recoveries.items():
             recovery.check(name)
+        find_mixture(self.mixture)
         load_suite(self.evaluation.suite)
         check_lengths(self.evaluation.token_perplexity, self.evaluation.max_length)
         if self.local_data is not None and not Path(self.local_data).is_dir():

@@ -12,6 +12,7 @@ from adaptprune.errors import UserError, unknown
 from adaptprune.evaluate.suites import load_suite
 from adaptprune.models import catalogue, find_entry, slug
 from adaptprune.progress import Progress, report_progress
+from adaptprune.recover.mixtures import find_mixture
 from adaptprune.registry import find_method, split_variant
 from adaptprune.tablecells import cells_of, run_in_stages
 from adaptprune.workflow import announce_workflow, hold_lock
