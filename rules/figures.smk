@@ -3,7 +3,10 @@
 
 def shown_log(wildcards):
     """Return the log that Fig. 3 is drawn from."""
-    cell = run_in_stages(profile(wildcards.profile))
+    try:
+        cell = run_in_stages(profile(wildcards.profile))
+    except UserError as error:
+        raise SystemExit(f"error: {error}")
     return f"results/runs/{wildcards.profile}/cells/{cell.key}/log.jsonl"
 
 
