@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     import torch
 
     from adaptprune.recover.folder import RunFolder, Settings
+    from adaptprune.recover.packing import Batch
     from adaptprune.recover.plan import Stage
     from adaptprune.recover.presets import Preset
     from adaptprune.shapes import ModelShape
@@ -162,14 +163,16 @@ class Distillation(Objective):
         self.teacher = load_model(teacher, dtype=dtype, device=str(device)).requires_grad_(False)
         self.teacher_parameters = count_compute_parameters(self.teacher)
 
-    def loss(self, model: Any, tokens: torch.Tensor) -> torch.Tensor:
-        """Return the mean divergence (nats) over the positions that predict a token."""
+    def loss(self, model: Any, batch: Batch) -> torch.Tensor:
+        """Return the mean divergence (nats) over the predictions that count."""
         import torch
 
         with torch.no_grad():
-            taught = self.teacher(input_ids=tokens, use_cache=False).logits
-        learnt = model(input_ids=tokens, use_cache=False).logits
-        return forward_kl(learnt[:, :-1], taught[:, :-1]).mean()
+            taught = self.teacher(input_ids=batch.tokens, use_cache=False).logits
+        learnt = model(input_ids=batch.tokens, use_cache=False).logits
+        counted = batch.counted[:, 1:]
+        divergence = forward_kl(learnt[:, :-1], taught[:, :-1])
+        return (divergence * counted).sum() / counted.sum().clamp(min=1)
 
     def flops(self, parameters: int, tokens: int) -> int:
         """Add the teacher's forward pass to the student's training."""

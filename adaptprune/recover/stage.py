@@ -221,7 +221,7 @@ def _work(
         shutil.rmtree(folder.rows, ignore_errors=True)
         tokenizer = checkpoint.load_tokenizer(source)
         texts = iterate_texts(data_file(job.data))
-        pack(texts, tokenizer, job.preset.sequence_length, folder.rows)
+        pack({job.data: texts}, tokenizer, job.preset.sequence_length, folder.rows)
     packed = read_json(folder.rows / "rows.json")
     vocabulary = read_json(source / "config.json")["vocab_size"]
     if packed["largest"] >= vocabulary:
