@@ -10,7 +10,15 @@ import sys
 
 import typer
 
-from adaptprune.commands import audit, listing, prefetching, pruning, reporting, training
+from adaptprune.commands import (
+    audit,
+    listing,
+    measuring,
+    prefetching,
+    pruning,
+    reporting,
+    training,
+)
 from adaptprune.errors import NumericalError, UserError
 from adaptprune.workflow import end_with_workflow
 
@@ -40,6 +48,11 @@ for command in (
     reporting.status,
     reporting.table,
     reporting.benchmarks,
+    measuring.sensitivity,
+    measuring.measure,
+    measuring.speed,
+    measuring.cost,
+    measuring.figure,
     audit.audit,
 ):
     app.command()(command)

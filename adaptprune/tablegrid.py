@@ -32,7 +32,8 @@ class Column:
 class Entry:
     """One number of a table: mean over seeds, or why there is none.
 
-    ``change`` summarizes the differences to another method, taken seed by seed.
+    ``by_seed`` holds the single values; ``change`` summarizes the differences to another method,
+    taken seed by seed.
     """
 
     status: Literal["ok", "failed", "skipped", "missing"]
@@ -43,6 +44,7 @@ class Entry:
     published: float | None = None
     published_std: float | None = None
     change: Summary | None = None
+    by_seed: dict[int, float] = field(default_factory=dict)
 
     @property
     def difference(self) -> float | None:
@@ -145,13 +147,13 @@ def _read_cells(
     }
 
 
-def _entry(cells: Sequence[_Cell | None], key: str) -> Entry:
+def _entry(cells: dict[int, _Cell | None], key: str) -> Entry:
     """Summarize one column over seeds; where nothing was measured, say why."""
-    values = [cell.values[key] for cell in cells if cell and key in cell.values]
+    values = {seed: cell.values[key] for seed, cell in cells.items() if cell and key in cell.values}
     if values:
-        summary = summarize(values)
-        return Entry("ok", summary.mean, summary.std, summary.count)
-    stopped = {cell.status for cell in cells if cell}
+        summary = summarize(list(values.values()))
+        return Entry("ok", summary.mean, summary.std, summary.count, by_seed=values)
+    stopped = {cell.status for cell in cells.values() if cell}
     if "failed" in stopped:
         return Entry("failed")
     return Entry("skipped" if "skipped" in stopped else "missing")
@@ -234,7 +236,7 @@ def build_grid(
         preset = "none" if method == DENSE else recovery
         place = f"{model.replace('/', '__')}/{method}/{sparsity}/{preset}"
         _note_cells(grid, place, found)
-        entries = {column.key: _entry(list(found.values()), column.key) for column in columns}
+        entries = {column.key: _entry(found, column.key) for column in columns}
         if line.against:
             others = [cells.get((model, line.against, sparsity, seed)) for seed in row_seeds]
             for key, entry in entries.items():

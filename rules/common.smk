@@ -3,6 +3,7 @@ import os
 from functools import cache
 from pathlib import Path
 
+from adaptprune.cells import Cell
 from adaptprune.config import OVERRIDES, load_profile, profile_names, settings_hash
 from adaptprune.declarations import load_declaration
 from adaptprune.errors import UserError, unknown
@@ -10,28 +11,47 @@ from adaptprune.evaluate.suites import load_suite
 from adaptprune.models import slug
 from adaptprune.progress import Progress, report_progress
 from adaptprune.registry import find_method, split_variant
+from adaptprune.sensitivity import UNIFORM
 from adaptprune.workflow import announce_workflow, hold_lock
 
 ROOT = Path(workflow.basedir)
+
+
+TABLES = sorted(path.stem for path in (ROOT / "paper_tables").glob("*.yaml"))
+
+
+@cache
+def declaration(table):
+    return load_declaration(ROOT / "paper_tables" / f"{table}.yaml")
+
+
+@cache
+def is_asked_for(name):
+    """Say whether a profile is the one asked for, or stands in for it in some table."""
+    return name in {
+        PROFILE,
+        *(declaration(table).profiles.get(PROFILE) for table in TABLES),
+    }
 
 
 @cache
 def profile(name):
     """Load a profile; the one that was asked for takes the overrides of the command line."""
     overrides = {key: value for key, value in config.items() if key != "profile"}
-    return load_profile(ROOT / "config", name, overrides if name == PROFILE else None)
+    return load_profile(
+        ROOT / "config", name, overrides if is_asked_for(name) else None
+    )
 
 
 @cache
 def table_profile(name, table):
-    """Load a profile with the variants that a declared table adds to its methods."""
-    declaration = load_declaration(ROOT / "paper_tables" / f"{table}.yaml")
-    return profile(name).with_variants(declaration.method_names)
+    """Load a profile with the cells of a declared table."""
+    return declaration(table).widen(profile(name))
 
 
 def results_file(name, table):
-    """Return the results that a table is made from: the profile's, or its own with variants."""
-    same = table_profile(name, table).methods == profile(name).methods
+    """Return the results that a table is made from: the profile's, or those of its own cells."""
+    same = table_profile(name, table) == profile(name)
     return f"results/runs/{name}/results{'' if same else f'-{table}'}.csv"
 
 
@@ -41,8 +61,8 @@ def table_files(table, name=None):
     The results are named too, so that they are collected again when they are gone and the table
     is not.
     """
-    name = name or PROFILE
     try:
+        name = name or declaration(table).profiles.get(PROFILE, PROFILE)
         return [
             results_file(name, table),
             f"paper_tables/generated/{name}/{table}.md",
@@ -199,7 +219,9 @@ def cell_files(wildcards):
 
 def given_overrides(name, **more):
     """Return the overrides of the command line, and further ones, as options."""
-    given = {key: config[key] for key in OVERRIDES if name == PROFILE and key in config}
+    given = {
+        key: config[key] for key in OVERRIDES if is_asked_for(name) and key in config
+    }
     pairs = (given | more).items()
     return " ".join(f"--override {key}={value}" for key, value in pairs)
 
@@ -213,8 +235,12 @@ def collected_flags(wildcards):
     """Return the overrides that make the profile one whose cells are collected."""
     if not wildcards.selection:
         return overrides_flags(wildcards)
-    methods = ",".join(collected_profile(wildcards).methods)
-    return given_overrides(wildcards.profile, methods=methods)
+    chosen = collected_profile(wildcards)
+    return given_overrides(
+        wildcards.profile,
+        methods=",".join(chosen.methods),
+        sparsities=",".join(map(str, chosen.sparsities)),
+    )
 
 
 try:

@@ -10,7 +10,7 @@ rule table:
     log:
         "results/runs/{profile}/logs/tables/{table}.txt",
     wildcard_constraints:
-        table=r"[a-z0-9_]+",
+        table="|".join(TABLES),
     localrule: True
     conda:
         "../environment.yml"
@@ -35,6 +35,42 @@ rule table1:
 rule table7:
     input:
         table_files("table7"),
+    localrule: True
+
+
+rule table8:
+    input:
+        table_files("table8"),
+    localrule: True
+
+
+rule ablation_amplitude:
+    input:
+        table_files("table8"),
+    localrule: True
+
+
+rule ablation_distance:
+    input:
+        table_files("ablation_distance"),
+    localrule: True
+
+
+rule ablation_steps:
+    input:
+        table_files("ablation_steps"),
+    localrule: True
+
+
+rule ablation_calibration:
+    input:
+        table_files("ablation_calibration"),
+    localrule: True
+
+
+rule ablation_alignment:
+    input:
+        table_files("ablation_alignment"),
     localrule: True
 
 
