@@ -47,12 +47,12 @@ for command in (
     reporting.collect,
     reporting.status,
     reporting.table,
+    reporting.figure,
     reporting.benchmarks,
     measuring.sensitivity,
     measuring.measure,
     measuring.speed,
     measuring.cost,
-    measuring.figure,
     audit.audit,
 ):
     app.command()(command)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pydantic
 import yaml
@@ -15,7 +15,13 @@ from adaptprune.errors import UserError, unknown
 from adaptprune.evaluate.perplexity import check_lengths
 from adaptprune.evaluate.suites import load_suite
 from adaptprune.models import find_entry
+from adaptprune.recover.config import RecoveryConfig, TrainingConfig
 from adaptprune.registry import find_method, split_variant
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from adaptprune.declarations import ListedRow
 
 
 class _Closed(pydantic.BaseModel):
@@ -74,6 +80,8 @@ class Profile(_Closed):
 
     ``local_data`` is a folder that stands for the hub's data sets; ``dense_gate`` says whether the
     dense model must meet the known scores of the suite before anything else is evaluated.
+    ``recoveries`` are trained cells beside the matrix, run for the tables and figures that show
+    them; ``training`` says how they are computed.
     """
 
     title: str
@@ -93,6 +101,14 @@ class Profile(_Closed):
     trust_remote_code: bool = False
     local_data: str | None = None
     dense_gate: bool = True
+    recoveries: dict[str, RecoveryConfig] = {}
+    training: TrainingConfig = TrainingConfig()
+
+    @property
+    def all_models(self) -> list[str]:
+        """Return the models of the matrix and those of the recoveries."""
+        trained = [model for recovery in self.recoveries.values() for model in recovery.models]
+        return list(dict.fromkeys([*self.models, *trained]))
 
     def settings_of(self, method: str) -> MethodSettings:
         """Return the settings of a method, or of a variant laid over those of its method.
@@ -119,6 +135,40 @@ class Profile(_Closed):
     def cells(self, methods: list[str] | None = None) -> list[Cell]:
         """Return the matrix of cells, of some methods or of all."""
         return grid(self.models, methods or self.methods, self.sparsities, self.seeds)
+
+    def listed_cells(self, rows: Iterable[ListedRow]) -> list[Cell]:
+        """Return the cells of listed rows: a dense model once, a recovery at every seed.
+
+        Raises:
+            UserError: a row names a recovery that the profile does not have.
+        """
+        cells = []
+        for row in rows:
+            if row.model is not None:
+                cells.append(Cell(row.model, "dense", 0, "none", self.seeds[0]))
+                continue
+            cells += self.recovery_cells(str(row.recovery))
+        return list(dict.fromkeys(cells))
+
+    def recovery_cells(self, name: str) -> list[Cell]:
+        """Return the cells of a recovery, one for each seed.
+
+        Raises:
+            UserError: the profile has none of that name.
+        """
+        chosen = self.recovery(name)
+        method, sparsity = chosen.recipe.method, chosen.sparsity
+        return [Cell(chosen.model, method, sparsity, name, seed) for seed in self.seeds]
+
+    def recovery(self, name: str) -> RecoveryConfig:
+        """Return a recovery of the profile.
+
+        Raises:
+            UserError: it has none of that name.
+        """
+        if name not in self.recoveries:
+            raise unknown("recovery", name, self.recoveries)
+        return self.recoveries[name]
 
     def with_variants(self, declared: list[str]) -> Profile:
         """Return the profile with those declared variants added whose method it runs.
@@ -172,6 +222,8 @@ class Profile(_Closed):
             find_entry(model)
         for name in [*self.methods, *self.settings]:
             self._check_method(name)
+        for name, recovery in self.recoveries.items():
+            recovery.check(name)
         load_suite(self.evaluation.suite)
         check_lengths(self.evaluation.token_perplexity, self.evaluation.max_length)
         if self.local_data is not None and not Path(self.local_data).is_dir():

@@ -15,7 +15,7 @@ import pandas as pd
 from adaptprune.models import shape_of
 from adaptprune.registry import method_title
 from adaptprune.results import read_provenance, read_results
-from adaptprune.tables import write_table
+from adaptprune.tables import write_panels
 from adaptprune.typeset import MISSING, Heading, Panel, PanelRow, Text
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def render_costs(source: Source, stem: Path) -> None:
         len(costs),
     )
     panels = [Panel("", headers, [], rows), _claimed_panel()]
-    write_table(stem, panels, _notes(source, costs), heading, costs)
+    write_panels(stem, panels, _notes(source, costs), heading, costs)
 
 
 def _on_claimed(relative: float | None) -> float | None:

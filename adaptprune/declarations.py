@@ -1,4 +1,8 @@
-"""Declarations of tables: the YAML files in ``paper_tables/``. Free of pandas and torch."""
+"""Declarations of tables: the YAML files in ``paper_tables/``.
+
+A table shows the matrix of a profile (``Declaration``), or rows that are listed one by one
+(``ListedTable``), as those of trained models. Free of pandas and torch.
+"""
 
 from __future__ import annotations
 
@@ -122,14 +126,78 @@ class Declaration(BaseModel):
         return list(models) if self.models == "all" else list(models[:1])
 
 
-def load_declaration(path: Path) -> Declaration:
+class ListedRow(BaseModel):
+    """One row that is named, not derived from the matrix of a profile.
+
+    Args:
+        title: its printed name.
+        block: heading of the rows it stands with; best and second are marked within them.
+        model: a dense model, or
+        recovery: a recovery of the profile.
+        printed: its ``row_label`` in ``published.csv``.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    title: str
+    block: str
+    model: str | None = None
+    recovery: str | None = None
+    printed: str | None = None
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> ListedRow:
+        if (self.model is None) == (self.recovery is None):
+            raise ValueError("give model or recovery (one of the two)")
+        return self
+
+
+class ListedTable(BaseModel):
+    """A table of listed rows; its columns follow from the suite of the profile.
+
+    Args:
+        name: the file's name.
+        caption: above the table.
+        label: the LaTeX label.
+        rows: by profile.
+        profiles: by profile, the one that this table is run in instead, for another suite.
+        published: the table of ``published.csv`` (arXiv number) that rows with ``printed`` are
+            compared with.
+        notes: sentences under the table.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    caption: str
+    label: str
+    rows: dict[str, list[ListedRow]] = Field(min_length=1)
+    profiles: dict[str, str] = {}
+    published: int | None = None
+    notes: list[str] = []
+
+    def rows_for(self, profile: str) -> list[ListedRow]:
+        """Return the rows of a profile.
+
+        Raises:
+            UserError: there are none.
+        """
+        if profile not in self.rows:
+            allowed = ", ".join(sorted(self.rows))
+            raise UserError(f"{self.name} has no rows for profile {profile} (allowed: {allowed})")
+        return self.rows[profile]
+
+
+def load_declaration(path: Path) -> Declaration | ListedTable:
     """Read a declaration.
 
     Raises:
         UserError: the file is absent or not valid; the message names the key.
     """
     try:
-        return Declaration.model_validate(yaml.safe_load(path.read_text()))
+        content = yaml.safe_load(path.read_text())
+        listed = isinstance(content, dict) and "rows" in content
+        return (ListedTable if listed else Declaration).model_validate(content)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
     except yaml.YAMLError as error:

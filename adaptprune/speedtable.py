@@ -11,7 +11,7 @@ from adaptprune.files import read_json, unseal
 from adaptprune.models import slug
 from adaptprune.registry import method_title
 from adaptprune.speed import PHASES
-from adaptprune.tables import write_table
+from adaptprune.tables import write_panels
 from adaptprune.typeset import MISSING, Heading, Panel, PanelRow, Text
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def render_speed(source: Source, stem: Path) -> None:
         source.name,
         len(measures),
     )
-    write_table(stem, panels, _notes(measures), heading, measures)
+    write_panels(stem, panels, _notes(measures), heading, measures)
 
 
 def _texts(cell: pd.DataFrame) -> list[Text]:

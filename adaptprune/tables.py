@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from adaptprune.declarations import load_declaration
+from adaptprune.declarations import Declaration, load_declaration
 from adaptprune.errors import UserError
 from adaptprune.files import atomic_file
 from adaptprune.peaks import peak_sentences
@@ -27,11 +27,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from adaptprune.declarations import Declaration
     from adaptprune.evaluate.suites import PerplexityTask, Suite
 
 
-_UNITS: dict[str, str] = {"params": "parameters", "accuracy": "%", "perplexity": "ppl"}
+_UNITS: dict[str, str] = {
+    "params": "parameters",
+    "tokens": "tokens",
+    "flops": "FLOP",
+    "accuracy": "%",
+    "perplexity": "ppl",
+}
 
 
 def _add_published(grid: Grid, path: Path, table: int) -> None:
@@ -85,7 +90,7 @@ def _spread(std: str) -> str:
     return f" ± {std}" if std else ""
 
 
-def _task_note(results: pd.DataFrame, suite: Suite) -> str:
+def task_note(results: pd.DataFrame, suite: Suite) -> str:
     """Say for each task what was counted, over how many documents, and what guessing gives."""
     documents = results.dropna(subset=["n"]).groupby("task")["n"].max()
     parts = []
@@ -96,7 +101,7 @@ def _task_note(results: pd.DataFrame, suite: Suite) -> str:
     return f"Accuracy in %, higher is better: {'; '.join(parts)}. Average: mean of these columns."
 
 
-def _perplexity_note(results: pd.DataFrame, perplexity: PerplexityTask) -> str:
+def perplexity_note(results: pd.DataFrame, perplexity: PerplexityTask) -> str:
     """Say what a perplexity is counted over, and the longest sequence the model was shown."""
     rows = results[results["task"] == perplexity.task]
     lengths = " or ".join(sorted(set(rows["max_length"]) - {""}, key=int))
@@ -127,9 +132,9 @@ def _notes(
     seeds: Sequence[int],
 ) -> list[str]:
     """Return the sentences under the table."""
-    notes = [_task_note(results, suite)]
+    notes = [task_note(results, suite)]
     if suite.perplexity is not None:
-        notes.append(_perplexity_note(results, suite.perplexity))
+        notes.append(perplexity_note(results, suite.perplexity))
     notes.append(_seed_note(seeds))
     notes.append(
         "#Param. counts the whole model, tied embeddings once. Best in bold, second underlined, "
@@ -151,7 +156,7 @@ def _notes(
     return notes
 
 
-def _problem_notes(grid: Grid) -> list[str]:
+def problem_notes(grid: Grid) -> list[str]:
     """Return what is not in the table, cell by cell."""
     notes = []
     if grid.missing:
@@ -161,7 +166,7 @@ def _problem_notes(grid: Grid) -> list[str]:
     return notes
 
 
-def _tidy(grid: Grid, declaration: Declaration, profile: str, *, published: bool) -> pd.DataFrame:
+def _tidy(grid: Grid, table: str, profile: str, *, published: bool) -> pd.DataFrame:
     """Return one line per number of the table, unrounded."""
     changes = any(row.against for row in grid.rows)
     lines = []
@@ -169,7 +174,7 @@ def _tidy(grid: Grid, declaration: Declaration, profile: str, *, published: bool
         for column in grid.columns:
             entry = row.entries[column.key]
             line = {
-                "table": declaration.name,
+                "table": table,
                 "profile": profile,
                 "model": row.model,
                 "sparsity": row.sparsity,
@@ -185,6 +190,8 @@ def _tidy(grid: Grid, declaration: Declaration, profile: str, *, published: bool
                 "status": entry.status,
                 "rank": entry.rank,
             }
+            if grid.listed:
+                line["at_chance"] = entry.at_chance
             if changes:
                 change = entry.change
                 line |= {
@@ -202,7 +209,36 @@ def _tidy(grid: Grid, declaration: Declaration, profile: str, *, published: bool
     return pd.DataFrame(lines)
 
 
-def _profile_results(results_csv: Path, profile: str) -> pd.DataFrame:
+def write_table(
+    grid: Grid,
+    notes: Sequence[str],
+    heading: Heading,
+    output_stem: Path,
+    *,
+    published: bool,
+    more: Sequence[Panel] = (),
+) -> None:
+    """Write a table to ``<stem>.tex``, ``<stem>.csv`` and ``<stem>.md``.
+
+    Args:
+        grid: its numbers.
+        notes: the sentences under it.
+        heading: what it is called.
+        output_stem: path of the outputs without suffix.
+        published: whether published numbers are set beside the measured ones.
+        more: panels after those of the grid.
+    """
+    panels = [*panels_of(grid, with_published=published), *more]
+    tidy = _tidy(grid, heading.name, heading.profile, published=published)
+    write_panels(output_stem, panels, notes, heading, tidy)
+
+
+def profile_results(results_csv: Path, profile: str) -> pd.DataFrame:
+    """Return a profile's rows of a results file.
+
+    Raises:
+        UserError: there are none, or the file cannot be trusted.
+    """
     results = read_results(results_csv)
     results = results[results["profile"] == profile]
     if results.empty:
@@ -239,11 +275,13 @@ def render_table(
         UserError: the declaration or the results cannot be used.
     """
     declaration = load_declaration(declaration_path)
+    if not isinstance(declaration, Declaration):
+        raise UserError(f"{declaration_path}: declares no table of a matrix")
     if declaration.suite not in (None, suite.name):
         raise UserError(
             f"{declaration_path}: needs suite {declaration.suite!r}, not {suite.name!r}"
         )
-    results = _profile_results(results_csv, profile)
+    results = profile_results(results_csv, profile)
     shown = declaration.select_models(models)
     results = results[results["model"].isin(shown)]
     grid = build_grid(
@@ -261,19 +299,18 @@ def render_table(
         _add_published(grid, declaration_path.parent / "published.csv", source.table)
 
     printed = _notes(declaration, grid, results, suite, seeds)
-    printed += [*notes, *_problem_notes(grid)]
+    printed += [*notes, *problem_notes(grid)]
     heading = Heading(
         declaration.name, declaration.caption, declaration.label, profile, len(results)
     )
-    panels = panels_of(grid, with_published=with_published)
+    more = []
     if source is not None and source.beside and not with_published:
-        panels.append(_printed_panel(declaration_path.parent / "published.csv", source.table))
-    tidy = _tidy(grid, declaration, profile, published=with_published)
-    write_table(output_stem, panels, printed, heading, tidy)
+        more = [_printed_panel(declaration_path.parent / "published.csv", source.table)]
+    write_table(grid, printed, heading, output_stem, published=with_published, more=more)
 
 
-def write_table(
-    stem: Path, panels: list[Panel], notes: Sequence[str], heading: Heading, tidy: pd.DataFrame
+def write_panels(
+    stem: Path, panels: Sequence[Panel], notes: Sequence[str], heading: Heading, tidy: pd.DataFrame
 ) -> None:
     """Write a table as ``<stem>.tex``, ``<stem>.md`` and, its numbers unrounded, ``<stem>.csv``.
 
@@ -285,8 +322,8 @@ def write_table(
         tidy: one line per number or row.
     """
     outputs = {
-        ".tex": to_latex(panels, notes, heading),
-        ".md": to_markdown(panels, notes, heading),
+        ".tex": to_latex(list(panels), notes, heading),
+        ".md": to_markdown(list(panels), notes, heading),
         ".csv": tidy.to_csv(index=False, float_format="%.10g", lineterminator="\n"),
     }
     for suffix, text in outputs.items():

@@ -166,9 +166,25 @@ def collected_files(wildcards):
     return [f"{folder}/results.csv", f"{folder}/provenance.csv"]
 
 
+def shown_log(wildcards):
+    """Return the log that Fig. 3 is drawn from."""
+    try:
+        cell = run_in_stages(profile(wildcards.profile))
+    except UserError as error:
+        raise SystemExit(f"error: {error}")
+    return f"results/runs/{wildcards.profile}/cells/{cell.key}/log.jsonl"
+
+
+def interleaving_results(wildcards):
+    """Return the results that Fig. 4 is drawn from: those of the table of the same cells."""
+    return f"results/runs/{wildcards.profile}/results-ablation_interleave.csv"
+
+
 FIGURES = {
     "fig1": layer_files,
     "fig2": trajectory_file,
+    "fig3": shown_log,
+    "fig4": interleaving_results,
     "size": collected_files,
     "speed": speed_records,
 }
@@ -235,6 +251,25 @@ rule fig1:
 rule fig2:
     input:
         f"paper_tables/generated/{PROFILE}/figures/fig2.pdf",
+    localrule: True
+
+
+rule fig3:
+    input:
+        f"paper_tables/generated/{stand_in('table3')}/figures/fig3.pdf",
+    localrule: True
+
+
+rule fig4:
+    input:
+        f"paper_tables/generated/{stand_in('ablation_interleave')}/figures/fig4.pdf",
+    localrule: True
+
+
+rule ablation_interleave:
+    input:
+        lambda wildcards: table_files("ablation_interleave"),
+        f"paper_tables/generated/{stand_in('ablation_interleave')}/figures/fig4.pdf",
     localrule: True
 
 

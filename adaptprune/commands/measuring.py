@@ -1,4 +1,4 @@
-"""Commands for figures and what they show: sensitivity, measure, speed, cost, figure."""
+"""Commands that measure for figures, and tables of it: sensitivity, measure, speed, cost."""
 
 from __future__ import annotations
 
@@ -122,19 +122,3 @@ def cost(
     from adaptprune.costs import render_costs
 
     render_costs(_source(profile, runs, config_folder, override), output)
-
-
-def figure(
-    name: Annotated[str, typer.Option(help="of the figure")],
-    profile: ProfileOption,
-    output: OutputOption,
-    runs: RunsOption = Path("results/runs"),
-    config_folder: ConfigFolderOption = Path("config"),
-    override: OverrideOption = None,
-) -> None:
-    """Draw a figure as PDF, PNG and CSV; OUTPUT is the path without suffix."""
-    from adaptprune.figures.catalog import draw
-    from adaptprune.figures.style import save_figure
-
-    drawing = draw(name, _source(profile, runs, config_folder, override))
-    save_figure(drawing.figure, drawing.data, output)
