@@ -10,7 +10,15 @@ import sys
 
 import typer
 
-from adaptprune.commands import audit, listing, prefetching, pruning, reporting, training
+from adaptprune.commands import (
+    audit,
+    listing,
+    measuring,
+    prefetching,
+    pruning,
+    reporting,
+    training,
+)
 from adaptprune.errors import NumericalError, UserError
 from adaptprune.workflow import end_with_workflow
 
@@ -41,6 +49,10 @@ for command in (
     reporting.table,
     reporting.figure,
     reporting.benchmarks,
+    measuring.sensitivity,
+    measuring.measure,
+    measuring.speed,
+    measuring.cost,
     audit.audit,
 ):
     app.command()(command)

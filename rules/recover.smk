@@ -96,7 +96,9 @@ rule pocket:
             "results/runs/{profile}/models/{model}.json",
             profile=PROFILE,
             model=[
-                model for model in profile(PROFILE).all_models if model.startswith("pocket-")
+                model
+                for model in profile(PROFILE).all_models
+                if model.startswith("pocket-")
             ],
         ),
     localrule: True
