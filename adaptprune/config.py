@@ -57,6 +57,15 @@ class EvaluationConfig(_Closed):
     batch: int | Literal["auto"] = "auto"
 
 
+class SpeedConfig(_Closed):
+    """What pruned and dense models are timed with (``adaptprune.speed.Workload``)."""
+
+    batch: int = pydantic.Field(1, ge=1)
+    prompt: int = pydantic.Field(256, ge=1)
+    new_tokens: int = pydantic.Field(16, ge=1)
+    rounds: int = pydantic.Field(7, ge=1)
+
+
 class MethodSettings(_Closed):
     """What a method, or a named variant of it, runs with in a profile.
 
@@ -86,6 +95,7 @@ class Profile(_Closed):
     settings: dict[str, MethodSettings] = {}
     calibration: CalibrationConfig
     evaluation: EvaluationConfig
+    speed: SpeedConfig = SpeedConfig()
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     device: str = "cpu"
     threads: int = pydantic.Field(1, ge=1)
@@ -169,14 +179,33 @@ class Profile(_Closed):
         Raises:
             UserError: a variant is unknown or cannot reach a sparsity of the profile.
         """
-        added = [
-            name
-            for name in declared
-            if name not in self.methods and split_variant(name)[0] in self.methods
-        ]
+        added = [name for name in self._runs(declared) if name not in self.methods]
         widened = self.model_copy(update={"methods": [*self.methods, *added]})
         widened.check()
         return widened
+
+    def with_sparsities(self, declared: list[str], sparsities: list[int]) -> Profile:
+        """Return the profile with other sparsities, and of the declared methods those it runs.
+
+        Raises:
+            UserError: a method is unknown, cannot reach a sparsity, or is cut from scores, which
+                are computed for the profile's own sparsities.
+        """
+        update = {"methods": self._runs(declared), "sparsities": sparsities}
+        other = self.model_copy(update=update)
+        other.check()
+        for name in other.methods:
+            method = find_method(split_variant(name)[0])
+            if method.shares_scores(method.parse(self.settings_of(name).parameters)):
+                raise UserError(
+                    f"{name} is cut from scores of the profile's sparsities; a table with "
+                    "sparsities of its own shows methods that share no scores"
+                )
+        return other
+
+    def _runs(self, declared: list[str]) -> list[str]:
+        """Return the declared methods and variants whose method the profile runs."""
+        return [name for name in declared if split_variant(name)[0] in self.methods]
 
     def check(self) -> None:
         """Refuse, before any work, names and numbers that no run could use.
