@@ -45,6 +45,8 @@ class Provenance(BaseModel):
     wall_s: float | None = None
     cpu_s: float | None = None
     peak_rss_mb: float | None = None
+    score_wall_s: float | None = None
+    score_peak_rss_mb: float | None = None
     host: str | None = None
     date: str | None = None
     commit: str | None = None

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from adaptprune.config import Profile
+
 
 class MethodTitle(BaseModel):
     """One row of each block.
@@ -35,16 +37,45 @@ class MethodTitle(BaseModel):
 
 
 class PublishedSource(BaseModel):
-    """The table of ``published.csv`` (arXiv number) that one profile is compared with."""
+    """The table of ``published.csv`` (arXiv number) that one profile is compared with.
+
+    Args:
+        table: its number.
+        profile: the profile that runs the same models and tasks.
+        beside: whether the printed table stands beside the measured one in every other profile.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     table: int
     profile: str = "paper"
+    beside: bool = False
+
+
+class Peak(BaseModel):
+    """The claim that results rise along some rows, are best at one of them, and fall again.
+
+    Args:
+        along: what grows from row to row, as a noun.
+        methods: of the rows, in that order.
+        best: the row that the paper calls the best.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    along: str
+    methods: list[str] = Field(min_length=3)
+    best: str
 
 
 class Declaration(BaseModel):
-    """A table, all but its columns and cells, which follow from suite and profile."""
+    """A table, all but its columns and cells, which follow from suite and profile.
+
+    Attributes:
+        sparsities: shown in place of the profile's; the table then has the cells of its own rows
+            alone.
+        profiles: by profile, the one that this table is run in instead, for another suite.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -53,9 +84,12 @@ class Declaration(BaseModel):
     label: str
     methods: list[MethodTitle] = Field(min_length=1)
     models: Literal["all", "first"] = "all"
+    sparsities: list[int] | None = None
     suite: str | None = None
+    profiles: dict[str, str] = {}
     recovery: str = "none"
     published: PublishedSource | None = None
+    peak: Peak | None = None
     notes: list[str] = []
 
     @model_validator(mode="after")
@@ -66,7 +100,21 @@ class Declaration(BaseModel):
         for row in self.methods:
             if row.against is not None and row.against not in names:
                 raise ValueError(f"{row.method} is set against {row.against}, which is no row")
+        if self.peak is not None:
+            for method in (*self.peak.methods, self.peak.best):
+                if method not in names:
+                    raise ValueError(f"peak names {method}, which is no row")
         return self
+
+    def widen(self, profile: Profile) -> Profile:
+        """Return the profile with the cells of this table.
+
+        Raises:
+            UserError: a method is unknown or cannot reach a sparsity.
+        """
+        if self.sparsities is None:
+            return profile.with_variants(self.method_names)
+        return profile.with_sparsities(self.method_names, self.sparsities)
 
     @property
     def method_names(self) -> list[str]:

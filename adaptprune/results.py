@@ -91,7 +91,10 @@ STATUSES = {"ok", "skipped", "failed"}
 _PANDAS_TYPES = {"str": "str", "int": "Int64", "int | None": "Int64", "float | None": "float64"}
 _DTYPES = {field.name: _PANDAS_TYPES[str(field.type)] for field in fields(Row)}
 
-PROVENANCE = ["wall_s", "cpu_s", "peak_rss_mb", "host", "date", "commit"]
+PROVENANCE = [
+    *("wall_s", "cpu_s", "peak_rss_mb", "score_wall_s", "score_peak_rss_mb"),
+    *("host", "date", "commit"),
+]
 PROVENANCE_KEYS = [*CELL, "stage"]
 
 
@@ -299,6 +302,27 @@ def write_results(collected: Collected, results_csv: Path, provenance_csv: Path)
     _write_csv(collected.results, results_csv)
     with atomic_file(_seal_of(results_csv)) as temporary:
         temporary.write_text(f"{sha256_file(results_csv)}  {results_csv.name}\n")
+
+
+def read_provenance(path: Path) -> pd.DataFrame:
+    """Read a provenance CSV.
+
+    Raises:
+        UserError: the file is absent or no such table.
+    """
+    types = {name: _DTYPES[name] for name in CELL} | {"stage": "str"}
+    try:
+        return pd.read_csv(
+            path,
+            dtype=types,
+            keep_default_na=False,
+            na_values={name: [""] for name in PROVENANCE},
+            usecols=[*PROVENANCE_KEYS, *PROVENANCE],
+        )
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path}: not a provenance file ({error})") from None
 
 
 def _seal_of(results_csv: Path) -> Path:

@@ -25,7 +25,7 @@ def cells_of(declaration: Declaration | ListedTable, profile: Profile, name: str
         UserError: the profile lacks a variant or recovery, or the declaration has no rows for it.
     """
     if isinstance(declaration, Declaration):
-        return profile.with_variants(declaration.method_names).cells()
+        return declaration.widen(profile).cells()
     return profile.listed_cells(declaration.rows_for(name))
 
 

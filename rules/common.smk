@@ -6,13 +6,16 @@ from functools import cache
 from pathlib import Path
 
 from adaptprune.cellfiles import record_name
+from adaptprune.cells import Cell
 from adaptprune.config import OVERRIDES, load_profile, profile_names, settings_hash
-from adaptprune.declarations import ListedTable, load_declaration
+from adaptprune.declarations import load_declaration
 from adaptprune.errors import UserError, unknown
 from adaptprune.evaluate.suites import load_suite
 from adaptprune.models import catalogue, find_entry, slug
 from adaptprune.progress import Progress, report_progress
+from adaptprune.recover.mixtures import find_mixture
 from adaptprune.registry import find_method, split_variant
+from adaptprune.sensitivity import UNIFORM
 from adaptprune.tablecells import cells_of, run_in_stages
 from adaptprune.workflow import announce_workflow, hold_lock
 
@@ -29,9 +32,7 @@ def declaration(table):
 
 def stand_in(table):
     """Return the profile that a table is run in when the one of the command line is asked for."""
-    declared = declaration(table)
-    chosen = declared.profiles if isinstance(declared, ListedTable) else {}
-    return chosen.get(PROFILE, PROFILE)
+    return declaration(table).profiles.get(PROFILE, PROFILE)
 
 
 @cache

@@ -59,6 +59,42 @@ rule table7:
     localrule: True
 
 
+rule table8:
+    input:
+        table_files("table8"),
+    localrule: True
+
+
+rule ablation_amplitude:
+    input:
+        table_files("table8"),
+    localrule: True
+
+
+rule ablation_distance:
+    input:
+        table_files("ablation_distance"),
+    localrule: True
+
+
+rule ablation_steps:
+    input:
+        table_files("ablation_steps"),
+    localrule: True
+
+
+rule ablation_calibration:
+    input:
+        table_files("ablation_calibration"),
+    localrule: True
+
+
+rule ablation_alignment:
+    input:
+        table_files("ablation_alignment"),
+    localrule: True
+
+
 rule quirks:
     input:
         table_files("quirks"),

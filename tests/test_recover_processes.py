@@ -12,6 +12,7 @@ import torch
 import yaml
 from recovery_examples import log_without_times, model_folder, recovery, weights
 from safetensors.torch import save_file
+from training_rows import write_training_hub
 
 from adaptprune.errors import NumericalError, UserError
 from adaptprune.recover.checkpoints import restore_random_states
@@ -29,11 +30,15 @@ def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_two_processes_lose_as_much_as_one(tmp_path: Path, two_processes: Path) -> None:
+@pytest.mark.parametrize("data", ["text", "chats"])
+def test_two_processes_lose_as_much_as_one(data: str, tmp_path: Path, two_processes: Path) -> None:
     # Without dropout, whose random numbers belong to a process. A step of 5 rows is dealt out
     # unevenly, and a last step of one row leaves a process without any.
     model = model_folder(tmp_path / "model", attention_dropout=0.0)
     job = recovery(tmp_path, model=model, interleaves=1, batch=5, micro_batch=2, tokens=41 * 16)
+    if data == "chats":  # of which the answers alone count, so rows weigh differently
+        hub = write_training_hub(tmp_path / "hub")
+        job = dataclasses.replace(job, data="paper", local_data=hub)
     recover_stage(job, tmp_path / "one", tmp_path / "one.run")
     launched = dataclasses.replace(job, launch=two_processes)
     recover_stage(launched, tmp_path / "two", tmp_path / "two.run")

@@ -261,9 +261,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_tables_of_trained_models_say_what_each_one_took(trained: Path) -> None:
     tables = trained / "paper_tables" / "generated" / "tiny"
     lines = (tables / "table4.md").read_text().splitlines()
-    rows = {
-        line.split(" | ")[2]: line.split(" | ") for line in lines if "tiny-llama → small" in line
-    }
+    printed = [line.split(" | ") for line in lines if "tiny-llama → small" in line]
+    rows = {row[2]: row for row in printed}
     assert {"Minitron", "Prune, then train", "Adapt-Accel"} <= set(rows)
     assert all(row[4] == "2.05k" for row in rows.values()), "equal tokens"
     assert rows["Minitron"][5] == "2.05k", "and a teacher's own"

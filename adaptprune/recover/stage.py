@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 import subprocess
 import sys
@@ -13,16 +14,16 @@ import torch
 from filelock import FileLock, Timeout
 
 from adaptprune import checkpoint
-from adaptprune.corpus import iterate_texts
 from adaptprune.errors import NumericalError, UserError
-from adaptprune.files import read_json, sha256_file
+from adaptprune.files import read_json
 from adaptprune.method import Context
 from adaptprune.models import locate, shape_of
 from adaptprune.provenance import Stopwatch, versions
+from adaptprune.recover.data import TrainingData, find_data
 from adaptprune.recover.folder import RunFolder, Settings
 from adaptprune.recover.loop import train_stage
 from adaptprune.recover.method import Target
-from adaptprune.recover.packing import data_file, pack
+from adaptprune.recover.packing import pack
 from adaptprune.recover.plan import plan_stages
 from adaptprune.recover.record import is_finished, publish, publish_failure
 from adaptprune.recover.run import run_stages
@@ -48,12 +49,13 @@ class Recovery:
         preset: the recipe.
         target: parameters to end with, or the model whose shape is the target; for a preset that
             prunes.
-        data: name of a collection of text, or a ``.jsonl`` file.
+        data: name of a mixture or of a collection of text, or a ``.jsonl`` file.
         calibration: token ids for the prunings, or None for a preset without.
         seed: of the data order and of what is random in training.
         execution: how to compute.
         launch: config file of ``accelerate launch`` for the training processes; None trains in
             this process.
+        local_data: folder that stands for the hub's data sets, None for the hub.
     """
 
     model: str
@@ -64,6 +66,12 @@ class Recovery:
     seed: int
     execution: Execution
     launch: Path | None = None
+    local_data: Path | None = None
+
+    @functools.cached_property
+    def training_data(self) -> TrainingData:
+        """What it is trained on, its files there and looked at."""
+        return find_data(self.data, self.local_data)
 
     @property
     def method(self) -> RecoveryMethod:
@@ -104,7 +112,6 @@ class Recovery:
     def conditions(self, target: Target | None) -> dict[str, Any]:
         """Return what decides the outcome; verifies the model folder."""
         used = self.calibration if self.method.needs_calibration else None
-        data = data_file(self.data)
         return {
             "schema": SCHEMA,
             "model": self.model,
@@ -112,7 +119,7 @@ class Recovery:
             "preset": self.preset.model_dump(mode="json"),
             "method_version": self.method.version,
             "target": target.describe() if target else None,
-            "data": {"name": self.data, "sha256": sha256_file(data)},
+            "data": self.training_data.describe(),
             "calibration": used.describe() if used else None,
             "seed": self.seed,
             "device": self.execution.device,
@@ -205,8 +212,15 @@ def _work(
         # Rows of an attempt that was refused or killed here may be of another length.
         shutil.rmtree(folder.rows, ignore_errors=True)
         tokenizer = checkpoint.load_tokenizer(source)
-        texts = iterate_texts(data_file(job.data))
-        pack({job.data: texts}, tokenizer, job.preset.sequence_length, folder.rows)
+        data = job.training_data
+        pack(
+            {domain.name: domain.documents() for domain in data.domains},
+            tokenizer,
+            job.preset.sequence_length,
+            folder.rows,
+            data.cut,
+            {domain.name: domain.tokens for domain in data.domains},
+        )
     packed = read_json(folder.rows / "rows.json")
     vocabulary = read_json(source / "config.json")["vocab_size"]
     if packed["largest"] >= vocabulary:
