@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from recovery_examples import text_file
 
 from adaptprune.errors import UserError
 from adaptprune.files import read_json
 from adaptprune.recover.method import Target
-from adaptprune.recover.packing import Document, Rows, data_file, pack
+from adaptprune.recover.packing import Document, Rows, pack
 from adaptprune.recover.plan import Stage, plan_stages
 from adaptprune.recover.presets import Preset, find_preset, preset_names
 from adaptprune.registry import find_recovery
@@ -74,10 +73,19 @@ def test_only_the_counted_pieces_of_a_document_count(tmp_path: Path) -> None:
     assert rows.take(np.array([3, 1])).tokens.tolist() == [[*ids("hi"), END], [*ids("de"), END]]
 
 
-def test_cut_keeps_the_end_of_a_document(tmp_path: Path) -> None:
-    pack({"text": ["abcdef", "gh"]}, TOKENIZER, 7, tmp_path / "rows", cut=4)
+def test_cut_keeps_the_end_of_a_chat_and_leaves_text_alone(tmp_path: Path) -> None:
+    chat: Document = [("ab", False), ("cdef", True)]
+    pack({"both": [chat, "ghijk"]}, TOKENIZER, 10, tmp_path / "rows", cut=4)
     rows = Rows.open(tmp_path / "rows", seed=0)
-    assert rows.tokens.tolist() == [[*ids("abc"), END, *ids("gh"), END]]
+    assert rows.tokens.tolist() == [[*ids("abc"), END, *ids("ghijk"), END]]
+    assert rows.counted.tolist() == [[False] * 2 + [True] * 8]
+
+
+def test_limit_of_a_domain_is_kept_to_the_token(tmp_path: Path) -> None:
+    texts = {"one": ["abc", "defg", "h"], "two": ["ij"]}
+    pack(texts, TOKENIZER, 3, tmp_path / "rows", limits={"one": 6})
+    rows = Rows.open(tmp_path / "rows", seed=0)
+    assert rows.tokens.tolist() == [ids("abc"), [END, *ids("de")], [*ids("ij"), END]]
 
 
 def test_every_row_comes_once_in_the_order_of_the_seed(tmp_path: Path) -> None:
@@ -109,15 +117,6 @@ def test_tokenizer_that_ends_no_text_is_refused(tmp_path: Path) -> None:
     tokenizer.eos_token = None
     with pytest.raises(UserError, match="no end-of-text token"):
         pack({"text": ["abc"]}, tokenizer, 2, tmp_path / "rows")
-
-
-def test_data_are_a_known_collection_or_a_file(tmp_path: Path) -> None:
-    path = text_file(tmp_path / "mine.jsonl")
-    assert data_file(str(path)) == path
-    with pytest.raises(UserError, match="unknown training data 'tiny-pros'; did you mean"):
-        data_file("tiny-pros")
-    with pytest.raises(UserError, match=r"other\.jsonl: no such file"):
-        data_file(str(tmp_path / "other.jsonl"))
 
 
 def stages_of(preset: Preset, rows: int, large: int = 100, small: int = 50) -> list[Stage]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 from recovery_examples import LENGTH, log_without_times, model_folder, recovery, weights
+from training_rows import write_training_hub
 
 from adaptprune.checkpoint import load_model, save_model
 from adaptprune.method import Context
@@ -63,11 +64,19 @@ def test_loop_is_that_of_plain_torch(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [{"micro_batch": 1}, {"activation_checkpointing": True}])
-def test_way_of_computing_changes_no_loss(change: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize("data", ["text", "chats"])
+def test_way_of_computing_changes_no_loss(
+    change: dict[str, Any], data: str, tmp_path: Path
+) -> None:
     model = model_folder(tmp_path / "model", attention_dropout=0.0)
+    hub = write_training_hub(tmp_path / "hub")
+    source: dict[str, Any] = {"data": "paper", "local_data": hub} if data == "chats" else {}
     settings = {"model": model, "preset": "train", "tokens": 10 * 4 * LENGTH}
-    one = train(recovery(tmp_path, **settings), tmp_path, "one")
-    two = train(recovery(tmp_path, **settings, **change), tmp_path, "two")
+    jobs = [recovery(tmp_path, **settings, **more) for more in ({}, change)]
+    one, two = (
+        train(dataclasses.replace(job, **source), tmp_path, name)
+        for job, name in zip(jobs, ("one", "two"), strict=True)
+    )
     for key in ("loss", "gradient_norm"):
         assert [row[key] for row in two] == pytest.approx([row[key] for row in one], rel=1e-5)
 

@@ -11,12 +11,14 @@ from adaptprune.commands.options import (
     CalibrationOption,
     DeviceOption,
     LengthOption,
+    LocalDataOption,
     ModelOption,
     OutputOption,
     SeedOption,
     SequencesOption,
     SetOption,
     ThreadsOption,
+    check_folder,
     parse_settings,
 )
 from adaptprune.commands.pruning import take_calibration
@@ -30,7 +32,7 @@ RunOption = Annotated[
 def recover(
     model: ModelOption,
     preset: Annotated[str, typer.Option(help="name of a recovery preset")],
-    data: Annotated[str, typer.Option(help="name of a text collection, or FILE.jsonl")],
+    data: Annotated[str, typer.Option(help="name of a mixture or text collection, or FILE.jsonl")],
     output: OutputOption,
     target_parameters: Annotated[
         int | None, typer.Option(min=1, help="size to prune to, for a preset that prunes")
@@ -40,6 +42,7 @@ def recover(
     ] = None,
     seed: SeedOption = 0,
     settings: SetOption = None,
+    local_data: LocalDataOption = None,
     calibration: CalibrationOption = "bigbench-prose",
     sequences: SequencesOption = 32,
     length: LengthOption = 64,
@@ -59,18 +62,19 @@ def recover(
     ] = False,
 ) -> None:
     """Train a model, changed between trainings as the preset says; resumes when killed."""
+    from adaptprune.recover.data import check_name
     from adaptprune.recover.folder import Execution
-    from adaptprune.recover.packing import data_file
     from adaptprune.recover.presets import find_preset
     from adaptprune.registry import find_recovery
 
     chosen = find_preset(preset, parse_settings(settings))
-    data_file(data)
+    check_folder(local_data)
+    check_name(data)
     tokens = None
     if target_parameters is not None and target_model is not None:
         raise UserError("give --target-parameters or --target-model, not both")
     if find_recovery(chosen.method).needs_calibration:
-        tokens = take_calibration(calibration, model, sequences, length, seed, None)
+        tokens = take_calibration(calibration, model, sequences, length, seed, local_data)
     execution = Execution(
         device=device,
         threads=threads,
@@ -81,7 +85,7 @@ def recover(
     from adaptprune.recover.stage import Recovery, recover_stage  # imports torch
 
     target = target_parameters or target_model
-    job = Recovery(model, chosen, target, data, tokens, seed, execution, launch)
+    job = Recovery(model, chosen, target, data, tokens, seed, execution, launch, local_data)
     folder = run or output.with_name(f"{output.name}.run")
     recover_stage(job, output, folder, record_failure=record_failure)
 

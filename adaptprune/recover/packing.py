@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from adaptprune.corpus import corpora, corpus_file
-from adaptprune.errors import UserError, unknown
+from adaptprune.errors import UserError
 from adaptprune.fetch import verify_folder, write_manifest
 from adaptprune.files import atomic_directory, read_json, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     import torch
 
@@ -23,29 +22,12 @@ if TYPE_CHECKING:
 Piece = tuple[str, bool]
 #: Text that counts as a whole, or pieces of which some count (the answers of a chat).
 Document = str | list[Piece]
+#: Token ids of a document, and for each whether the loss counts it.
+Encoded = tuple[list[int], list[bool]]
 #: Documents that are tokenized at once.
 _DOCUMENTS = 1000
 #: Token ids on disk: four bytes each, on every machine in the same order.
 _TYPE = np.dtype("<u4")
-
-
-def data_file(source: str) -> Path:
-    """Return the JSON-lines file of training documents.
-
-    Args:
-        source: name of a collection of text, or a ``.jsonl`` file of ``{"text": …}`` lines.
-
-    Raises:
-        UserError: there is no such file or collection.
-    """
-    path = Path(source).expanduser()
-    if path.suffix != ".jsonl":
-        if source not in corpora():
-            raise unknown("training data", source, [*corpora(), "FILE.jsonl"])
-        return corpus_file(source)
-    if not path.is_file():
-        raise UserError(f"training data {source}: no such file")
-    return path
 
 
 def pack(
@@ -54,6 +36,7 @@ def pack(
     length: int,
     target: Path,
     cut: int | None = None,
+    limits: Mapping[str, int | None] | None = None,
 ) -> None:
     """Tokenize documents and write them as rows of equal length.
 
@@ -66,17 +49,22 @@ def pack(
         tokenizer: of the model; its ``eos_token_id`` ends a document.
         length: tokens of a row.
         target: the folder to make: ``rows.bin``, ``counted.bin`` and ``rows.json``.
-        cut: tokens that are kept of a document, its end included; None keeps all.
+        cut: tokens that are kept of a document in pieces, its end included; None keeps all.
+        limits: tokens that are taken of a domain at most, by its name.
 
     Raises:
         UserError: a domain is empty or holds less than one row; the tokenizer ends no text.
     """
-    if tokenizer.eos_token_id is None:
-        raise UserError("the model's tokenizer has no end-of-text token (eos_token)")
     with atomic_directory(target) as folder:
         with (folder / "rows.bin").open("wb") as rows, (folder / "counted.bin").open("wb") as mask:
             found = [
-                _write_domain(name, encode(documents, tokenizer, cut), length, rows, mask)
+                _write_domain(
+                    name,
+                    first_tokens(encode(documents, tokenizer, cut), (limits or {}).get(name)),
+                    length,
+                    rows,
+                    mask,
+                )
                 for name, documents in domains.items()
             ]
         content: dict[str, Any] = {
@@ -90,7 +78,7 @@ def pack(
 
 def encode(
     documents: Iterable[Document], tokenizer: Any, cut: int | None = None
-) -> Iterator[tuple[list[int], list[bool]]]:
+) -> Iterator[Encoded]:
     """Tokenize documents piece by piece and end each; those without any text are left out.
 
     The end of a document counts where its last piece does.
@@ -98,32 +86,48 @@ def encode(
     Args:
         documents: in order.
         tokenizer: of the model.
-        cut: tokens that are kept of a document, its end included; None keeps all.
+        cut: tokens that are kept of a document in pieces, its end included; None keeps all. A
+            document that is text is never cut.
 
-    Yields:
-        Token ids of a document, and for each whether the loss counts it.
+    Raises:
+        UserError: the tokenizer ends no text.
     """
-    last = None if cut is None else cut - 1
+    end = tokenizer.eos_token_id
+    if end is None:
+        raise UserError("the model's tokenizer has no end-of-text token (eos_token)")
     remaining = iter(documents)
     while batch := list(itertools.islice(remaining, _DOCUMENTS)):
         split = [[(text, True)] if isinstance(text, str) else text for text in batch]
         texts = [text for pieces in split for text, _ in pieces]
         encoded = iter(tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"])
-        for pieces in split:
+        for document, pieces in zip(batch, split, strict=True):
             ids: list[int] = []
             counted: list[bool] = []
             for _, counts in pieces:
                 tokens = next(encoded)
                 ids += tokens
                 counted += [counts] * len(tokens)
-            if ids:
-                ids, counted = ids[:last], counted[:last]
-                yield [*ids, tokenizer.eos_token_id], [*counted, pieces[-1][1]]
+            if not ids:
+                continue
+            kept = None if cut is None or isinstance(document, str) else cut - 1
+            yield [*ids[:kept], end], [*counted[:kept], pieces[-1][1]]
+
+
+def first_tokens(documents: Iterator[Encoded], limit: int | None) -> Iterator[Encoded]:
+    """Yield documents up to a number of tokens, the last one cut; all where there is no limit."""
+    if limit is None:
+        yield from documents
+        return
+    for ids, counted in documents:
+        yield ids[:limit], counted[:limit]
+        limit -= len(ids)
+        if limit <= 0:
+            return
 
 
 def _write_domain(
     name: str,
-    documents: Iterator[tuple[list[int], list[bool]]],
+    documents: Iterator[Encoded],
     length: int,
     rows: IO[bytes],
     mask: IO[bytes],
