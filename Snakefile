@@ -16,7 +16,10 @@ rule all:
 
 include: "rules/fetch.smk"
 include: "rules/prune.smk"
+include: "rules/recover.smk"
 include: "rules/evaluate.smk"
 include: "rules/collect.smk"
 include: "rules/paper.smk"
+include: "rules/data.smk"
+include: "rules/figures.smk"
 include: "rules/audit.smk"

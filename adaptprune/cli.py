@@ -12,7 +12,16 @@ import sys
 
 import typer
 
-from adaptprune.commands import audit, listing, prefetching, pruning, reporting, training
+from adaptprune.commands import (
+    audit,
+    data,
+    listing,
+    measuring,
+    prefetching,
+    pruning,
+    reporting,
+    training,
+)
 from adaptprune.errors import NumericalError, UserError
 from adaptprune.workflow import end_with_workflow
 
@@ -25,6 +34,7 @@ app = typer.Typer(
 )
 for command in (
     listing.methods,
+    listing.recoveries,
     listing.models,
     listing.tasks,
     listing.params,
@@ -41,7 +51,14 @@ for command in (
     reporting.collect,
     reporting.status,
     reporting.table,
+    reporting.figure,
     reporting.benchmarks,
+    data.count_tokens,
+    data.data_table,
+    measuring.sensitivity,
+    measuring.measure,
+    measuring.speed,
+    measuring.cost,
     audit.audit,
 ):
     app.command()(command)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pydantic
 import yaml
@@ -15,7 +15,14 @@ from adaptprune.errors import UserError, unknown
 from adaptprune.evaluate.perplexity import check_lengths
 from adaptprune.evaluate.suites import load_suite
 from adaptprune.models import find_entry
+from adaptprune.recover.config import RecoveryConfig, TrainingConfig
+from adaptprune.recover.mixtures import find_mixture
 from adaptprune.registry import find_method, split_variant
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from adaptprune.declarations import ListedRow
 
 
 class _Closed(pydantic.BaseModel):
@@ -50,6 +57,15 @@ class EvaluationConfig(_Closed):
     batch: int | Literal["auto"] = "auto"
 
 
+class SpeedConfig(_Closed):
+    """What pruned and dense models are timed with (``adaptprune.speed.Workload``)."""
+
+    batch: int = pydantic.Field(1, ge=1)
+    prompt: int = pydantic.Field(256, ge=1)
+    new_tokens: int = pydantic.Field(16, ge=1)
+    rounds: int = pydantic.Field(7, ge=1)
+
+
 class MethodSettings(_Closed):
     """What a method, or a named variant of it, runs with in a profile.
 
@@ -65,6 +81,9 @@ class Profile(_Closed):
 
     ``local_data`` is a folder that stands for the hub's data sets; ``dense_gate`` says whether the
     dense model must meet the known scores of the suite before anything else is evaluated.
+    ``mixture`` is the training data that Table 2 counts.
+    ``recoveries`` are trained cells beside the matrix, run for the tables and figures that show
+    them; ``training`` says how they are computed.
     """
 
     title: str
@@ -76,6 +95,7 @@ class Profile(_Closed):
     settings: dict[str, MethodSettings] = {}
     calibration: CalibrationConfig
     evaluation: EvaluationConfig
+    speed: SpeedConfig = SpeedConfig()
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     device: str = "cpu"
     threads: int = pydantic.Field(1, ge=1)
@@ -83,6 +103,15 @@ class Profile(_Closed):
     trust_remote_code: bool = False
     local_data: str | None = None
     dense_gate: bool = True
+    mixture: str = "paper"
+    recoveries: dict[str, RecoveryConfig] = {}
+    training: TrainingConfig = TrainingConfig()
+
+    @property
+    def all_models(self) -> list[str]:
+        """Return the models of the matrix and those of the recoveries."""
+        trained = [model for recovery in self.recoveries.values() for model in recovery.models]
+        return list(dict.fromkeys([*self.models, *trained]))
 
     def settings_of(self, method: str) -> MethodSettings:
         """Return the settings of a method, or of a variant laid over those of its method.
@@ -110,20 +139,73 @@ class Profile(_Closed):
         """Return the matrix of cells, of some methods or of all."""
         return grid(self.models, methods or self.methods, self.sparsities, self.seeds)
 
+    def listed_cells(self, rows: Iterable[ListedRow]) -> list[Cell]:
+        """Return the cells of listed rows: a dense model once, a recovery at every seed.
+
+        Raises:
+            UserError: a row names a recovery that the profile does not have.
+        """
+        cells = []
+        for row in rows:
+            if row.model is not None:
+                cells.append(Cell(row.model, "dense", 0, "none", self.seeds[0]))
+                continue
+            cells += self.recovery_cells(str(row.recovery))
+        return list(dict.fromkeys(cells))
+
+    def recovery_cells(self, name: str) -> list[Cell]:
+        """Return the cells of a recovery, one for each seed.
+
+        Raises:
+            UserError: the profile has none of that name.
+        """
+        chosen = self.recovery(name)
+        method, sparsity = chosen.recipe.method, chosen.sparsity
+        return [Cell(chosen.model, method, sparsity, name, seed) for seed in self.seeds]
+
+    def recovery(self, name: str) -> RecoveryConfig:
+        """Return a recovery of the profile.
+
+        Raises:
+            UserError: it has none of that name.
+        """
+        if name not in self.recoveries:
+            raise unknown("recovery", name, self.recoveries)
+        return self.recoveries[name]
+
     def with_variants(self, declared: list[str]) -> Profile:
         """Return the profile with those declared variants added whose method it runs.
 
         Raises:
             UserError: a variant is unknown or cannot reach a sparsity of the profile.
         """
-        added = [
-            name
-            for name in declared
-            if name not in self.methods and split_variant(name)[0] in self.methods
-        ]
+        added = [name for name in self._runs(declared) if name not in self.methods]
         widened = self.model_copy(update={"methods": [*self.methods, *added]})
         widened.check()
         return widened
+
+    def with_sparsities(self, declared: list[str], sparsities: list[int]) -> Profile:
+        """Return the profile with other sparsities, and of the declared methods those it runs.
+
+        Raises:
+            UserError: a method is unknown, cannot reach a sparsity, or is cut from scores, which
+                are computed for the profile's own sparsities.
+        """
+        update = {"methods": self._runs(declared), "sparsities": sparsities}
+        other = self.model_copy(update=update)
+        other.check()
+        for name in other.methods:
+            method = find_method(split_variant(name)[0])
+            if method.shares_scores(method.parse(self.settings_of(name).parameters)):
+                raise UserError(
+                    f"{name} is cut from scores of the profile's sparsities; a table with "
+                    "sparsities of its own shows methods that share no scores"
+                )
+        return other
+
+    def _runs(self, declared: list[str]) -> list[str]:
+        """Return the declared methods and variants whose method the profile runs."""
+        return [name for name in declared if split_variant(name)[0] in self.methods]
 
     def check(self) -> None:
         """Refuse, before any work, names and numbers that no run could use.
@@ -143,6 +225,9 @@ class Profile(_Closed):
             find_entry(model)
         for name in [*self.methods, *self.settings]:
             self._check_method(name)
+        for name, recovery in self.recoveries.items():
+            recovery.check(name)
+        find_mixture(self.mixture)
         load_suite(self.evaluation.suite)
         check_lengths(self.evaluation.token_perplexity, self.evaluation.max_length)
         if self.local_data is not None and not Path(self.local_data).is_dir():

@@ -6,22 +6,37 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from adaptprune.declarations import load_declaration
+from adaptprune.declarations import Declaration, load_declaration
 from adaptprune.errors import UserError
 from adaptprune.files import atomic_file
+from adaptprune.peaks import peak_sentences
 from adaptprune.results import read_results
 from adaptprune.tablegrid import Grid, build_grid, columns_of
-from adaptprune.typeset import MISSING, Heading, panels_of, to_latex, to_markdown
+from adaptprune.typeset import (
+    MISSING,
+    Heading,
+    Panel,
+    PanelRow,
+    Text,
+    panels_of,
+    to_latex,
+    to_markdown,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from adaptprune.declarations import Declaration
     from adaptprune.evaluate.suites import PerplexityTask, Suite
 
 
-_UNITS: dict[str, str] = {"params": "parameters", "accuracy": "%", "perplexity": "ppl"}
+_UNITS: dict[str, str] = {
+    "params": "parameters",
+    "tokens": "tokens",
+    "flops": "FLOP",
+    "accuracy": "%",
+    "perplexity": "ppl",
+}
 
 
 def _add_published(grid: Grid, path: Path, table: int) -> None:
@@ -34,6 +49,9 @@ def _add_published(grid: Grid, path: Path, table: int) -> None:
         published = published[published["key"] != "average"]
     factor = published["unit"].map({"B": 1e9}).fillna(1.0)
     published = published.assign(value=published["value"] * factor, std=published["std"] * factor)
+    # Table 8 varies the amplitude of one method: its rows are variants named after it.
+    variants = published["amplitude"].map("@amplitude-{:g}".format, na_action="ignore").fillna("")
+    published = published.assign(method=published["method"] + variants)
     numbers = {
         (line.model_id, line.method, line.sparsity, line.key, line.metric): (line.value, line.std)
         for line in published.itertuples()
@@ -48,7 +66,31 @@ def _add_published(grid: Grid, path: Path, table: int) -> None:
                 entry.published_std = None if pd.isna(std) else std
 
 
-def _task_note(results: pd.DataFrame, suite: Suite) -> str:
+def _printed_panel(path: Path, table: int) -> Panel:
+    """Return a table as the paper prints it, for runs on other models and tasks."""
+    published = pd.read_csv(path, dtype=str, keep_default_na=False)
+    published = published[published["table_arxiv"] == str(table)]
+    headers = list(dict.fromkeys(published["column"]))
+    rows: list[PanelRow] = []
+    groups = published.groupby(["model", "sparsity", "row_label"], sort=False)
+    for (model, sparsity, label), numbers in groups:
+        printed = dict(
+            zip(numbers["column"], numbers["value"] + numbers["std"].map(_spread), strict=True)
+        )
+        texts = [Text(printed.get(header, MISSING)) for header in headers]
+        first = not rows or (rows[-1].model, rows[-1].sparsity) != (model, f"{sparsity}%")
+        new_model = not rows or rows[-1].model != model
+        rows.append(PanelRow(str(model), f"{sparsity}%", str(label), texts, new_model, first))
+    return Panel(
+        f"As printed in the paper (Table {table}), other models and tasks", headers, [], rows
+    )
+
+
+def _spread(std: str) -> str:
+    return f" ± {std}" if std else ""
+
+
+def task_note(results: pd.DataFrame, suite: Suite) -> str:
     """Say for each task what was counted, over how many documents, and what guessing gives."""
     documents = results.dropna(subset=["n"]).groupby("task")["n"].max()
     parts = []
@@ -59,7 +101,7 @@ def _task_note(results: pd.DataFrame, suite: Suite) -> str:
     return f"Accuracy in %, higher is better: {'; '.join(parts)}. Average: mean of these columns."
 
 
-def _perplexity_note(results: pd.DataFrame, perplexity: PerplexityTask) -> str:
+def perplexity_note(results: pd.DataFrame, perplexity: PerplexityTask) -> str:
     """Say what a perplexity is counted over, and the longest sequence the model was shown."""
     rows = results[results["task"] == perplexity.task]
     lengths = " or ".join(sorted(set(rows["max_length"]) - {""}, key=int))
@@ -90,9 +132,9 @@ def _notes(
     seeds: Sequence[int],
 ) -> list[str]:
     """Return the sentences under the table."""
-    notes = [_task_note(results, suite)]
+    notes = [task_note(results, suite)]
     if suite.perplexity is not None:
-        notes.append(_perplexity_note(results, suite.perplexity))
+        notes.append(perplexity_note(results, suite.perplexity))
     notes.append(_seed_note(seeds))
     notes.append(
         "#Param. counts the whole model, tied embeddings once. Best in bold, second underlined, "
@@ -103,6 +145,8 @@ def _notes(
             "Change: the difference of two methods at the same seed, that is with the same "
             "calibration data, averaged over the seeds that both have."
         )
+    if declaration.peak is not None:
+        notes += peak_sentences(declaration.peak, grid)
     if grid.average_stderr is not None:
         notes.append(
             "Standard error of one average over this many documents: up to "
@@ -112,7 +156,7 @@ def _notes(
     return notes
 
 
-def _problem_notes(grid: Grid) -> list[str]:
+def problem_notes(grid: Grid) -> list[str]:
     """Return what is not in the table, cell by cell."""
     notes = []
     if grid.missing:
@@ -122,7 +166,7 @@ def _problem_notes(grid: Grid) -> list[str]:
     return notes
 
 
-def _tidy(grid: Grid, declaration: Declaration, profile: str, *, published: bool) -> pd.DataFrame:
+def _tidy(grid: Grid, table: str, profile: str, *, published: bool) -> pd.DataFrame:
     """Return one line per number of the table, unrounded."""
     changes = any(row.against for row in grid.rows)
     lines = []
@@ -130,7 +174,7 @@ def _tidy(grid: Grid, declaration: Declaration, profile: str, *, published: bool
         for column in grid.columns:
             entry = row.entries[column.key]
             line = {
-                "table": declaration.name,
+                "table": table,
                 "profile": profile,
                 "model": row.model,
                 "sparsity": row.sparsity,
@@ -146,6 +190,8 @@ def _tidy(grid: Grid, declaration: Declaration, profile: str, *, published: bool
                 "status": entry.status,
                 "rank": entry.rank,
             }
+            if grid.listed:
+                line["at_chance"] = entry.at_chance
             if changes:
                 change = entry.change
                 line |= {
@@ -163,7 +209,36 @@ def _tidy(grid: Grid, declaration: Declaration, profile: str, *, published: bool
     return pd.DataFrame(lines)
 
 
-def _profile_results(results_csv: Path, profile: str) -> pd.DataFrame:
+def write_table(
+    grid: Grid,
+    notes: Sequence[str],
+    heading: Heading,
+    output_stem: Path,
+    *,
+    published: bool,
+    more: Sequence[Panel] = (),
+) -> None:
+    """Write a table to ``<stem>.tex``, ``<stem>.csv`` and ``<stem>.md``.
+
+    Args:
+        grid: its numbers.
+        notes: the sentences under it.
+        heading: what it is called.
+        output_stem: path of the outputs without suffix.
+        published: whether published numbers are set beside the measured ones.
+        more: panels after those of the grid.
+    """
+    panels = [*panels_of(grid, with_published=published), *more]
+    tidy = _tidy(grid, heading.name, heading.profile, published=published)
+    write_panels(output_stem, panels, notes, heading, tidy)
+
+
+def profile_results(results_csv: Path, profile: str) -> pd.DataFrame:
+    """Return a profile's rows of a results file.
+
+    Raises:
+        UserError: there are none, or the file cannot be trusted.
+    """
     results = read_results(results_csv)
     results = results[results["profile"] == profile]
     if results.empty:
@@ -192,7 +267,7 @@ def render_table(
         profile: the profile whose rows are shown.
         notes: further sentences under the table.
         models: models of the profile, in printed order.
-        sparsities: integer percents, in printed order.
+        sparsities: integer percents, in printed order, where the declaration names none.
         seeds: seeds that every method but dense is expected at.
         suite: gives the columns.
 
@@ -200,11 +275,13 @@ def render_table(
         UserError: the declaration or the results cannot be used.
     """
     declaration = load_declaration(declaration_path)
+    if not isinstance(declaration, Declaration):
+        raise UserError(f"{declaration_path}: declares no table of a matrix")
     if declaration.suite not in (None, suite.name):
         raise UserError(
             f"{declaration_path}: needs suite {declaration.suite!r}, not {suite.name!r}"
         )
-    results = _profile_results(results_csv, profile)
+    results = profile_results(results_csv, profile)
     shown = declaration.select_models(models)
     results = results[results["model"].isin(shown)]
     grid = build_grid(
@@ -212,7 +289,7 @@ def render_table(
         columns_of(suite),
         declaration.methods,
         models=shown,
-        sparsities=sparsities,
+        sparsities=declaration.sparsities or sparsities,
         seeds=seeds,
         recovery=declaration.recovery,
     )
@@ -222,17 +299,33 @@ def render_table(
         _add_published(grid, declaration_path.parent / "published.csv", source.table)
 
     printed = _notes(declaration, grid, results, suite, seeds)
-    printed += [*notes, *_problem_notes(grid)]
+    printed += [*notes, *problem_notes(grid)]
     heading = Heading(
         declaration.name, declaration.caption, declaration.label, profile, len(results)
     )
-    panels = panels_of(grid, with_published=with_published)
-    tidy = _tidy(grid, declaration, profile, published=with_published)
+    more = []
+    if source is not None and source.beside and not with_published:
+        more = [_printed_panel(declaration_path.parent / "published.csv", source.table)]
+    write_table(grid, printed, heading, output_stem, published=with_published, more=more)
+
+
+def write_panels(
+    stem: Path, panels: Sequence[Panel], notes: Sequence[str], heading: Heading, tidy: pd.DataFrame
+) -> None:
+    """Write a table as ``<stem>.tex``, ``<stem>.md`` and, its numbers unrounded, ``<stem>.csv``.
+
+    Args:
+        stem: path of the outputs without suffix.
+        panels: what is printed.
+        notes: sentences under the table.
+        heading: what the table is called.
+        tidy: one line per number or row.
+    """
     outputs = {
-        ".tex": to_latex(panels, printed, heading),
-        ".md": to_markdown(panels, printed, heading),
+        ".tex": to_latex(list(panels), notes, heading),
+        ".md": to_markdown(list(panels), notes, heading),
         ".csv": tidy.to_csv(index=False, float_format="%.10g", lineterminator="\n"),
     }
     for suffix, text in outputs.items():
-        with atomic_file(output_stem.with_name(output_stem.name + suffix)) as temporary:
+        with atomic_file(stem.with_name(stem.name + suffix)) as temporary:
             temporary.write_text(text, encoding="utf-8")

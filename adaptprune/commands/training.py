@@ -11,15 +11,18 @@ from adaptprune.commands.options import (
     CalibrationOption,
     DeviceOption,
     LengthOption,
+    LocalDataOption,
     ModelOption,
     OutputOption,
     SeedOption,
     SequencesOption,
     SetOption,
     ThreadsOption,
+    check_folder,
     parse_settings,
 )
 from adaptprune.commands.pruning import take_calibration
+from adaptprune.errors import UserError
 
 RunOption = Annotated[
     Path | None, typer.Option("--run", help="where its state lies; default OUTPUT.run")
@@ -29,13 +32,17 @@ RunOption = Annotated[
 def recover(
     model: ModelOption,
     preset: Annotated[str, typer.Option(help="name of a recovery preset")],
-    data: Annotated[str, typer.Option(help="name of a text collection, or FILE.jsonl")],
+    data: Annotated[str, typer.Option(help="name of a mixture or text collection, or FILE.jsonl")],
     output: OutputOption,
     target_parameters: Annotated[
         int | None, typer.Option(min=1, help="size to prune to, for a preset that prunes")
     ] = None,
+    target_model: Annotated[
+        str | None, typer.Option(help="model whose shape (or size) to prune to")
+    ] = None,
     seed: SeedOption = 0,
     settings: SetOption = None,
+    local_data: LocalDataOption = None,
     calibration: CalibrationOption = "bigbench-prose",
     sequences: SequencesOption = 32,
     length: LengthOption = 64,
@@ -50,17 +57,24 @@ def recover(
     launch: Annotated[
         Path | None, typer.Option(help="train by `accelerate launch` with this config file")
     ] = None,
+    record_failure: Annotated[
+        bool, typer.Option("--record-failure", help="write a record where numbers are not finite")
+    ] = False,
 ) -> None:
-    """Train a model, pruned between trainings where the preset says so; resumes when killed."""
+    """Train a model, changed between trainings as the preset says; resumes when killed."""
+    from adaptprune.recover.data import check_name
     from adaptprune.recover.folder import Execution
-    from adaptprune.recover.packing import data_file
     from adaptprune.recover.presets import find_preset
+    from adaptprune.registry import find_recovery
 
     chosen = find_preset(preset, parse_settings(settings))
-    data_file(data)
+    check_folder(local_data)
+    check_name(data)
     tokens = None
-    if chosen.interleaves:
-        tokens = take_calibration(calibration, model, sequences, length, seed, None)
+    if target_parameters is not None and target_model is not None:
+        raise UserError("give --target-parameters or --target-model, not both")
+    if find_recovery(chosen.method).needs_calibration:
+        tokens = take_calibration(calibration, model, sequences, length, seed, local_data)
     execution = Execution(
         device=device,
         threads=threads,
@@ -70,8 +84,10 @@ def recover(
     )
     from adaptprune.recover.stage import Recovery, recover_stage  # imports torch
 
-    job = Recovery(model, chosen, target_parameters, data, tokens, seed, execution, launch)
-    recover_stage(job, output, run or output.with_name(f"{output.name}.run"))
+    target = target_parameters or target_model
+    job = Recovery(model, chosen, target, data, tokens, seed, execution, launch, local_data)
+    folder = run or output.with_name(f"{output.name}.run")
+    recover_stage(job, output, folder, record_failure=record_failure)
 
 
 def train_stage(

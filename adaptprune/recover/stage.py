@@ -2,42 +2,42 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from filelock import FileLock, Timeout
 
 from adaptprune import checkpoint
-from adaptprune.accel import check_target, interleave
-from adaptprune.corpus import iterate_texts
-from adaptprune.errors import UserError
-from adaptprune.fetch import MANIFEST, write_manifest
-from adaptprune.files import atomic_directory, read_json, sha256_file, unseal, write_sealed_json
+from adaptprune.errors import NumericalError, UserError
+from adaptprune.files import read_json
 from adaptprune.method import Context
 from adaptprune.models import locate, shape_of
 from adaptprune.provenance import Stopwatch, versions
-from adaptprune.recover.checkpoints import read_progress
+from adaptprune.recover.data import TrainingData, find_data
 from adaptprune.recover.folder import RunFolder, Settings
-from adaptprune.recover.log import read_log
 from adaptprune.recover.loop import train_stage
-from adaptprune.recover.packing import data_file, pack
+from adaptprune.recover.method import Target
+from adaptprune.recover.packing import pack
 from adaptprune.recover.plan import plan_stages
-from adaptprune.schedule import parameter_targets
+from adaptprune.recover.record import is_finished, publish, publish_failure
+from adaptprune.recover.run import run_stages
+from adaptprune.recover.targets import shaped_like
+from adaptprune.registry import find_recovery
 from adaptprune.stages import SCHEMA, Runtime
 from adaptprune.workflow import announce_workflow
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from adaptprune.calibration import CalibrationSet
     from adaptprune.recover.folder import Execution
+    from adaptprune.recover.method import RecoveryMethod
     from adaptprune.recover.presets import Preset
-
-RECORD = "recovery.json"
+    from adaptprune.shapes import ModelShape
 
 
 @dataclass(frozen=True)
@@ -47,29 +47,42 @@ class Recovery:
     Args:
         model: id, folder or hub id.
         preset: the recipe.
-        target: parameters to end with, for a preset that prunes.
-        data: name of a collection of text, or a ``.jsonl`` file.
+        target: parameters to end with, or the model whose shape is the target; for a preset that
+            prunes.
+        data: name of a mixture or of a collection of text, or a ``.jsonl`` file.
         calibration: token ids for the prunings, or None for a preset without.
         seed: of the data order and of what is random in training.
         execution: how to compute.
         launch: config file of ``accelerate launch`` for the training processes; None trains in
             this process.
+        local_data: folder that stands for the hub's data sets, None for the hub.
     """
 
     model: str
     preset: Preset
-    target: int | None
+    target: int | str | None
     data: str
     calibration: CalibrationSet | None
     seed: int
     execution: Execution
     launch: Path | None = None
+    local_data: Path | None = None
 
-    def check(self) -> int | None:
+    @functools.cached_property
+    def training_data(self) -> TrainingData:
+        """What it is trained on, its files there and looked at."""
+        return find_data(self.data, self.local_data)
+
+    @property
+    def method(self) -> RecoveryMethod:
+        """The preset's method."""
+        return find_recovery(self.preset.method)
+
+    def check(self) -> tuple[ModelShape | None, Target | None]:
         """Refuse what cannot work, before any data are read.
 
         Returns:
-            The model's parameters, where the preset prunes.
+            The model's shape, where the method or the budget needs it, and the target.
 
         Raises:
             UserError: naming the culprit.
@@ -85,30 +98,28 @@ class Recovery:
                 f"recovery preset {self.preset.name}: sequence_length {length} is beyond the "
                 f"model's window of {window} tokens"
             )
-        if not self.preset.interleaves:
-            if self.target is not None:
-                raise UserError(f"recovery preset {self.preset.name} prunes nothing: no target")
-            return None
-        if self.target is None:
-            raise UserError(f"recovery preset {self.preset.name} prunes: give target parameters")
-        shape = shape_of(str(folder))
-        parameter_targets(
-            shape.parameters, self.target, self.preset.interleaves, self.preset.schedule
-        )
-        check_target(shape, self.target)
-        return shape.parameters
+        shape, target = None, None
+        if self.target is not None or self.method.target != "none" or self.preset.flops:
+            shape = shape_of(str(folder))
+        if isinstance(self.target, int):
+            target = Target(parameters=self.target)
+        elif self.target is not None:
+            assert shape is not None, "it was read for the target"
+            target = shaped_like(self.target, shape)
+        self.method.check(self.preset, shape, target)
+        return shape, target
 
-    def conditions(self) -> dict[str, Any]:
+    def conditions(self, target: Target | None) -> dict[str, Any]:
         """Return what decides the outcome; verifies the model folder."""
-        used = self.calibration if self.preset.interleaves else None
-        data = data_file(self.data)
+        used = self.calibration if self.method.needs_calibration else None
         return {
             "schema": SCHEMA,
             "model": self.model,
             "model_hash": checkpoint.revision(locate(self.model)),
             "preset": self.preset.model_dump(mode="json"),
-            "target": self.target,
-            "data": {"name": self.data, "sha256": sha256_file(data)},
+            "method_version": self.method.version,
+            "target": target.describe() if target else None,
+            "data": self.training_data.describe(),
             "calibration": used.describe() if used else None,
             "seed": self.seed,
             "device": self.execution.device,
@@ -118,10 +129,10 @@ class Recovery:
             "versions": versions(),
         }
 
-    def context(self) -> Context | None:
-        """Put the calibration tokens where the model is pruned."""
+    def context(self) -> Context:
+        """Put the calibration tokens where the model is prepared."""
         if self.calibration is None:
-            return None
+            return Context(None, self.seed)
         tokens = torch.tensor(self.calibration.tokens, device=self.execution.device)
         return Context(tokens, self.seed)
 
@@ -129,8 +140,10 @@ class Recovery:
         """Train the present stage, in this process or in those of ``accelerate launch``.
 
         Raises:
+            NumericalError: a loss or gradient is not finite.
             UserError: a training process failed.
         """
+        folder.failure.unlink(missing_ok=True)
         if self.launch is None:
             train_stage(folder)
             return
@@ -140,11 +153,13 @@ class Recovery:
             *(str(self.launch), "-m", "adaptprune", "train-stage", "--run", str(folder.path)),
         ]
         status = subprocess.run(command, stdout=sys.stderr).returncode
+        if folder.failure.is_file():
+            raise NumericalError(read_json(folder.failure)["reason"])
         if status:
             raise UserError(f"the training processes failed (status {status}); see above why")
 
 
-def recover_stage(job: Recovery, output: Path, run: Path) -> None:
+def recover_stage(job: Recovery, output: Path, run: Path, *, record_failure: bool = False) -> None:
     """Recover a model, from wherever an earlier attempt stopped, and write its folder.
 
     Args:
@@ -152,41 +167,60 @@ def recover_stage(job: Recovery, output: Path, run: Path) -> None:
         output: the folder to write: an HF folder, ``recovery.json`` and ``log.jsonl``, and
             ``kept.json`` of a pruned model.
         run: where checkpoints and log lie until then; removed at the end.
+        record_failure: write a folder without weights whose ``recovery.json`` says why, and leave
+            ``run`` with the last good checkpoint, where numbers are not finite; or where the
+            model is the record of such a failure itself.
 
     Raises:
         UserError: something cannot work, or ``run`` was begun under other conditions.
-        NumericalError: a loss or gradient is not finite.
+        NumericalError: a loss or gradient is not finite, and that is not to be recorded.
     """
-    watch = Stopwatch()
-    large = job.check()
+    watch, folder = Stopwatch(), RunFolder(run)
+    reason = checkpoint.failure(Path(job.model))
+    if reason is not None and record_failure:
+        conditions = {"model": job.model, "preset": job.preset.model_dump(mode="json")}
+        publish_failure(reason, output, folder, conditions, watch)
+        return
+    shape, target = job.check()
     Runtime(device=job.execution.device, threads=job.execution.threads).apply()
-    conditions, folder = job.conditions(), RunFolder(run)
+    conditions = job.conditions(target)
     run.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(run.with_name(f".{run.name}.lock"), timeout=0):
-            if not _is_finished(output, conditions):
-                last = _work(job, folder, conditions, large)
-                _publish(last, output, folder, conditions, watch)
+            if not is_finished(output, conditions):
+                last = _work(job, folder, conditions, shape, target)
+                publish(last, output, folder, conditions, watch)
             folder.remove()
+    except NumericalError as error:
+        if not record_failure:
+            raise
+        publish_failure(str(error), output, folder, conditions, watch)
     except Timeout:
         raise UserError(f"another process is working in {run}; wait until it ends") from None
 
 
-def _is_finished(output: Path, conditions: dict[str, Any]) -> bool:
-    """Say whether an earlier attempt wrote this very result."""
-    path = output / RECORD
-    return path.is_file() and unseal(path, read_json(path))["conditions"] == conditions
-
-
-def _work(job: Recovery, folder: RunFolder, conditions: dict[str, Any], large: int | None) -> Path:
+def _work(
+    job: Recovery,
+    folder: RunFolder,
+    conditions: dict[str, Any],
+    shape: ModelShape | None,
+    target: Target | None,
+) -> Path:
     """Pack the data, plan the stages, and do what is left of them; return the last checkpoint."""
     source = locate(job.model)
     if not folder.is_begun(conditions):
         # Rows of an attempt that was refused or killed here may be of another length.
         shutil.rmtree(folder.rows, ignore_errors=True)
         tokenizer = checkpoint.load_tokenizer(source)
-        texts = iterate_texts(data_file(job.data))
-        pack(texts, tokenizer, job.preset.sequence_length, folder.rows)
+        data = job.training_data
+        pack(
+            {domain.name: domain.documents() for domain in data.domains},
+            tokenizer,
+            job.preset.sequence_length,
+            folder.rows,
+            data.cut,
+            {domain.name: domain.tokens for domain in data.domains},
+        )
     packed = read_json(folder.rows / "rows.json")
     vocabulary = read_json(source / "config.json")["vocab_size"]
     if packed["largest"] >= vocabulary:
@@ -194,42 +228,21 @@ def _work(job: Recovery, folder: RunFolder, conditions: dict[str, Any], large: i
             f"the tokenizer of {job.model} makes token id {packed['largest']}, its model knows "
             f"0..{vocabulary - 1}"
         )
-    stages = plan_stages(job.preset, packed["rows"], large, job.target)
+    stages = plan_stages(
+        job.preset,
+        packed["rows"],
+        lambda rows: job.method.plan(job.preset, rows, shape, target),
+    )
     folder.write_settings(
         Settings(
             conditions=conditions,
             preset=job.preset,
             stages=stages,
+            shape=shape,
+            target=target,
             source=source,
             seed=job.seed,
             execution=job.execution,
         )
     )
-    return interleave(folder, job.context(), job.train)
-
-
-def _publish(
-    last: Path, output: Path, folder: RunFolder, conditions: dict[str, Any], watch: Stopwatch
-) -> None:
-    """Copy the last checkpoint's model to the output and write the record beside it."""
-    rows, progress = read_log(folder.log), read_progress(last)
-    with atomic_directory(output) as target:
-        shutil.copytree(
-            last, target, ignore=shutil.ignore_patterns("training", MANIFEST), dirs_exist_ok=True
-        )
-        shutil.copyfile(folder.log, target / "log.jsonl")
-        record = {
-            "schema": SCHEMA,
-            "status": "ok",
-            "reason": None,
-            "conditions": conditions,
-            "stages": [stage.model_dump() for stage in folder.settings().stages],
-            "prunings": progress.prunings,
-            "params": rows[-1]["parameters"],
-            "tokens": rows[-1]["tokens"],
-            "steps": len(rows),
-            "provenance": watch.provenance()
-            | {"train_s": round(sum(row["seconds"] for row in rows), 3)},
-        }
-        write_sealed_json(target / RECORD, record)
-        write_manifest(target)
+    return run_stages(folder, job.context(), job.train)
