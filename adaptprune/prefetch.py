@@ -44,11 +44,13 @@ def prefetch(profile: Profile, folder: Path | None) -> dict[str, Any]:
     """
     models = {model: locate(model) for model in profile.all_models if not is_pretrained(model)}
     files = _task_data(profile.evaluation.suite, folder)
+    methods = {split_variant(name)[0] for name in profile.methods}
     texts = sorted(
         {
             profile.calibration_of(name).dataset
-            for name in profile.methods
-            if find_method(split_variant(name)[0]).needs_calibration
+            for name in (*profile.methods, *profile.settings)  # variants are asked for by tables
+            if split_variant(name)[0] in methods
+            and find_method(split_variant(name)[0]).needs_calibration
         }
         | {recovery.data for recovery in profile.recoveries.values() if recovery.data in corpora()}
     )

@@ -118,6 +118,7 @@ def _measure(folders: dict[str, Path], workload: Workload, runtime: Runtime) -> 
     rates = _take_turns(models, workload)
     on_gpu = torch.device(runtime.device).type == "cuda"
     return {
+        "model_hash": checkpoint.revision(folders["pruned"]),
         "params": checkpoint.count_parameters(models["pruned"]),
         "params_dense": checkpoint.count_parameters(models["dense"]),
         "dtype": runtime.dtype,
@@ -243,7 +244,9 @@ def _peak_bytes(load: Callable[[], Any], workload: Workload, device: str) -> int
     model = load()
     forget_peak.write_text("5")
     run(model, workload)
-    return _resident("VmHWM") - before
+    # Memory that was free in the process before hides growth; the weights are there for certain.
+    weights = sum(parameter.nbytes for parameter in model.parameters())
+    return max(_resident("VmHWM") - before, weights)
 
 
 def _resident(key: str) -> int:
