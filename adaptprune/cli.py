@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from adaptprune.commands import audit, listing, prefetching, pruning, reporting, training
+from adaptprune.commands import audit, checking, listing, prefetching, pruning, reporting, training
 from adaptprune.errors import NumericalError, UserError
 from adaptprune.workflow import end_with_workflow
 
@@ -26,6 +26,7 @@ for command in (
     listing.models,
     listing.tasks,
     listing.params,
+    checking.check_method,
     pruning.fetch,
     prefetching.prefetch,
     pruning.calibrate,

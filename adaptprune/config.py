@@ -14,6 +14,7 @@ from adaptprune.corpus import find_corpus
 from adaptprune.errors import UserError, unknown
 from adaptprune.evaluate.perplexity import check_lengths
 from adaptprune.evaluate.suites import load_suite
+from adaptprune.methodfile import load_method_file
 from adaptprune.models import find_entry
 from adaptprune.registry import find_method, split_variant
 
@@ -64,7 +65,8 @@ class Profile(_Closed):
     """One profile: the matrix of cells and the conditions they share.
 
     ``local_data`` is a folder that stands for the hub's data sets; ``dense_gate`` says whether the
-    dense model must meet the known scores of the suite before anything else is evaluated.
+    dense model must meet the known scores of the suite before anything else is evaluated;
+    ``method_file`` is a Python file that defines a further method.
     """
 
     title: str
@@ -83,6 +85,7 @@ class Profile(_Closed):
     trust_remote_code: bool = False
     local_data: str | None = None
     dense_gate: bool = True
+    method_file: str | None = None
 
     def settings_of(self, method: str) -> MethodSettings:
         """Return the settings of a method, or of a variant laid over those of its method.
@@ -158,7 +161,7 @@ class Profile(_Closed):
 
 
 #: Keys that ``--config key=value`` may set on the command line, besides ``profile``.
-OVERRIDES = ("models", "methods", "sparsities", "seeds", "local_data", "dense_gate")
+OVERRIDES = ("models", "methods", "sparsities", "seeds", "local_data", "dense_gate", "method_file")
 _LISTS = OVERRIDES[:4]
 
 
@@ -225,6 +228,8 @@ def load_profile(folder: Path, name: str, overrides: dict[str, Any] | None = Non
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise UserError(f"config/{name}.yaml: {where}: {first['msg']}") from None
+    if profile.method_file is not None:
+        load_method_file(Path(profile.method_file))
     profile.check()
     return profile
 
