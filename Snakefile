@@ -16,6 +16,7 @@ rule all:
 
 include: "rules/fetch.smk"
 include: "rules/prune.smk"
+include: "rules/recover.smk"
 include: "rules/evaluate.smk"
 include: "rules/collect.smk"
 include: "rules/paper.smk"

@@ -1,8 +1,8 @@
 """Adapt-Accel (section 3.2): prune a little, train a little, N_P times.
 
 Every stage prunes with Adapt-Pruner to the stage's parameter count and then trains on the stage's
-share of the data; one learning-rate schedule runs through all stages. ``recover.presets`` lists
-what the released scripts do where the paper is silent.
+share of the data; one learning-rate schedule runs through all stages. ``AdaptAccelParameters``
+and ``recover.presets`` list what the released scripts do where the paper is silent.
 
 Inside a stage Adapt-Pruner begins anew on the model as it is: the sparsity s of every layer
 restarts at 0 and counts from the layer's current width, importances are fresh at every step, and
@@ -12,22 +12,25 @@ overshoots by up to one step; a model that is already below the target is not pr
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
+import pydantic
+
 from adaptprune.errors import UserError
+from adaptprune.method import Parameters
 from adaptprune.pruner import AdaptPrunerParameters, Trajectory
+from adaptprune.recover.method import Beginning, Prepared, RecoveryMethod, Target
+from adaptprune.recover.plan import Draft
+from adaptprune.schedule import Spacing, data_shares, parameter_targets
 from adaptprune.shapes import BlockShape, ModelShape
 from adaptprune.units import KeptUnits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
     import torch
 
     from adaptprune.method import Context
-    from adaptprune.recover.folder import RunFolder, Settings
-    from adaptprune.recover.plan import Stage
+    from adaptprune.recover.presets import Preset
 
 #: Adapt-Pruner's percentage in a stage: ``pruning_ratio 1.00``, reached only if nothing stops it.
 _FULL = 100
@@ -108,84 +111,107 @@ def cut_moments(
     return result
 
 
-def prune_stage(folder: RunFolder, settings: Settings, stage: Stage, context: Context) -> None:
-    """Prune the model that a stage begins with and publish its first checkpoint.
+class AdaptAccelParameters(Parameters):
+    """Parameters of Adapt-Accel; the defaults are those of the released scripts.
 
     Args:
-        folder: the run folder; its newest checkpoint ends the stage before, if there was one.
-        settings: of the recovery.
-        stage: the stage, which has a target.
-        context: calibration tokens on the execution's device.
+        interleaves: N_P, how often the model is pruned and then trained (scripts: 20); once is
+            the paradigm "prune, then train".
+        schedule: how the parameter targets are spaced (scripts: linear; Figure 3: geometric).
+        carry_moments: whether the moments of AdamW are cut with the kept units and carried into
+            the next stage. The scripts start a process, and so a fresh AdamW, in every stage; the
+            paper says nothing.
+        pruner: parameters of Adapt-Pruner inside a stage. One step adds a sparsity of 1/steps
+            (scripts: ``pruning_ratio 1.00`` in 50 steps, amplitude 0.02), and the first count
+            below the stage's target ends the pruning.
     """
-    import copy
 
-    from adaptprune.checkpoint import load_model, pruned_config
-    from adaptprune.files import read_json
-    from adaptprune.recover import checkpoints
-    from adaptprune.recover.checkpoints import Progress
-    from adaptprune.surgery import shape_of_model
-
-    assert stage.target is not None, "only a stage with a target prunes"
-    before = checkpoints.newest(folder.checkpoints)
-    model = load_model(before or settings.source, device=settings.execution.device)
-    shape, carry = shape_of_model(model), settings.preset.carry_moments
-    moments = checkpoints.read_moments(before) if before and carry else None
-    dense = copy.deepcopy(model) if moments is not None else None
-    kept, steps = prune_to(model, stage.target, context, settings.preset.pruner)
-    if moments is not None:
-        moments = cut_moments(dense, kept, moments)
-    earlier = checkpoints.read_progress(before).prunings if before else []
-    kept_before = (before or settings.source) / "kept.json"
-    if kept_before.is_file():
-        kept = KeptUnits.from_json(read_json(kept_before)).compose(kept)
-    record = {
-        "stage": stage.number,
-        "target": stage.target,
-        "params_before": shape.parameters,
-        "params": shape_of_model(model).parameters,
-        "steps": [{"params": s["params"], "loss_before": s["loss_before"]} for s in steps],
-        "kv_heads": [block.kv_heads for block in kept.blocks()],
-        "intermediate_size": [block.intermediate_size for block in kept.blocks()],
-    }
-    checkpoints.write_checkpoint(
-        folder.checkpoints,
-        Progress(stage=stage.number, step=0, position=stage.start, prunings=[*earlier, record]),
-        model=model,
-        config=pruned_config(model, shape_of_model(model)),
-        source=settings.source,
-        moments=moments,
-        kept=kept.to_json(shape),
-    )
+    interleaves: int = pydantic.Field(20, ge=1, le=1000)
+    schedule: Spacing = "linear"
+    carry_moments: bool = False
+    pruner: AdaptPrunerParameters = AdaptPrunerParameters.model_validate({})
 
 
-def interleave(
-    folder: RunFolder, context: Context | None, train: Callable[[RunFolder], None]
-) -> Path:
-    """Prune and train stage by stage from wherever the run folder stands.
+class AdaptAccel(RecoveryMethod):
+    """Interleaved pruning and training."""
 
-    Args:
-        folder: a run folder with settings and packed rows.
-        context: calibration tokens, where the preset prunes.
-        train: trains the present stage to its end; in this process or in others.
+    name = "adapt-accel"
+    title = "Adapt-Accel"
+    version = 1
+    citation = "Adapt-Pruner, arXiv 2502.03460"
+    parameters = AdaptAccelParameters
+    target = "parameters"
+    needs_calibration = True
 
-    Returns:
-        The last checkpoint.
-    """
-    from adaptprune.recover import checkpoints
+    def check(self, preset: Preset, shape: ModelShape | None, target: Target | None) -> None:
+        """Refuse a target that cutting heads and neurons cannot reach in so many stages."""
+        super().check(preset, shape, target)
+        assert shape is not None
+        assert target is not None
+        chosen = self.parse(preset.parameters)
+        parameter_targets(shape.parameters, target.parameters, chosen.interleaves, chosen.schedule)
+        check_target(shape, target.parameters)
 
-    settings = folder.settings()
-    checkpoints.remove_leftovers(folder.checkpoints)
-    for stage in settings.stages:
-        newest = checkpoints.newest(folder.checkpoints)
-        progress = checkpoints.read_progress(newest) if newest else None
-        if progress and progress.stage > stage.number:
-            continue
-        if stage.target is not None and (progress is None or progress.stage < stage.number):
-            assert context is not None, "a preset that prunes has calibration tokens"
-            prune_stage(folder, settings, stage, context)
-            progress = None
-        if progress is None or progress.step < stage.trained_steps:
-            train(folder)
-    last = checkpoints.newest(folder.checkpoints)
-    assert last is not None, "every stage leaves a checkpoint"
-    return last
+    def plan(
+        self, preset: Preset, rows: int, shape: ModelShape | None, target: Target | None
+    ) -> list[Draft]:
+        """Share the data and the sizes out among the stages; all share one learning rate."""
+        assert shape is not None
+        assert target is not None
+        chosen = self.parse(preset.parameters)
+        shares = data_shares(rows, chosen.interleaves)
+        sizes = parameter_targets(
+            shape.parameters, target.parameters, chosen.interleaves, chosen.schedule
+        )
+        looked_up = shape.parameters - shape.compute_parameters
+        stops = itertools.accumulate(shares)
+        return [
+            Draft(start=stop - share, stop=stop, target=size, parameters=size - looked_up)
+            for share, stop, size in zip(shares, stops, sizes, strict=True)
+        ]
+
+    def prepare(self, beginning: Beginning) -> Prepared:
+        """Prune the model to the stage's target, and its moments with it if they are carried."""
+        import copy
+
+        from adaptprune.checkpoint import count_compute_parameters, pruned_config
+        from adaptprune.recover import checkpoints
+        from adaptprune.surgery import shape_of_model
+
+        stage, before = beginning.stage, beginning.before
+        chosen = self.parse(beginning.settings.preset.parameters)
+        assert stage.target is not None, "every stage prunes"
+        model = beginning.load()
+        shape, work = shape_of_model(model), count_compute_parameters(model)
+        moments = checkpoints.read_moments(before) if before and chosen.carry_moments else None
+        dense = copy.deepcopy(model) if moments is not None else None
+        kept, steps = prune_to(model, stage.target, beginning.context, chosen.pruner)
+        if moments is not None:
+            moments = cut_moments(dense, kept, moments)
+        kept_before = beginning.kept()
+        if kept_before is not None:
+            kept = KeptUnits.from_json(kept_before).compose(kept)
+        record = {
+            "target": stage.target,
+            "params_before": shape.parameters,
+            "params": shape_of_model(model).parameters,
+            "steps": [{"params": s["params"], "loss_before": s["loss_before"]} for s in steps],
+            "kv_heads": [block.kv_heads for block in kept.blocks()],
+            "intermediate_size": [block.intermediate_size for block in kept.blocks()],
+        }
+        # Each step is a forward and a backward pass over the calibration tokens.
+        assert beginning.context.tokens is not None
+        sizes = [shape.parameters, *(step["params"] for step in steps[:-1])][: len(steps)]
+        lost = [shape.parameters - size for size in sizes]
+        flops = sum(6 * (work - less) for less in lost) * beginning.context.tokens.numel()
+        return Prepared(
+            model,
+            pruned_config(model, shape_of_model(model)),
+            kept.to_json(shape),
+            record,
+            flops,
+            moments,
+        )
+
+
+SPEC = AdaptAccel()

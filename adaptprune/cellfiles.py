@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from adaptprune.errors import UserError
 from adaptprune.files import read_json, unseal
+from adaptprune.recover.presets import NO_RECOVERY
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,6 +69,38 @@ class Pruning(BaseModel):
     provenance: Provenance
 
 
+class TrainingData(BaseModel):
+    """What a model was trained on: its name and the hash of its content."""
+
+    name: str
+    sha256: str
+
+
+class TrainingConditions(BaseModel):
+    """What decides the outcome of a training, as far as a result row tells it."""
+
+    model: str
+    model_hash: str
+    preset: dict[str, Any]
+    method_version: int
+    data: TrainingData
+    calibration: Calibration | None = None
+    seed: int
+
+
+class Training(BaseModel):
+    """``recovery.json``: of a trained cell, in the place of ``pruning.json``."""
+
+    status: Status
+    reason: str | None = None
+    conditions: TrainingConditions
+    params: int | None = None
+    tokens: int | None = None
+    teacher_tokens: int | None = None
+    flops: int | None = None
+    provenance: Provenance
+
+
 class TaskConditions(BaseModel):
     """What was asked of the model in one task."""
 
@@ -101,10 +134,14 @@ class Evaluation(BaseModel):
 
 @dataclass(frozen=True)
 class CellFiles:
-    """Both files of a cell; there is no evaluation where pruning was skipped or failed."""
+    """Both files of a cell, and what its folder says that they do not.
+
+    There is no evaluation where pruning or training was skipped or failed.
+    """
 
     recovery: str
-    pruning: Pruning
+    sparsity: int
+    made: Pruning | Training
     evaluation: Evaluation | None
 
 
@@ -131,6 +168,11 @@ def _read(path: Path, record: type[Record]) -> Record:
         raise UserError(f"{path}: {place}: {first['msg']}; {CURE}") from None
 
 
+def record_name(recovery: str) -> str:
+    """Return which file says how the model of a cell was made."""
+    return "pruning.json" if recovery == NO_RECOVERY else "recovery.json"
+
+
 def cell_name(cell_dir: Path) -> str:
     """Return ``model/method/sparsity/recovery/seed`` as the folders spell it."""
     return "/".join(cell_dir.parts[-5:])
@@ -143,19 +185,27 @@ def read_cell(cell_dir: Path) -> CellFiles | None:
         UserError: a file is truncated, of another schema, or describes another cell than its
             folder says.
     """
-    path = cell_dir / "pruning.json"
+    recovery, sparsity = cell_dir.parent.name, cell_dir.parent.parent.name
+    path = cell_dir / record_name(recovery)
     if not path.exists():
         return None
-    pruning, recovery = _read(path, Pruning), cell_dir.parent.name
+    made: Pruning | Training
+    if recovery == NO_RECOVERY:
+        made = _read(path, Pruning)
+        model, method, seed = made.model, made.method, made.seed
+        method += f"@{made.variant}" if made.variant else ""
+        described = f"{method}/{made.sparsity}/{recovery}/s{seed}"
+    else:
+        made = _read(path, Training)
+        model, seed = made.conditions.model, made.conditions.seed
+        described = f"{made.conditions.preset.get('method')}/{sparsity}/{recovery}/s{seed}"
     # A local model folder goes by its name, a hub id by its slug.
-    models = {pruning.model.replace("/", "__"), pruning.model.rstrip("/").rsplit("/", 1)[-1]}
-    method = f"{pruning.method}@{pruning.variant}" if pruning.variant else pruning.method
-    described = f"{method}/{pruning.sparsity}/{recovery}/s{pruning.seed}"
+    models = {model.replace("/", "__"), model.rstrip("/").rsplit("/", 1)[-1]}
     folder_model, _, rest = cell_name(cell_dir).partition("/")
     if folder_model not in models or rest != described:
-        raise UserError(f"{path}: describes the cell {pruning.model}/{described}; {CURE}")
-    if pruning.status != "ok":
-        return CellFiles(recovery, pruning, None)
+        raise UserError(f"{path}: describes the cell {model}/{described}; {CURE}")
+    if made.status != "ok":
+        return CellFiles(recovery, int(sparsity), made, None)
 
     path = cell_dir / "evaluation.json"
     if not path.exists():
@@ -164,4 +214,4 @@ def read_cell(cell_dir: Path) -> CellFiles | None:
     asked = set(evaluation.conditions.tasks) if evaluation.conditions else set()
     if evaluation.status == "ok" and not (evaluation.results and asked >= set(evaluation.results)):
         raise UserError(f"{path}: no results, or results without their conditions; {CURE}")
-    return CellFiles(recovery, pruning, evaluation)
+    return CellFiles(recovery, int(sparsity), made, evaluation)

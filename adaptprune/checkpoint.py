@@ -212,7 +212,28 @@ def count_parameters(model: Any) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
+def count_compute_parameters(model: Any) -> int:
+    """Count the parameters that a token is multiplied by: all but an embedding of its own.
+
+    An embedding that is the output head too counts.
+    """
+    embedding = model.get_input_embeddings().weight
+    tied = model.get_output_embeddings().weight is embedding
+    return count_parameters(model) - (0 if tied else embedding.numel())
+
+
 def read_record(folder: Path) -> dict[str, Any] | None:
     """Return a checkpoint's ``pruning.json``, or None for a folder without one."""
     path = folder / "pruning.json"
     return unseal(path, read_json(path)) if path.is_file() else None
+
+
+def failure_of(folder: Path) -> str | None:
+    """Return why there is no model in a checkpoint that failed, None for any other folder."""
+    for name in ("pruning.json", "recovery.json"):
+        path = folder / name
+        if path.is_file():
+            record = unseal(path, read_json(path))
+            if record["status"] != "ok":
+                return str(record["reason"])
+    return None

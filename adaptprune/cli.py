@@ -40,6 +40,7 @@ for command in (
     reporting.collect,
     reporting.status,
     reporting.table,
+    reporting.figure,
     reporting.benchmarks,
     audit.audit,
 ):

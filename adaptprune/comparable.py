@@ -18,6 +18,8 @@ CONDITIONS: list[tuple[str, list[str]]] = [
     ("method_version", ["method"]),
     ("calibration_hash", ["model", "seed", "calibration"]),
     ("pruning_dtype", ["model"]),
+    ("training_data_hash", ["training_data"]),
+    ("preset_hash", ["model", "method", "recovery"]),
     ("task_version", ["task"]),
     ("task_hash", ["task"]),
     ("num_fewshot", ["task"]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pydantic
 import yaml
@@ -16,7 +16,13 @@ from adaptprune.evaluate.perplexity import check_lengths
 from adaptprune.evaluate.suites import load_suite
 from adaptprune.methodfile import load_method_file
 from adaptprune.models import find_entry
+from adaptprune.recover.config import RecoveryConfig, TrainingConfig
 from adaptprune.registry import find_method, split_variant
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from adaptprune.declarations import ListedRow
 
 
 class _Closed(pydantic.BaseModel):
@@ -65,8 +71,10 @@ class Profile(_Closed):
     """One profile: the matrix of cells and the conditions they share.
 
     ``local_data`` is a folder that stands for the hub's data sets; ``dense_gate`` says whether the
-    dense model must meet the known scores of the suite before anything else is evaluated;
-    ``method_file`` is a Python file that defines a further method.
+    dense model must meet the known scores of the suite before anything else is evaluated.
+    ``method_file`` is a Python file that defines a further method. ``recoveries`` are trained cells
+    beside the matrix, run for the tables and figures that show them; ``training`` says how they are
+    computed.
     """
 
     title: str
@@ -86,6 +94,14 @@ class Profile(_Closed):
     local_data: str | None = None
     dense_gate: bool = True
     method_file: str | None = None
+    recoveries: dict[str, RecoveryConfig] = {}
+    training: TrainingConfig = TrainingConfig()
+
+    @property
+    def all_models(self) -> list[str]:
+        """Return the models of the matrix and those of the recoveries."""
+        trained = [model for recovery in self.recoveries.values() for model in recovery.models]
+        return list(dict.fromkeys([*self.models, *trained]))
 
     def settings_of(self, method: str) -> MethodSettings:
         """Return the settings of a method, or of a variant laid over those of its method.
@@ -112,6 +128,34 @@ class Profile(_Closed):
     def cells(self, methods: list[str] | None = None) -> list[Cell]:
         """Return the matrix of cells, of some methods or of all."""
         return grid(self.models, methods or self.methods, self.sparsities, self.seeds)
+
+    def listed_cells(self, rows: Iterable[ListedRow]) -> list[Cell]:
+        """Return the cells of listed rows: a dense model once, a recovery at every seed.
+
+        Raises:
+            UserError: a row names a recovery that the profile does not have.
+        """
+        cells = []
+        for row in rows:
+            if row.model is not None:
+                cells.append(Cell(row.model, "dense", 0, "none", self.seeds[0]))
+                continue
+            chosen = self.recovery(str(row.recovery))
+            method, sparsity = chosen.recipe.method, chosen.sparsity
+            cells += [
+                Cell(chosen.model, method, sparsity, str(row.recovery), seed) for seed in self.seeds
+            ]
+        return list(dict.fromkeys(cells))
+
+    def recovery(self, name: str) -> RecoveryConfig:
+        """Return a recovery of the profile.
+
+        Raises:
+            UserError: it has none of that name.
+        """
+        if name not in self.recoveries:
+            raise unknown("recovery", name, self.recoveries)
+        return self.recoveries[name]
 
     def with_variants(self, declared: list[str]) -> Profile:
         """Return the profile with those declared variants added whose method it runs.
@@ -146,6 +190,8 @@ class Profile(_Closed):
             find_entry(model)
         for name in [*self.methods, *self.settings]:
             self._check_method(name)
+        for name, recovery in self.recoveries.items():
+            recovery.check(name)
         load_suite(self.evaluation.suite)
         check_lengths(self.evaluation.token_perplexity, self.evaluation.max_length)
         if self.local_data is not None and not Path(self.local_data).is_dir():

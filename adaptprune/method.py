@@ -111,12 +111,8 @@ class Budget:
         return cls(pruned.parameters, pruned.parameters, pruned.decoder_parameters, tuple(blocks))
 
 
-class Method(ABC):
-    """One pruning method.
-
-    A *one-shot* method implements ``score`` (model passes, once per seed) and ``prune`` (cheap,
-    from the scores). A method that decides and cuts in one go implements ``prune`` alone.
-    """
+class Plugin(ABC):
+    """What methods of pruning and of recovery share: a name, a version, closed parameters."""
 
     name: ClassVar[str]
     title: ClassVar[str]
@@ -124,6 +120,32 @@ class Method(ABC):
     version: ClassVar[int]
     citation: ClassVar[str]
     parameters: ClassVar[type[Parameters]] = Parameters
+
+    def parse(self, settings: dict[str, Any]) -> Any:
+        """Build the method's parameters from a mapping.
+
+        Raises:
+            UserError: an unknown key (the nearest valid one is named) or a refused value.
+        """
+        for key in settings:
+            if key not in self.parameters.model_fields:
+                raise unknown(f"parameter of {self.name}", key, self.parameters.model_fields)
+        try:
+            return self.parameters(**settings)
+        except pydantic.ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "parameters"
+            value = f" (got {first['input']!r})" if first["loc"] else ""
+            raise UserError(f"{self.name}: {where}: {first['msg']}{value}") from None
+
+
+class Method(Plugin):
+    """One pruning method.
+
+    A *one-shot* method implements ``score`` (model passes, once per seed) and ``prune`` (cheap,
+    from the scores). A method that decides and cuts in one go implements ``prune`` alone.
+    """
+
     needs_calibration: ClassVar[bool] = True
 
     def shares_scores(self, parameters: Any) -> bool:
@@ -161,20 +183,3 @@ class Method(ABC):
     @abstractmethod
     def budget(self, shape: ModelShape, sparsity: int, parameters: Any) -> Budget:
         """Return the parameter count, or its bounds, after pruning a model of ``shape``."""
-
-    def parse(self, settings: dict[str, Any]) -> Any:
-        """Build the method's parameters from a mapping.
-
-        Raises:
-            UserError: an unknown key (the nearest valid one is named) or a refused value.
-        """
-        for key in settings:
-            if key not in self.parameters.model_fields:
-                raise unknown(f"parameter of {self.name}", key, self.parameters.model_fields)
-        try:
-            return self.parameters(**settings)
-        except pydantic.ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "parameters"
-            value = f" (got {first['input']!r})" if first["loc"] else ""
-            raise UserError(f"{self.name}: {where}: {first['msg']}{value}") from None

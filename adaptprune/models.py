@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 import yaml
 
+from adaptprune import pretrained
 from adaptprune.errors import UserError, unknown
 from adaptprune.files import cache_directory, read_json
 from adaptprune.shapes import ModelShape
@@ -50,13 +51,42 @@ class TinySource(_Closed):
     seed: int
 
 
+class PretrainedSource(_Closed):
+    """A small model that is trained from random weights on the spot, with its tokenizer.
+
+    ``training`` holds values of the recovery preset ``train``, the number of tokens among them.
+    """
+
+    kind: Literal["pretrained"]
+    corpus: str
+    vocabulary: int = pydantic.Field(ge=257)
+    seed: int
+    training: dict[str, Any]
+
+
+Source = WheelSource | HubSource | TinySource | PretrainedSource
+
+
 class ModelEntry(_Closed):
-    """One known model."""
+    """One known model; ``tokens`` is how many it was trained on, as far as its makers say."""
 
     id: str
-    source: Annotated[WheelSource | HubSource | TinySource, pydantic.Field(discriminator="kind")]
+    source: Annotated[Source, pydantic.Field(discriminator="kind")]
     figures_from: str
+    tokens: int | None = None
     architecture: dict[str, Any]
+
+    @property
+    def window(self) -> int | None:
+        """Return the longest sequence it reads, where the architecture says so."""
+        return self.architecture.get("max_position_embeddings")
+
+    @property
+    def training_tokens(self) -> int | None:
+        """Return how many tokens it was pretrained on, or None where nobody says."""
+        if isinstance(self.source, PretrainedSource):
+            return self.source.training["tokens"]
+        return self.tokens
 
 
 @functools.cache
@@ -101,6 +131,12 @@ def find_entry(model: str) -> ModelEntry | None:
     return entry
 
 
+def is_pretrained(model: str) -> bool:
+    """Say whether a model is one that is trained on the spot."""
+    entry = find_entry(model)
+    return entry is not None and isinstance(entry.source, PretrainedSource)
+
+
 def shape_of(model: str) -> ModelShape:
     """Return a model's shape without reading weights or asking the hub.
 
@@ -118,9 +154,12 @@ def shape_of(model: str) -> ModelShape:
     raise unknown("architecture for model", model, catalogue())
 
 
-def _cached_folder(source: WheelSource | HubSource | TinySource) -> Path:
+def _cached_folder(source: Source, entry: ModelEntry | None = None) -> Path:
     """Return the cache folder of a source; everything that changes its content is in the name."""
-    if isinstance(source, WheelSource):
+    if isinstance(source, PretrainedSource):
+        assert entry is not None, "pretrained models are built in"
+        name = pretrained.folder_name(entry)
+    elif isinstance(source, WheelSource):
         name = f"{source.package}-{source.version}-{source.member_sha256[:12]}"
     elif isinstance(source, HubSource):
         name = f"{source.repository.replace('/', '__')}@{source.revision}"
@@ -139,15 +178,13 @@ def locate(model: str) -> Path:
     if entry is None and _is_path(model):
         return _local_folder(model)
     source = entry.source if entry else HubSource(kind="hub", repository=model)
-    folder = _cached_folder(source)
+    folder = _cached_folder(source, entry)
     if not folder.is_dir():
         _fetch(source, folder, entry)
     return folder
 
 
-def _fetch(
-    source: WheelSource | HubSource | TinySource, folder: Path, entry: ModelEntry | None
-) -> None:
+def _fetch(source: Source, folder: Path, entry: ModelEntry | None) -> None:
     from adaptprune import fetch
 
     if isinstance(source, WheelSource):
@@ -162,6 +199,9 @@ def _fetch(
         )
     elif isinstance(source, HubSource):
         fetch.fetch_hub_model(source.repository, source.revision, folder)
+    elif isinstance(source, PretrainedSource):
+        assert entry is not None, "pretrained models are built in"
+        pretrained.write_pretrained_model(entry, folder)
     else:
         from adaptprune.tiny import write_tiny_model
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from adaptprune.corpus import HubCorpus, corpus_file, find_corpus, hub_texts
+from adaptprune.corpus import HubCorpus, corpora, corpus_file, find_corpus, hub_texts
 from adaptprune.errors import UserError
 from adaptprune.evaluate.catalog import TASK_FOLDER, check_size, task_config
 from adaptprune.evaluate.hubtasks import hub_source
 from adaptprune.evaluate.suites import load_suite
 from adaptprune.files import atomic_file, read_json, sha256_file, write_json
 from adaptprune.hubdata import MANIFEST, SUFFIXES, split_stem
-from adaptprune.models import locate
+from adaptprune.models import is_pretrained, locate
 from adaptprune.registry import find_method, split_variant
 
 if TYPE_CHECKING:
@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
 
 def prefetch(profile: Profile, folder: Path | None) -> dict[str, Any]:
-    """Fetch the models, the task data and the calibration data of a profile.
+    """Fetch the models, the task data and the texts of a profile.
+
+    A model that is pretrained on the spot needs no network and is left to the run.
 
     Args:
         profile: what will be run.
@@ -41,21 +43,22 @@ def prefetch(profile: Profile, folder: Path | None) -> dict[str, Any]:
     Raises:
         UserError: something cannot be had, or a data set has another size than it should.
     """
-    models = {model: locate(model) for model in profile.models}
+    models = {model: locate(model) for model in profile.all_models if not is_pretrained(model)}
     files = _task_data(profile.evaluation.suite, folder)
-    corpora = sorted(
+    texts = sorted(
         {
             profile.calibration_of(name).dataset
             for name in profile.methods
             if find_method(split_variant(name)[0]).needs_calibration
         }
+        | {recovery.data for recovery in profile.recoveries.values() if recovery.data in corpora()}
     )
-    for name in corpora:
+    for name in texts:
         files += _corpus(name, folder)
     found: dict[str, Any] = {
         "models": {model: path.name for model, path in models.items()},
         "suite": profile.evaluation.suite,
-        "calibration": corpora,
+        "texts": texts,
     }
     if folder is not None:
         found["files"] = _write_manifest(folder, files, list(models.values()))

@@ -10,6 +10,8 @@ import threading
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
+from adaptprune.cellfiles import record_name
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -35,7 +37,7 @@ class Progress:
         return self._records[path]
 
     def _seconds(self, stage: str, folder: Path) -> float | None:
-        name = "evaluation.json" if stage == "evaluate" else "pruning.json"
+        name = "evaluation.json" if stage == "evaluate" else record_name(folder.parent.name)
         record = self._record(folder / name)
         if record is None:
             return None

@@ -1,29 +1,39 @@
-"""The registry of methods: one entry-point group for this repository's and everyone's methods."""
+"""The registries of methods: this repository's and everyone's come through the same entry points.
+
+Pruning methods are found in the group ``adaptprune.methods``, methods of recovery training in
+``adaptprune.recoveries``.
+"""
 
 from __future__ import annotations
 
 import functools
 import importlib.metadata
 import re
+from typing import TYPE_CHECKING
 
 from adaptprune.errors import UserError, unknown
-from adaptprune.method import Method
+from adaptprune.method import Method, Plugin
+from adaptprune.recover.method import RecoveryMethod
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUP = "adaptprune.methods"
+RECOVERIES = "adaptprune.recoveries"
 
 #: Methods that were registered by hand: name → (method, the file it comes from).
 _registered: dict[str, tuple[Method, str]] = {}
 
 
 @functools.cache
-def entry_points() -> dict[str, importlib.metadata.EntryPoint]:
-    """Return the installed methods by name, not imported yet.
+def entry_points(group: str = GROUP) -> dict[str, EntryPoint]:
+    """Return the installed methods of a group by name, not imported yet.
 
     Raises:
         UserError: two distributions claim one name.
     """
-    found: dict[str, importlib.metadata.EntryPoint] = {}
-    for point in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda p: p.name):
+    found: dict[str, EntryPoint] = {}
+    for point in sorted(importlib.metadata.entry_points(group=group), key=lambda p: p.name):
         other = found.get(point.name)
         if other is not None and other.value != point.value:
             raise UserError(
@@ -56,36 +66,55 @@ def register(method: Method, source: str) -> None:
     find_method.cache_clear()
 
 
-def origin(name: str) -> str:
+def origin(name: str, group: str = GROUP) -> str:
     """Return the distribution that a method comes from, with its version; or its file."""
-    if name in _registered:
+    if group == GROUP and name in _registered:
         return _registered[name][1]
-    distribution = entry_points()[name].dist
+    distribution = entry_points(group)[name].dist
     return f"{distribution.name} {distribution.version}" if distribution else "unknown"
 
 
 @functools.cache
 def find_method(name: str) -> Method:
-    """Return the method of a name (without a variant).
+    """Return the pruning method of a name (without a variant).
 
     Raises:
         UserError: no such method, or its module cannot be imported or holds something else.
     """
     if name in _registered:
         return _registered[name][0]
-    points = entry_points()
+    method = _load(GROUP, "method", name, Method)
+    assert isinstance(method, Method), "_load has checked it"
+    return method
+
+
+@functools.cache
+def find_recovery(name: str) -> RecoveryMethod:
+    """Return the method of recovery training of a name.
+
+    Raises:
+        UserError: no such method, or its module cannot be imported or holds something else.
+    """
+    method = _load(RECOVERIES, "recovery method", name, RecoveryMethod)
+    assert isinstance(method, RecoveryMethod), "_load has checked it"
+    return method
+
+
+def _load(group: str, kind: str, name: str, base: type[Plugin]) -> Plugin:
+    points = entry_points(group)
     if name not in points:
-        raise unknown("method", name, [*points, *_registered])
+        raise unknown(kind, name, [*points, *(_registered if group == GROUP else [])])
     try:
         method = points[name].load()
     except Exception as error:
         raise UserError(
-            f"method {name!r} from {origin(name)} cannot be imported: "
+            f"{kind} {name!r} from {origin(name, group)} cannot be imported: "
             f"{type(error).__name__}: {error}"
         ) from error
-    if not isinstance(method, Method) or method.name != name:
+    if not isinstance(method, base) or method.name != name:
         raise UserError(
-            f"entry point {name!r} ({points[name].value}) must be a Method instance named {name!r}"
+            f"entry point {name!r} ({points[name].value}) must be a {base.__name__} instance "
+            f"named {name!r}"
         )
     return method
 

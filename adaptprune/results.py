@@ -12,10 +12,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
-from adaptprune.cellfiles import CellFiles, Evaluation, cell_name, read_cell
+from adaptprune.cellfiles import (
+    Calibration,
+    CellFiles,
+    Evaluation,
+    Pruning,
+    Training,
+    cell_name,
+    read_cell,
+)
 from adaptprune.comparable import check_comparable, describe_cell
 from adaptprune.errors import UserError
-from adaptprune.files import atomic_file, sha256_file
+from adaptprune.files import atomic_file, sha256_file, sha256_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -49,6 +57,9 @@ class Row:
     decoder_params_dense: int | None = None
     decoder_params: int | None = None
     sparsity_reached: float | None = None
+    tokens: int | None = None
+    teacher_tokens: int | None = None
+    training_flops: float | None = None
     status: str = "ok"
     reason: str = ""
     suite: str = ""
@@ -56,6 +67,9 @@ class Row:
     calibration: str = ""
     calibration_hash: str = ""
     pruning_dtype: str = ""
+    training_data: str = ""
+    training_data_hash: str = ""
+    preset_hash: str = ""
     task_version: str = ""
     task_hash: str = ""
     num_fewshot: str = ""
@@ -92,32 +106,60 @@ def _text(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _cell_fields(cell: CellFiles, profile: str) -> dict[str, Any]:
-    """Return what all rows of a cell share."""
-    pruning, calibration = cell.pruning, cell.pruning.calibration
-    shared: dict[str, Any] = {
-        "profile": profile,
+def _calibration_fields(calibration: Calibration | None) -> dict[str, str]:
+    if calibration is None:
+        return {}
+    size = f"{calibration.sequences}x{calibration.length}"
+    return {
+        "calibration": f"{calibration.dataset} {size}",
+        "calibration_hash": calibration.hash,
+    }
+
+
+def _pruning_fields(pruning: Pruning) -> dict[str, Any]:
+    """Return what all rows of a pruned cell share."""
+    return {
         "model": pruning.model,
         "model_revision": _text(pruning.model_revision),
         "method": pruning.method,
         "method_version": pruning.method_version,
         "variant": _text(pruning.variant),
-        "sparsity": pruning.sparsity,
-        "recovery": cell.recovery,
         "seed": pruning.seed,
         "model_hash": _text(pruning.model_hash),
         # Nothing is computed to leave the dense model as it is.
         "pruning_dtype": _text(pruning.dtype) if pruning.sparsity else "",
+        **_calibration_fields(pruning.calibration),
+        **(pruning.counts.model_dump() if pruning.counts else {}),
     }
-    if calibration:
-        size = f"{calibration.sequences}x{calibration.length}"
-        shared |= {
-            "calibration": f"{calibration.dataset} {size}",
-            "calibration_hash": calibration.hash,
-        }
-    if pruning.counts:
-        shared |= pruning.counts.model_dump()
-    return shared
+
+
+def _training_fields(training: Training) -> dict[str, Any]:
+    """Return what all rows of a trained cell share, what the training took among it."""
+    conditions = training.conditions
+    return {
+        "model": conditions.model,
+        "model_revision": "",
+        "method": str(conditions.preset["method"]),
+        "method_version": conditions.method_version,
+        "variant": "",
+        "seed": conditions.seed,
+        "model_hash": conditions.model_hash,
+        **_calibration_fields(conditions.calibration),
+        "training_data": conditions.data.name,
+        "training_data_hash": conditions.data.sha256,
+        "preset_hash": sha256_json(conditions.preset)[:12],
+        "params": training.params,
+        "tokens": training.tokens,
+        "teacher_tokens": training.teacher_tokens,
+        "training_flops": training.flops,
+    }
+
+
+def _cell_fields(cell: CellFiles, profile: str) -> dict[str, Any]:
+    """Return what all rows of a cell share."""
+    made = cell.made
+    fields = _pruning_fields(made) if isinstance(made, Pruning) else _training_fields(made)
+    return {"profile": profile, "sparsity": cell.sparsity, "recovery": cell.recovery, **fields}
 
 
 def _evaluation_fields(evaluation: Evaluation) -> dict[str, str]:
@@ -160,7 +202,7 @@ def _rows(cell: CellFiles, profile: str) -> list[Row]:
     shared = _cell_fields(cell, profile)
     evaluation = cell.evaluation
     if evaluation is None:
-        return [Row(**shared, status=cell.pruning.status, reason=_text(cell.pruning.reason))]
+        return [Row(**shared, status=cell.made.status, reason=_text(cell.made.reason))]
     shared |= _evaluation_fields(evaluation)
     if evaluation.status != "ok" or evaluation.conditions is None:
         return [Row(**shared, status=evaluation.status, reason=_text(evaluation.reason))]
@@ -207,7 +249,8 @@ def missing_cells(cell_dirs: Iterable[Path]) -> list[str]:
 
 def _provenance(cell: CellFiles, profile: str) -> list[dict[str, Any]]:
     key = {name: value for name, value in _cell_fields(cell, profile).items() if name in CELL}
-    stages = {"prune": cell.pruning, "evaluate": cell.evaluation}
+    first = "prune" if isinstance(cell.made, Pruning) else "recover"
+    stages = {first: cell.made, "evaluate": cell.evaluation}
     return [
         {**key, "stage": stage, **record.provenance.model_dump()}
         for stage, record in stages.items()

@@ -132,6 +132,14 @@ class ModelShape:
         return embeddings + self.hidden_size + self.decoder_parameters
 
     @property
+    def compute_parameters(self) -> int:
+        """Parameters that a token is multiplied by: all but the embedding that is looked up.
+
+        A tied embedding is the output head too, and counts.
+        """
+        return self.parameters - (0 if self.tied else self.vocab_size * self.hidden_size)
+
+    @property
     def channels(self) -> int:
         """Prunable channels: k channels (head_dim per kv head) and neurons of all layers."""
         return sum(b.kv_heads * self.head_dim + b.intermediate_size for b in self.blocks)

@@ -16,23 +16,30 @@ if TYPE_CHECKING:
     from adaptprune.evaluate.suites import Suite
 
 DENSE = "dense"
+#: Kinds of columns that count something, and say nothing about who is best.
+COUNTED = ("params", "tokens", "flops")
 
 
 @dataclass(frozen=True)
 class Column:
-    """One measure of a table; accuracies are in percent, parameters are counted singly."""
+    """One measure of a table; accuracies are in percent, what is counted is counted singly.
+
+    ``chance`` is what guessing gives, in percent, where scores at that level are to be marked.
+    """
 
     key: str
     header: str
-    kind: Literal["params", "accuracy", "perplexity"]
+    kind: Literal["params", "tokens", "flops", "accuracy", "perplexity"]
     metric: str
+    chance: float | None = None
 
 
 @dataclass
 class Entry:
     """One number of a table: mean over seeds, or why there is none.
 
-    ``change`` summarizes the differences to another method, taken seed by seed.
+    ``change`` summarizes the differences to another method, taken seed by seed. ``at_chance`` says
+    that guessing lies within the 95 % interval over the documents, or above it.
     """
 
     status: Literal["ok", "failed", "skipped", "missing"]
@@ -43,6 +50,7 @@ class Entry:
     published: float | None = None
     published_std: float | None = None
     change: Summary | None = None
+    at_chance: bool = False
 
     @property
     def difference(self) -> float | None:
@@ -78,23 +86,30 @@ class TableRow:
 
 @dataclass
 class Grid:
-    """All rows of a table in printed order, and what has to be said about them."""
+    """All rows of a table in printed order, and what has to be said about them.
+
+    ``listed`` rows are not blocks of one sparsity each.
+    """
 
     columns: list[Column]
     rows: list[TableRow] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     stopped: list[str] = field(default_factory=list)
     average_stderr: float | None = None
+    listed: bool = False
 
 
 @dataclass(frozen=True)
-class _Cell:
-    """What one cell contributes; values by column key, the parameters alone if it is not ok."""
+class CellNumbers:
+    """What one cell contributes; values by column key, counts alone if it is not ok.
+
+    ``stderrs`` are those of the accuracies and of their average, where they are known.
+    """
 
     status: Literal["ok", "failed", "skipped"]
     reason: str
     values: dict[str, float]
-    average_stderr: float | None
+    stderrs: dict[str, float] = field(default_factory=dict)
 
 
 def columns_of(suite: Suite) -> list[Column]:
@@ -110,13 +125,14 @@ def columns_of(suite: Suite) -> list[Column]:
     return columns
 
 
-def _read_cell(rows: pd.DataFrame, columns: list[Column]) -> _Cell:
+def read_cell(rows: pd.DataFrame, columns: list[Column]) -> CellNumbers:
     """Gather one cell's rows; accuracies become percent, their average is added."""
     first = rows.iloc[0]
-    values = {"params": float(first["params"])} if pd.notna(first["params"]) else {}
+    counted = [column.key for column in columns if column.kind in COUNTED]
+    values = {key: float(first[key]) for key in counted if pd.notna(first[key])}
     if first["status"] != "ok":
-        return _Cell(first["status"], first["reason"], values, None)
-    accuracies, stderrs = [], []
+        return CellNumbers(first["status"], first["reason"], values)
+    accuracies, stderrs = [], {}
     for column in columns:
         number = rows[(rows["task"] == column.key) & (rows["metric"] == column.metric)]
         if number.empty:
@@ -125,32 +141,37 @@ def _read_cell(rows: pd.DataFrame, columns: list[Column]) -> _Cell:
         values[column.key] = scale * float(number["value"].iloc[0])
         if column.kind == "accuracy":
             accuracies.append(values[column.key])
-            stderrs.append(scale * float(number["stderr"].iloc[0]))
+            if pd.notna(stderr := number["stderr"].iloc[0]):
+                stderrs[column.key] = scale * float(stderr)
     n_tasks = sum(column.kind == "accuracy" for column in columns) - 1  # less the average itself
     if len(accuracies) == n_tasks:
         values["average"] = summarize(accuracies).mean
-    known = len(stderrs) == n_tasks and all(pd.notna(stderrs))
-    return _Cell("ok", "", values, macro_average_stderr(stderrs) if known else None)
+        if len(stderrs) == n_tasks:
+            stderrs["average"] = macro_average_stderr(list(stderrs.values()))
+    return CellNumbers("ok", "", values, stderrs)
 
 
 def _read_cells(
     results: pd.DataFrame, columns: list[Column]
-) -> dict[tuple[str, str, int, int], _Cell]:
+) -> dict[tuple[str, str, int, int], CellNumbers]:
     """Return every cell by model, method (with variant), sparsity and seed."""
     suffix = results["variant"].where(results["variant"] == "", "@" + results["variant"])
     groups = results.groupby(["model", results["method"] + suffix, "sparsity", "seed"])
     return {
-        (str(model), str(method), int(sparsity), int(seed)): _read_cell(rows, columns)
+        (str(model), str(method), int(sparsity), int(seed)): read_cell(rows, columns)
         for (model, method, sparsity, seed), rows in groups
     }
 
 
-def _entry(cells: Sequence[_Cell | None], key: str) -> Entry:
+def summarize_entry(cells: Sequence[CellNumbers | None], column: Column) -> Entry:
     """Summarize one column over seeds; where nothing was measured, say why."""
-    values = [cell.values[key] for cell in cells if cell and key in cell.values]
-    if values:
-        summary = summarize(values)
-        return Entry("ok", summary.mean, summary.std, summary.count)
+    found = [cell for cell in cells if cell and column.key in cell.values]
+    if found:
+        summary = summarize([cell.values[column.key] for cell in found])
+        # All seeds are scored on the same documents, so they share their sampling error.
+        stderr = max(cell.stderrs.get(column.key, 0.0) for cell in found)
+        guessed = column.chance is not None and summary.mean - 1.96 * stderr <= column.chance
+        return Entry("ok", summary.mean, summary.std, summary.count, at_chance=guessed)
     stopped = {cell.status for cell in cells if cell}
     if "failed" in stopped:
         return Entry("failed")
@@ -158,7 +179,7 @@ def _entry(cells: Sequence[_Cell | None], key: str) -> Entry:
 
 
 def _change(
-    ours: Sequence[_Cell | None], theirs: Sequence[_Cell | None], key: str
+    ours: Sequence[CellNumbers | None], theirs: Sequence[CellNumbers | None], key: str
 ) -> Summary | None:
     """Summarize what one method's cells differ from another's, over the seeds that both have."""
     differences = [
@@ -169,7 +190,7 @@ def _change(
     return summarize(differences) if differences else None
 
 
-def _rank(rows: Iterable[TableRow], column: Column) -> None:
+def rank(rows: Iterable[TableRow], column: Column) -> None:
     """Mark the best and the second distinct printed value; ties share their mark."""
     entries = [row.entries[column.key] for row in rows]
     printed = {id(entry): round(entry.value, 2) for entry in entries if entry.value is not None}
@@ -181,7 +202,7 @@ def _rank(rows: Iterable[TableRow], column: Column) -> None:
         entry.rank = "best" if place == 0 else "second" if place == 1 else ""
 
 
-def _note_cells(grid: Grid, place: str, cells: dict[int, _Cell | None]) -> None:
+def note_cells(grid: Grid, place: str, cells: dict[int, CellNumbers | None]) -> None:
     """Write down which cells of a row (by seed) are not fully there, equal ones together."""
     missing: dict[str, list[str]] = {}
     stopped: dict[str, list[str]] = {}
@@ -192,11 +213,16 @@ def _note_cells(grid: Grid, place: str, cells: dict[int, _Cell | None]) -> None:
             why = f" {cell.status}: {cell.reason or 'no reason recorded'}"
             stopped.setdefault(why, []).append(f"s{seed}")
         else:
-            absent = [column.header for column in grid.columns if column.key not in cell.values]
+            # What pretraining took is not measured here.
+            absent = [
+                column.header
+                for column in grid.columns
+                if column.key not in cell.values and column.kind not in ("tokens", "flops")
+            ]
             if absent:
                 missing.setdefault(f" ({', '.join(absent)})", []).append(f"s{seed}")
-            if cell.average_stderr is not None:
-                grid.average_stderr = max(grid.average_stderr or 0.0, cell.average_stderr)
+            if "average" in cell.stderrs:
+                grid.average_stderr = max(grid.average_stderr or 0.0, cell.stderrs["average"])
     grid.missing += [f"{place}/{', '.join(seeds)}{what}" for what, seeds in missing.items()]
     grid.stopped += [f"{place}/{', '.join(seeds)}{why}" for why, seeds in stopped.items()]
 
@@ -233,8 +259,8 @@ def build_grid(
         found = {seed: cells.get((model, method, sparsity, seed)) for seed in row_seeds}
         preset = "none" if method == DENSE else recovery
         place = f"{model.replace('/', '__')}/{method}/{sparsity}/{preset}"
-        _note_cells(grid, place, found)
-        entries = {column.key: _entry(list(found.values()), column.key) for column in columns}
+        note_cells(grid, place, found)
+        entries = {column.key: summarize_entry(list(found.values()), column) for column in columns}
         if line.against:
             others = [cells.get((model, line.against, sparsity, seed)) for seed in row_seeds]
             for key, entry in entries.items():
@@ -258,6 +284,6 @@ def build_grid(
                 add_row(model, line, sparsity, seeds) for line in lines if line.method != DENSE
             ]
             for column in columns:
-                if column.kind != "params":
-                    _rank(block, column)
+                if column.kind not in COUNTED:
+                    rank(block, column)
     return grid

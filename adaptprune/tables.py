@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from adaptprune.declarations import load_declaration
+from adaptprune.declarations import Declaration, load_declaration
 from adaptprune.errors import UserError
 from adaptprune.files import atomic_file
 from adaptprune.results import read_results
@@ -17,11 +17,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from adaptprune.declarations import Declaration
     from adaptprune.evaluate.suites import PerplexityTask, Suite
 
 
-_UNITS: dict[str, str] = {"params": "parameters", "accuracy": "%", "perplexity": "ppl"}
+_UNITS: dict[str, str] = {
+    "params": "parameters",
+    "tokens": "tokens",
+    "flops": "FLOP",
+    "accuracy": "%",
+    "perplexity": "ppl",
+}
 
 
 def _add_published(grid: Grid, path: Path, table: int) -> None:
@@ -48,7 +53,7 @@ def _add_published(grid: Grid, path: Path, table: int) -> None:
                 entry.published_std = None if pd.isna(std) else std
 
 
-def _task_note(results: pd.DataFrame, suite: Suite) -> str:
+def task_note(results: pd.DataFrame, suite: Suite) -> str:
     """Say for each task what was counted, over how many documents, and what guessing gives."""
     documents = results.dropna(subset=["n"]).groupby("task")["n"].max()
     parts = []
@@ -59,7 +64,7 @@ def _task_note(results: pd.DataFrame, suite: Suite) -> str:
     return f"Accuracy in %, higher is better: {'; '.join(parts)}. Average: mean of these columns."
 
 
-def _perplexity_note(results: pd.DataFrame, perplexity: PerplexityTask) -> str:
+def perplexity_note(results: pd.DataFrame, perplexity: PerplexityTask) -> str:
     """Say what a perplexity is counted over, and the longest sequence the model was shown."""
     rows = results[results["task"] == perplexity.task]
     lengths = " or ".join(sorted(set(rows["max_length"]) - {""}, key=int))
@@ -90,9 +95,9 @@ def _notes(
     seeds: Sequence[int],
 ) -> list[str]:
     """Return the sentences under the table."""
-    notes = [_task_note(results, suite)]
+    notes = [task_note(results, suite)]
     if suite.perplexity is not None:
-        notes.append(_perplexity_note(results, suite.perplexity))
+        notes.append(perplexity_note(results, suite.perplexity))
     notes.append(_seed_note(seeds))
     notes.append(
         "#Param. counts the whole model, tied embeddings once. Best in bold, second underlined, "
@@ -112,7 +117,7 @@ def _notes(
     return notes
 
 
-def _problem_notes(grid: Grid) -> list[str]:
+def problem_notes(grid: Grid) -> list[str]:
     """Return what is not in the table, cell by cell."""
     notes = []
     if grid.missing:
@@ -122,7 +127,7 @@ def _problem_notes(grid: Grid) -> list[str]:
     return notes
 
 
-def _tidy(grid: Grid, declaration: Declaration, profile: str, *, published: bool) -> pd.DataFrame:
+def _tidy(grid: Grid, table: str, profile: str, *, published: bool) -> pd.DataFrame:
     """Return one line per number of the table, unrounded."""
     changes = any(row.against for row in grid.rows)
     lines = []
@@ -130,7 +135,7 @@ def _tidy(grid: Grid, declaration: Declaration, profile: str, *, published: bool
         for column in grid.columns:
             entry = row.entries[column.key]
             line = {
-                "table": declaration.name,
+                "table": table,
                 "profile": profile,
                 "model": row.model,
                 "sparsity": row.sparsity,
@@ -146,6 +151,8 @@ def _tidy(grid: Grid, declaration: Declaration, profile: str, *, published: bool
                 "status": entry.status,
                 "rank": entry.rank,
             }
+            if grid.listed:
+                line["at_chance"] = entry.at_chance
             if changes:
                 change = entry.change
                 line |= {
@@ -163,7 +170,36 @@ def _tidy(grid: Grid, declaration: Declaration, profile: str, *, published: bool
     return pd.DataFrame(lines)
 
 
-def _profile_results(results_csv: Path, profile: str) -> pd.DataFrame:
+def write_table(
+    grid: Grid, notes: Sequence[str], heading: Heading, output_stem: Path, *, published: bool
+) -> None:
+    """Write a table to ``<stem>.tex``, ``<stem>.csv`` and ``<stem>.md``.
+
+    Args:
+        grid: its numbers.
+        notes: the sentences under it.
+        heading: what it is called.
+        output_stem: path of the outputs without suffix.
+        published: whether published numbers are set beside the measured ones.
+    """
+    panels = panels_of(grid, with_published=published)
+    tidy = _tidy(grid, heading.name, heading.profile, published=published)
+    outputs = {
+        ".tex": to_latex(panels, notes, heading),
+        ".md": to_markdown(panels, notes, heading),
+        ".csv": tidy.to_csv(index=False, float_format="%.10g", lineterminator="\n"),
+    }
+    for suffix, text in outputs.items():
+        with atomic_file(output_stem.with_name(output_stem.name + suffix)) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
+def profile_results(results_csv: Path, profile: str) -> pd.DataFrame:
+    """Return a profile's rows of a results file.
+
+    Raises:
+        UserError: there are none, or the file cannot be trusted.
+    """
     results = read_results(results_csv)
     results = results[results["profile"] == profile]
     if results.empty:
@@ -200,11 +236,13 @@ def render_table(
         UserError: the declaration or the results cannot be used.
     """
     declaration = load_declaration(declaration_path)
+    if not isinstance(declaration, Declaration):
+        raise UserError(f"{declaration_path}: declares no table of a matrix")
     if declaration.suite not in (None, suite.name):
         raise UserError(
             f"{declaration_path}: needs suite {declaration.suite!r}, not {suite.name!r}"
         )
-    results = _profile_results(results_csv, profile)
+    results = profile_results(results_csv, profile)
     shown = declaration.select_models(models)
     results = results[results["model"].isin(shown)]
     grid = build_grid(
@@ -222,17 +260,8 @@ def render_table(
         _add_published(grid, declaration_path.parent / "published.csv", source.table)
 
     printed = _notes(declaration, grid, results, suite, seeds)
-    printed += [*notes, *_problem_notes(grid)]
+    printed += [*notes, *problem_notes(grid)]
     heading = Heading(
         declaration.name, declaration.caption, declaration.label, profile, len(results)
     )
-    panels = panels_of(grid, with_published=with_published)
-    tidy = _tidy(grid, declaration, profile, published=with_published)
-    outputs = {
-        ".tex": to_latex(panels, printed, heading),
-        ".md": to_markdown(panels, printed, heading),
-        ".csv": tidy.to_csv(index=False, float_format="%.10g", lineterminator="\n"),
-    }
-    for suffix, text in outputs.items():
-        with atomic_file(output_stem.with_name(output_stem.name + suffix)) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+    write_table(grid, printed, heading, output_stem, published=with_published)

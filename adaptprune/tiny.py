@@ -29,23 +29,34 @@ def write_tiny_model(architecture: dict[str, Any], seed: int, target: Path) -> N
         seed: of the random weights.
         target: the folder to make.
     """
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.utils import logging as transformers_logging
 
     with only_maker(target) as absent:
         if not absent:
             return
-        settings = dict(architecture)
-        config = AutoConfig.for_model(settings.pop("model_type"), **settings)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        model = random_model(architecture, seed)
         with atomic_directory(target) as folder:
             transformers_logging.disable_progress_bar()  # for one small file
             model.save_pretrained(folder)
             byte_tokenizer().save_pretrained(folder)
             write_manifest(folder)
+
+
+def random_model(architecture: dict[str, Any], seed: int) -> Any:
+    """Return a model with random float32 weights, the same for the same seed.
+
+    Args:
+        architecture: keys of the model's config.
+        seed: of the weights.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    settings = dict(architecture)
+    config = AutoConfig.for_model(settings.pop("model_type"), **settings)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
 
 
 def byte_tokenizer() -> Any:

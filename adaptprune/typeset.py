@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import jinja2
 
+from adaptprune.tablegrid import COUNTED
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
 
 MISSING = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
+#: Follows an accuracy that guessing would reach.
+AT_CHANCE = "\N{DEGREE SIGN}"
 
 _LATEX = str.maketrans(
     {
@@ -32,6 +36,7 @@ _LATEX = str.maketrans(
         ">": r"\textgreater{}",
         "|": r"\textbar{}",
         "±": r"$\pm$",
+        AT_CHANCE: r"$^\circ$",
         "\N{MULTIPLICATION SIGN}": r"$\times$",
         MINUS: "$-$",
         MISSING: "--",
@@ -62,10 +67,11 @@ _TEMPLATE = r"""% Table << heading.name >>, profile << heading.profile >>.
 <% if panel.parts %>
  &<% for header in panel.headers %> & \multicolumn{<< panel.parts|length >>}{r}{<< header|tex >>}
 <%- endfor %> \\
-Sparsity & Method<% for header in panel.headers %> & << panel.parts|join(" & ") >>
+<< panel.labels[1:]|join(" & ") >><% for header in panel.headers %> & << panel.parts|join(" & ") >>
 <%- endfor %> \\
 <% else %>
-Sparsity & Method<% for header in panel.headers %> & << header|tex >><% endfor %> \\
+<< panel.labels[1:]|join(" & ") >><% for header in panel.headers %> & << header|tex >>
+<%- endfor %> \\
 <% endif %>
 <% for row in panel.rows %>
 <% if row.starts_model %>
@@ -75,7 +81,7 @@ Sparsity & Method<% for header in panel.headers %> & << header|tex >><% endfor %
 <% if row.starts_block and not row.starts_model %>
 \midrule
 <% endif %>
-<< (row.sparsity if row.starts_block else "")|tex >> & << row.label|tex >>
+<< (row.sparsity if row.starts_block or panel.listed else "")|tex >> & << row.label|tex >>
 <%- for text, rank in row.texts %> & << text|mark(rank) >><% endfor %> \\
 <% endfor %>
 \bottomrule
@@ -125,12 +131,21 @@ class Heading:
 
 @dataclass(frozen=True)
 class Panel:
-    """One printed grid of a table, still free of any markup; headers may have equal parts."""
+    """One printed grid of a table, still free of any markup; headers may have equal parts.
+
+    The rows are blocks of one sparsity each, or ``listed`` one by one.
+    """
 
     title: str
     headers: list[str]
     parts: list[str]
     rows: list[PanelRow]
+    listed: bool = False
+
+    @property
+    def labels(self) -> list[str]:
+        """Return the headers of the label cells: heading, sparsity, row."""
+        return ["Block", "Removed", "Model"] if self.listed else ["Model", "Sparsity", "Method"]
 
     @property
     def width(self) -> int:
@@ -150,10 +165,13 @@ def escape_latex(text: str) -> str:
 
 
 def _scale(value: float, column: Column) -> tuple[float, str]:
-    """Return divisor and suffix: parameters are printed in millions or billions."""
-    if column.kind != "params":
+    """Return divisor and suffix: parameters and tokens are counted in millions, say."""
+    if column.kind == "params":
+        return (1e9, "B") if abs(value) >= 1e9 else (1e6, "M")
+    if column.kind != "tokens":
         return 1.0, ""
-    return (1e9, "B") if abs(value) >= 1e9 else (1e6, "M")
+    steps = ((1e12, "T"), (1e9, "B"), (1e6, "M"))
+    return next((step for step in steps if abs(value) >= step[0]), (1e3, "k"))
 
 
 def _decimals(value: float) -> str:
@@ -165,11 +183,13 @@ def format_entry(entry: Entry, column: Column) -> str:
     """Print mean ± standard deviation, or why there is no number."""
     if entry.value is None:
         return MISSING if entry.status == "missing" else entry.status
+    if column.kind == "tokens" and entry.value == 0:
+        return "0"
     scale, suffix = _scale(entry.value, column)
     text = _decimals(entry.value / scale) + suffix
-    if entry.std is None or (column.kind == "params" and entry.std == 0):
-        return text
-    return f"{text} ± {_decimals(entry.std / scale)}"
+    if entry.std is not None and not (column.kind in COUNTED and entry.std == 0):
+        text += f" ± {_decimals(entry.std / scale)}"
+    return text + (AT_CHANCE if entry.at_chance else "")
 
 
 def format_published(entry: Entry, column: Column) -> str:
@@ -178,14 +198,15 @@ def format_published(entry: Entry, column: Column) -> str:
         return MISSING
     if column.kind == "params":
         return f"{entry.published / 1e9:.2f}B"
-    return _decimals(entry.published)
+    scale, suffix = _scale(entry.published, column)
+    return _decimals(entry.published / scale) + suffix
 
 
 def format_difference(entry: Entry, column: Column) -> str:
     """Print measured minus published with its sign, in the unit of the published number."""
     if entry.difference is None:
         return MISSING
-    scale, suffix = (1e9, "B") if column.kind == "params" else (1.0, "")
+    scale, suffix = (1e9, "B") if column.kind in ("params", "tokens") else (1.0, "")
     rounded = round(entry.difference / scale, 2) + 0.0  # turns -0.0 into 0.0
     return f"{rounded:+.2f}{suffix}".replace("-", MINUS)
 
@@ -202,13 +223,15 @@ def format_change(entry: Entry, column: Column) -> str:
     return f"{text} ± {_decimals(entry.change.std / scale)}"
 
 
-def _panel_rows(lines: list[tuple[TableRow, list[Text]]]) -> list[PanelRow]:
+def _panel_rows(
+    lines: list[tuple[TableRow, list[Text]]], *, listed: bool = False
+) -> list[PanelRow]:
     """Lay rows out, marking where a model or a block of one sparsity begins."""
     rows: list[PanelRow] = []
     model, sparsity = "", -1
     for row, texts in lines:
         starts_model = row.model != model
-        starts_block = starts_model or row.sparsity != sparsity
+        starts_block = starts_model or (row.sparsity != sparsity and not listed)
         model, sparsity = row.model, row.sparsity
         rows.append(PanelRow(model, f"{sparsity}%", row.label, texts, starts_model, starts_block))
     return rows
@@ -239,7 +262,8 @@ def panels_of(grid: Grid, *, with_published: bool) -> list[Panel]:
     """
     columns, headers = grid.columns, [column.header for column in grid.columns]
     measured = [(row, _measured_texts(row, columns)) for row in grid.rows]
-    panels = [Panel("", headers, [], _panel_rows(measured))]
+    listed = grid.listed
+    panels = [Panel("", headers, [], _panel_rows(measured, listed=listed), listed)]
     changed = [(row, _changed_texts(row, columns)) for row in grid.rows if row.against]
     if changed:
         named = [
@@ -257,7 +281,8 @@ def panels_of(grid: Grid, *, with_published: bool) -> list[Panel]:
         ]
         compared = [(row, _compared_texts(row, columns)) for row in printed]
         title = "Published numbers, and the difference: measured minus published"
-        panels.append(Panel(title, headers, ["publ.", "diff."], _panel_rows(compared)))
+        rows = _panel_rows(compared, listed=listed)
+        panels.append(Panel(title, headers, ["publ.", "diff."], rows, listed))
     return panels
 
 
@@ -298,7 +323,7 @@ def to_markdown(panels: list[Panel], notes: Sequence[str], heading: Heading) -> 
     for panel in panels:
         if panel.title:
             lines += [f"## {panel.title}", ""]
-        headers = ["Model", "Sparsity", "Method", *panel.flat_headers]
+        headers = [*panel.labels, *panel.flat_headers]
         lines += [_markdown_line(headers), "|---|---|---|" + "---:|" * panel.width]
         for row in panel.rows:
             texts = [_mark_markdown(text) for text in row.texts]

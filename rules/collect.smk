@@ -15,12 +15,13 @@ rule collect:
     conda:
         "../environment.yml"
     params:
-        overrides=collected_flags,
+        overrides=overrides_flags,
+        declaration=declaration_flag,
         folder=str(ROOT / "config"),
-        cells=lambda wildcards: settings_hash(collected_profile(wildcards).cells()),
+        cells=lambda wildcards: settings_hash(collected_cells(wildcards)),
     message:
         "collect the results of profile {wildcards.profile}"
     shell:
         "python -m adaptprune collect --profile {wildcards.profile} --config-folder {params.folder} "
-        "{params.overrides} --results {output.results} "
+        "{params.overrides} {params.declaration} --results {output.results} "
         "--provenance {output.provenance} > {log} 2>&1"

@@ -1,41 +1,61 @@
 # What all rules share: the profile, its cells, and where files lie. No torch is imported here.
+import json
 import os
+import shlex
 from functools import cache
 from pathlib import Path
 
+from adaptprune.cellfiles import record_name
 from adaptprune.config import OVERRIDES, load_profile, profile_names, settings_hash
-from adaptprune.declarations import load_declaration
+from adaptprune.declarations import Declaration, Figure, ListedTable, load_declaration
 from adaptprune.errors import UserError, unknown
 from adaptprune.evaluate.suites import load_suite
-from adaptprune.models import slug
+from adaptprune.models import catalogue, find_entry, slug
 from adaptprune.progress import Progress, report_progress
 from adaptprune.registry import find_method, split_variant
+from adaptprune.tablecells import cells_of
 from adaptprune.workflow import announce_workflow, hold_lock
 
 ROOT = Path(workflow.basedir)
+
+
+def takes_overrides(name):
+    """Say whether a profile is the one that was asked for, or goes with it (paper-training)."""
+    return name == PROFILE or name.startswith(f"{PROFILE}-")
 
 
 @cache
 def profile(name):
     """Load a profile; the one that was asked for takes the overrides of the command line."""
     overrides = {key: value for key, value in config.items() if key != "profile"}
-    return load_profile(ROOT / "config", name, overrides if name == PROFILE else None)
+    return load_profile(
+        ROOT / "config", name, overrides if takes_overrides(name) else None
+    )
+
+
+def declaration_file(table):
+    return ROOT / "paper_tables" / f"{table}.yaml"
+
+
+def declared(*kinds):
+    """Return the names of the tables or figures that are declared in one of some ways."""
+    paths = sorted((ROOT / "paper_tables").glob("*.yaml"))
+    return [path.stem for path in paths if isinstance(load_declaration(path), kinds)]
 
 
 @cache
-def table_profile(name, table):
-    """Load a profile with the variants that a declared table adds to its methods."""
-    declaration = load_declaration(ROOT / "paper_tables" / f"{table}.yaml")
-    return profile(name).with_variants(declaration.method_names)
+def table_cells(name, table):
+    """Return the cells that a declared table or figure is made from."""
+    return cells_of(load_declaration(declaration_file(table)), profile(name), name)
 
 
 def results_file(name, table):
-    """Return the results that a table is made from: the profile's, or its own with variants."""
-    same = table_profile(name, table).methods == profile(name).methods
+    """Return the results that a table is made from: the profile's, or its own."""
+    same = table_cells(name, table) == profile(name).cells()
     return f"results/runs/{name}/results{'' if same else f'-{table}'}.csv"
 
 
-def table_files(table, name=None):
+def table_files(table, name=None, suffixes=(".md",)):
     """Return what a table's target asks for.
 
     The results are named too, so that they are collected again when they are gone and the table
@@ -43,18 +63,24 @@ def table_files(table, name=None):
     """
     name = name or PROFILE
     try:
-        return [
-            results_file(name, table),
-            f"paper_tables/generated/{name}/{table}.md",
-        ]
+        declaration = load_declaration(declaration_file(table))
+        if not isinstance(declaration, Declaration):
+            name = declaration.profile_for(name)
+        stem = f"paper_tables/generated/{name}/{table}"
+        return [results_file(name, table), *(stem + suffix for suffix in suffixes)]
     except UserError as error:
         raise SystemExit(f"error: {error}")
 
 
+def figure_files(figure):
+    """Return what a figure's target asks for."""
+    return table_files(figure, suffixes=(".csv", ".pdf", ".png"))
+
+
 def model_of(wildcards):
     """Return the id of the model that a folder name stands for."""
-    names = {slug(model): model for model in profile(wildcards.profile).models}
-    return names[wildcards.model]
+    known = [*catalogue(), *profile(wildcards.profile).all_models]
+    return {slug(model): model for model in known}[wildcards.model]
 
 
 def method_of(wildcards):
@@ -132,13 +158,17 @@ def method_version(wildcards):
 def evaluation_flags(wildcards):
     """Return how much of the suite is evaluated, as command line options."""
     chosen = profile(wildcards.profile).evaluation
-    flags = f"--suite {chosen.suite} --max-length {chosen.max_length} --batch {chosen.batch}"
+    # A model is shown no more than the window it was trained with.
+    entry = find_entry(model_of(wildcards))
+    length = min(chosen.max_length, entry and entry.window or chosen.max_length)
+    flags = f"--suite {chosen.suite} --max-length {length} --batch {chosen.batch}"
     if chosen.documents_per_task is not None:
         flags += f" --documents-per-task {chosen.documents_per_task}"
     if chosen.perplexity_documents is not None:
         flags += f" --perplexity-documents {chosen.perplexity_documents}"
-    if chosen.token_perplexity:
-        flags += f" --token-perplexity {','.join(map(str, chosen.token_perplexity))}"
+    windows = [window for window in chosen.token_perplexity if window <= length]
+    if windows:
+        flags += f" --token-perplexity {','.join(map(str, windows))}"
     return flags
 
 
@@ -165,56 +195,58 @@ def gate_file(name, model):
     return f"results/runs/{name}/dense_gate/{slug(model)}-{known}.json"
 
 
+def has_known_scores(name, model):
+    """Say whether the dense scores of a model are known, and part of the profile's matrix."""
+    chosen = profile(name)
+    known = load_suite(chosen.evaluation.suite).dense
+    return "dense" in chosen.methods and model in chosen.models and model in known
+
+
 def dense_gate(wildcards):
     """Return the check of the dense model that the other cells wait for, where there is one."""
-    dense = "dense" in profile(wildcards.profile).methods
-    if not dense or wildcards.method == "dense":
+    model = model_of(wildcards)
+    if wildcards.method == "dense" or not has_known_scores(wildcards.profile, model):
         return []
-    return gate_file(wildcards.profile, model_of(wildcards))
+    return gate_file(wildcards.profile, model)
+
+
+def collected_cells(wildcards):
+    """Return the cells of one results file."""
+    table = wildcards.selection.removeprefix("-")
+    name = wildcards.profile
+    return table_cells(name, table) if table else profile(name).cells()
 
 
 def dense_gates(wildcards):
-    """Return the checks of all dense models of a profile."""
-    chosen = profile(wildcards.profile)
-    models = chosen.models if "dense" in chosen.methods else []
-    return [gate_file(wildcards.profile, model) for model in models]
-
-
-def collected_profile(wildcards):
-    """Return the profile whose cells one results file holds."""
-    table = wildcards.selection.removeprefix("-")
-    return (
-        table_profile(wildcards.profile, table) if table else profile(wildcards.profile)
-    )
+    """Return the checks of all dense models of a results file."""
+    models = sorted({cell.model for cell in collected_cells(wildcards)})
+    return [
+        gate_file(wildcards.profile, model)
+        for model in models
+        if has_known_scores(wildcards.profile, model)
+    ]
 
 
 def cell_files(wildcards):
     """Return the files of every cell of one results file."""
     return [
         f"results/runs/{wildcards.profile}/cells/{cell.key}/{name}"
-        for cell in collected_profile(wildcards).cells()
-        for name in ("pruning.json", "evaluation.json")
+        for cell in collected_cells(wildcards)
+        for name in (record_name(cell.recovery), "evaluation.json")
     ]
-
-
-def given_overrides(name, **more):
-    """Return the overrides of the command line, and further ones, as options."""
-    given = {key: config[key] for key in OVERRIDES if name == PROFILE and key in config}
-    pairs = (given | more).items()
-    return " ".join(f"--override {key}={value}" for key, value in pairs)
 
 
 def overrides_flags(wildcards):
     """Repeat the overrides of the command line for a job that reads the profile itself."""
-    return given_overrides(wildcards.profile)
+    taken = takes_overrides(wildcards.profile)
+    given = [key for key in OVERRIDES if taken and key in config]
+    return " ".join(f"--override {key}={config[key]}" for key in given)
 
 
-def collected_flags(wildcards):
-    """Return the overrides that make the profile one whose cells are collected."""
-    if not wildcards.selection:
-        return overrides_flags(wildcards)
-    methods = ",".join(collected_profile(wildcards).methods)
-    return given_overrides(wildcards.profile, methods=methods)
+def declaration_flag(wildcards):
+    """Name the table whose cells are collected, where it is not the matrix of the profile."""
+    table = wildcards.selection.removeprefix("-")
+    return f"--declaration {declaration_file(table)}" if table else ""
 
 
 try:

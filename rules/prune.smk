@@ -48,6 +48,8 @@ rule prune:
         kept="results/runs/{profile}/cells/{model}/{method}/{sparsity}/{recovery}/s{seed}/kept.json",
     log:
         "results/runs/{profile}/cells/{model}/{method}/{sparsity}/{recovery}/s{seed}/logs/prune.txt",
+    wildcard_constraints:
+        recovery="none",
     conda:
         "../environment.yml"
     threads: threads_of

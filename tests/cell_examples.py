@@ -45,6 +45,30 @@ PRUNING: dict[str, Any] = {
     },
 }
 
+TRAINING: dict[str, Any] = {
+    "schema": 1,
+    "status": "ok",
+    "reason": None,
+    "conditions": {
+        "schema": 1,
+        "model": "org/small",
+        "model_hash": "m1",
+        "preset": {"name": "adapt-accel", "method": "adapt-accel", "tokens": 4096},
+        "method_version": 2,
+        "target": "org/smaller",
+        "data": {"name": "prose", "sha256": "d0"},
+        "calibration": PRUNING["calibration"],
+        "seed": 0,
+        "versions": {"adaptprune": "0.1.0"},
+    },
+    "params": 600,
+    "tokens": 4096,
+    "teacher_tokens": 512,
+    "flops": 20_000_000,
+    "steps": 8,
+    "provenance": {**PRUNING["provenance"], "wall_s": 7.0, "train_s": 6.0},
+}
+
 TASK = {"version": 1.0, "hash": "t1", "num_fewshot": 0, "documents_hash": "d1", "n": 40}
 EVALUATION: dict[str, Any] = {
     "schema": 1,
@@ -99,6 +123,24 @@ def write_cell(
     folder = root / model / method / str(pruning["sparsity"]) / "none" / f"s{pruning['seed']}"
     folder.mkdir(parents=True)
     (folder / "pruning.json").write_text(sealed(pruning))
+    if evaluation is not None:
+        (folder / "evaluation.json").write_text(sealed(evaluation))
+    return folder
+
+
+def write_trained_cell(
+    root: Path,
+    training: dict[str, Any] | None = None,
+    evaluation: dict[str, Any] | None = None,
+    recovery: str = "accel",
+) -> Path:
+    """Write the files of a trained cell where its record says that it belongs."""
+    training = training or TRAINING
+    conditions = training["conditions"]
+    model, method = conditions["model"].replace("/", "__"), conditions["preset"]["method"]
+    folder = root / model / method / "40" / recovery / f"s{conditions['seed']}"
+    folder.mkdir(parents=True)
+    (folder / "recovery.json").write_text(sealed(training))
     if evaluation is not None:
         (folder / "evaluation.json").write_text(sealed(evaluation))
     return folder

@@ -14,6 +14,7 @@ from adaptprune.calibration import CalibrationSet
 from adaptprune.recover.folder import Execution
 from adaptprune.recover.presets import find_preset
 from adaptprune.recover.stage import Recovery
+from adaptprune.registry import find_recovery
 from adaptprune.tiny import byte_tokenizer
 
 if TYPE_CHECKING:
@@ -25,9 +26,11 @@ SETTINGS: dict[str, Any] = {
     "sequence_length": LENGTH,
     "batch": 4,
     "peak_learning_rate": 1e-2,
-    "interleaves": 2,
     "handover": 1.0,
-    "pruner": {"steps": 10, "amplitude": 0.05},
+}
+#: Parameters of the methods, by preset.
+PARAMETERS: dict[str, dict[str, Any]] = {
+    "adapt-accel": {"interleaves": 2, "pruner": {"steps": 10, "amplitude": 0.05}},
 }
 
 
@@ -55,14 +58,20 @@ def calibration() -> CalibrationSet:
 
 
 def recovery(
-    folder: Path, *, model: Path | None = None, target: int | None = 12_000, **changes: Any
+    folder: Path,
+    *,
+    preset: str = "adapt-accel",
+    model: Path | None = None,
+    target: int | str | None = 12_000,
+    **changes: Any,
 ) -> Recovery:
     """Return a recovery of a tiny model on a little text.
 
     Args:
         folder: where model and text are, or are to be made.
+        preset: name of the preset.
         model: another model's folder.
-        target: parameters to end with.
+        target: parameters to end with, or a model of the target's shape; for a preset that prunes.
         changes: values of the preset, or of ``Execution``.
     """
     execution = {key: changes.pop(key) for key in Execution.model_fields if key in changes}
@@ -73,13 +82,14 @@ def recovery(
     data = folder / "text.jsonl"
     if not data.is_file():
         text_file(data)
-    preset = find_preset("adapt-accel", SETTINGS | changes)
+    chosen = find_preset(preset, SETTINGS | PARAMETERS.get(preset, {}) | changes)
+    method = find_recovery(chosen.method)
     return Recovery(
         model=str(model),
-        preset=preset,
-        target=target if preset.interleaves else None,
+        preset=chosen,
+        target=None if method.target == "none" else target,
         data=str(data),
-        calibration=calibration() if preset.interleaves else None,
+        calibration=calibration() if method.needs_calibration else None,
         seed=0,
         execution=Execution(**({"checkpoint_every": 3, "threads": 1} | execution)),
     )

@@ -155,7 +155,7 @@ def test_prune_then_train_is_one_stage(tmp_path: Path) -> None:
 
 def test_pruned_model_is_trained_in_its_shape(tmp_path: Path) -> None:
     run(recovery(tmp_path), tmp_path, "pruned")
-    job = recovery(tmp_path, model=tmp_path / "pruned", interleaves=0)
+    job = recovery(tmp_path, model=tmp_path / "pruned", preset="train")
     record = run(job, tmp_path, "trained")
     assert record["prunings"] == []
     first, second = (load_model(tmp_path / name) for name in ("pruned", "trained"))
@@ -182,7 +182,7 @@ def test_bad_input_is_refused_before_anything_is_pruned(
     def never(*_: object) -> None:
         raise AssertionError("work began")
 
-    monkeypatch.setattr(recover_module, "interleave", never)
+    monkeypatch.setattr(recover_module, "run_stages", never)
     job = recovery(tmp_path, **changes)
     with pytest.raises(UserError, match=message):
         recover_stage(job, tmp_path / "out", tmp_path / "run")
@@ -190,13 +190,13 @@ def test_bad_input_is_refused_before_anything_is_pruned(
 
 
 def test_target_of_a_preset_that_prunes_nothing_is_refused(tmp_path: Path) -> None:
-    job = dataclasses.replace(recovery(tmp_path, interleaves=0), target=12_000)
-    with pytest.raises(UserError, match="preset adapt-accel prunes nothing: no target"):
+    job = dataclasses.replace(recovery(tmp_path, preset="train"), target=12_000)
+    with pytest.raises(UserError, match="preset train prunes nothing: no target"):
         recover_stage(job, tmp_path / "out", tmp_path / "run")
 
 
 def test_tokenizer_beyond_the_vocabulary_is_refused(tmp_path: Path) -> None:
     model = model_folder(tmp_path / "small", vocabulary=100)
-    job = recovery(tmp_path, model=model, interleaves=0)
+    job = recovery(tmp_path, model=model, preset="train")
     with pytest.raises(UserError, match=r"makes token id 256, its model knows 0\.\.99"):
         recover_stage(job, tmp_path / "out", tmp_path / "run")

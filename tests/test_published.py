@@ -7,6 +7,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from adaptprune.audit.sources import load_claims
+from adaptprune.evaluate.suites import load_suite
+from adaptprune.trainingfigures import published_ratios
+
 PUBLISHED = Path(__file__).parents[1] / "paper_tables" / "published.csv"
 TASKS_1_AND_7 = ["ARC-e", "ARC-c", "HellaSwag", "OBQA", "PIQA", "SIQA", "Winogrande"]
 TASKS_8 = ["ARC-e", "ARC-c", "BoolQ", "HellaSwag", "OBQA", "PIQA", "Winogrande"]
@@ -62,9 +66,58 @@ def test_every_row_and_column_is_present(
 
 
 def test_nothing_else_is_in_the_file(published: pd.DataFrame) -> None:
-    assert published["table_arxiv"].value_counts().to_dict() == {1: 108, 7: 360, 8: 50}
-    assert set(published["text"]) == {"both", "arxiv"}
-    assert set(published["unit"]) == {"%", "ppl", "B"}
+    counts = {0: 12, 1: 108, 2: 10, 3: 30, 4: 9, 5: 25, 6: 13, 7: 360, 8: 50}
+    assert published["table_arxiv"].value_counts().to_dict() == counts
+    assert set(published["text"]) == {"both", "arxiv", "acl"}
+    assert set(published["unit"]) == {"%", "ppl", "M", "B", "T", "shots", "x", "h", "share"}
+
+
+def listed(published: pd.DataFrame, table: int) -> pd.DataFrame:
+    """Return a table of trained models as printed: rows by label, columns by key."""
+    rows = published[published["table_arxiv"] == table]
+    return rows.pivot(index="row_label", columns="key", values="value")
+
+
+@pytest.mark.parametrize(("table", "rows", "columns"), [(3, 6, 5), (4, 3, 3), (5, 5, 5)])
+def test_tables_of_trained_models_are_complete(
+    published: pd.DataFrame, table: int, rows: int, columns: int
+) -> None:
+    values = listed(published, table)
+    assert values.shape == (rows, columns)
+    assert values.notna().all(axis=None)
+
+
+def test_what_two_tables_print_twice_agrees(published: pd.DataFrame) -> None:
+    recovered, rivals, strong = (listed(published, table) for table in (3, 4, 5))
+    ours = recovered.loc["MobileLLM-350M → 125M", rivals.columns]
+    pd.testing.assert_series_equal(ours, rivals.loc["Adapt-Accel"], check_names=False)
+    same = (recovered.loc["MobileLLM-350M"], strong.loc["MobileLLM-350M"])
+    pd.testing.assert_series_equal(*same)
+
+
+def test_benchmarks_of_table_6_are_those_of_the_suite(published: pd.DataFrame) -> None:
+    rows = published[published["table_arxiv"] == 6].set_index("key")
+    for benchmark in load_suite("all-paper").benchmarks:
+        printed = rows.loc[benchmark.task]
+        assert benchmark.paper is not None
+        assert (printed["metric"], printed["value"]) == (
+            benchmark.paper.metric,
+            benchmark.paper.shots,
+        )
+
+
+def test_tokens_of_table_2_are_those_the_audit_adds_up(published: pd.DataFrame) -> None:
+    data = load_claims(PUBLISHED.parent / "quoted" / "claims.yaml").training_data
+    rows = published[published["table_arxiv"] == 2].set_index("key")
+    printed = {key: (row["value"], row["unit"]) for key, row in rows.iterrows()}
+    quoted = {**data.tokens, "total": data.total}
+    assert printed == {key: (float(text[:-1]), text[-1]) for key, text in quoted.items()}
+
+
+def test_numbers_of_interleaves_are_those_the_audit_checks(published: pd.DataFrame) -> None:
+    claims = load_claims(PUBLISHED.parent / "quoted" / "claims.yaml").interleaves
+    quoted = dict(zip(claims.counts, map(float, claims.ratios), strict=True))
+    assert published_ratios(PUBLISHED) == quoted
 
 
 @pytest.mark.parametrize(("table", "tasks"), [(1, TASKS_1_AND_7), (7, TASKS_1_AND_7), (8, TASKS_8)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,9 +13,11 @@ from hypothesis import strategies as st
 from recovery_examples import text_file
 
 from adaptprune.errors import UserError
+from adaptprune.recover.method import Target
 from adaptprune.recover.packing import Rows, data_file, pack
-from adaptprune.recover.plan import learning_rates, plan_stages
-from adaptprune.recover.presets import find_preset, preset_names
+from adaptprune.recover.plan import Stage, plan_stages
+from adaptprune.recover.presets import Preset, find_preset, preset_names
+from adaptprune.registry import find_recovery
 from adaptprune.tiny import byte_tokenizer
 
 if TYPE_CHECKING:
@@ -78,18 +81,27 @@ def test_data_are_a_known_collection_or_a_file(tmp_path: Path) -> None:
         data_file(str(tmp_path / "other.jsonl"))
 
 
+def stages_of(preset: Preset, rows: int, large: int = 100, small: int = 50) -> list[Stage]:
+    """Plan a preset for a model of ``large`` parameters, all of which every token meets."""
+    shape: Any = SimpleNamespace(parameters=large, compute_parameters=large)
+    target = Target(parameters=small)
+    method = find_recovery(preset.method)
+    return plan_stages(preset, rows, lambda used: method.plan(preset, used, shape, target))
+
+
 def test_plain_preset_is_what_the_released_scripts_do() -> None:
     preset = find_preset("adapt-accel")
-    assert (preset.interleaves, preset.sequence_length, preset.batch) == (20, 1024, 128)
+    chosen = find_recovery(preset.method).parse(preset.parameters)
+    assert (chosen.interleaves, preset.sequence_length, preset.batch) == (20, 1024, 128)
     assert (preset.peak_learning_rate, preset.minimum_learning_rate) == (2e-5, 0.0)
-    assert (preset.schedule, preset.handover, preset.carry_moments) == ("linear", 0.99, False)
-    assert (preset.pruner.count_steps(100), preset.pruner.increment(100)) == (50, 0.02)
-    assert preset.pruner.amplitude == 0.02
+    assert (chosen.schedule, preset.handover, chosen.carry_moments) == ("linear", 0.99, False)
+    assert (chosen.pruner.count_steps(100), chosen.pruner.increment(100)) == (50, 0.02)
+    assert chosen.pruner.amplitude == 0.02
 
 
 def test_every_preset_is_valid() -> None:
     assert [find_preset(name).name for name in preset_names()] == preset_names()
-    assert find_preset("prune-then-train").interleaves == 1
+    assert find_preset("prune-then-train").parameters["interleaves"] == 1
     assert find_preset("adapt-accel-paper").minimum_learning_rate == 2e-6
 
 
@@ -100,7 +112,11 @@ def test_every_preset_is_valid() -> None:
         ("adapt-acel", {}, "unknown recovery preset 'adapt-acel'; did you mean 'adapt-accel'"),
         ("train", {"bach": 2}, "unknown key of recovery preset train 'bach'; did you mean 'batch'"),
         ("train", {"batch": 0}, "recovery preset train: batch: "),
-        ("train", {"pruner": {"amplitud": 1}}, "recovery preset train: pruner.amplitud: "),
+        ("train", {"interleaves": 2}, "unknown key of recovery preset train 'interleaves'"),
+        ("adapt-accel", {"pruner": {"amplitud": 1}}, "adapt-accel: pruner.amplitud: "),
+        ("adapt-accel", {"interleaves": 0}, "adapt-accel: interleaves: "),
+        ("train", {"method": "adapt-accel"}, "unknown key of recovery preset train 'method'"),
+        ("train", {"tokens": 100, "flops": 1e6}, "give tokens or flops, not both"),
         ("train", {"minimum_learning_rate": 0.1}, "must not exceed peak_learning_rate"),
     ],
 )
@@ -112,7 +128,7 @@ def test_wrong_preset_is_refused(name: str, overrides: dict[str, Any], message: 
 def test_plan_by_hand() -> None:
     overrides = {"interleaves": 3, "batch": 4, "sequence_length": 10, "handover": 0.5}
     preset = find_preset("adapt-accel", overrides)
-    stages = plan_stages(preset, rows=60, large=1000, small=400)
+    stages = stages_of(preset, rows=60, large=1000, small=400)
     # Shares of 60 rows: 10, 20 and 30; steps of 4 rows, the last one of a stage may be smaller.
     assert [stage.target for stage in stages] == [800, 600, 400]
     assert [(stage.start, stage.stop) for stage in stages] == [(0, 10), (10, 30), (30, 60)]
@@ -120,34 +136,46 @@ def test_plan_by_hand() -> None:
     assert [stage.first_step for stage in stages] == [0, 3, 8]
     assert [stage.trained_steps for stage in stages] == [1, 2, 4]
     assert [stage.trained_rows(4) for stage in stages] == [4, 8, 16]
-    assert learning_rates(preset, stages).total_steps == 16
+    assert [stage.schedule_step for stage in stages] == [0, 3, 8]
+    assert {stage.schedule_steps for stage in stages} == {16}
 
 
 def test_last_step_that_is_not_full_counts_its_rows() -> None:
     preset = find_preset("train", {"batch": 4, "sequence_length": 10})
-    (stage,) = plan_stages(preset, rows=10)
+    (stage,) = stages_of(preset, rows=10)
     assert (stage.steps, stage.trained_steps, stage.trained_rows(4)) == (3, 3, 10)
 
 
 def test_tokens_of_a_preset_bound_the_data() -> None:
     preset = find_preset("train", {"tokens": 105, "sequence_length": 10, "batch": 2})
-    assert plan_stages(preset, rows=60)[0].stop == 10
+    assert stages_of(preset, rows=60)[0].stop == 10
     with pytest.raises(UserError, match="105 tokens are asked for, the data hold 90"):
-        plan_stages(preset, rows=9)
+        stages_of(preset, rows=9)
+
+
+def test_flops_of_a_preset_bound_the_data() -> None:
+    changes = {"sequence_length": 10, "batch": 2, "interleaves": 2}
+    # A third of the rows is trained at 75 parameters, the rest at 50: 60 rows cost
+    # 6 · 10 · (20 · 75 + 40 · 50) = 210,000, and every three more rows 10,500.
+    for flops, rows in ((210_000, 60), (220_499, 60 + 2), (220_500, 63)):
+        stages = stages_of(find_preset("adapt-accel", changes | {"flops": flops}), rows=90)
+        assert stages[-1].stop == rows, flops
+    with pytest.raises(UserError, match=r"400000 FLOPs are asked for, all data pay for 3\.15e"):
+        stages_of(find_preset("adapt-accel", changes | {"flops": 400_000}), rows=90)
 
 
 def test_too_few_tokens_for_one_step_per_stage_are_refused() -> None:
     preset = find_preset("adapt-accel", {"interleaves": 4, "batch": 4, "sequence_length": 10})
     # The first of 4 stages gets a tenth of the rows.
-    assert plan_stages(preset, rows=40, large=100, small=50)[0].steps == 1
-    message = "too few tokens.*stage 1 of 4 gets 3 rows of 10, one step takes 4; 400 tokens"
+    assert stages_of(preset, rows=40)[0].steps == 1
+    message = "too few tokens.*stage 1 of 4 gets 3 rows of 10, one step takes 4; about 520 tokens"
     with pytest.raises(UserError, match=message):
-        plan_stages(preset, rows=39, large=100, small=50)
+        stages_of(preset, rows=39)
 
 
 @given(
     rows=st.integers(1, 10**6),
-    interleaves=st.integers(0, 30),
+    interleaves=st.integers(1, 30),
     batch=st.integers(1, 300),
     handover=st.floats(0.01, 1),
 )
@@ -157,7 +185,7 @@ def test_stages_tile_the_data_and_the_steps(
     settings = {"interleaves": interleaves, "batch": batch, "handover": handover}
     preset = find_preset("adapt-accel", settings)
     rows += batch * (interleaves + 1) ** 2
-    stages = plan_stages(preset, rows, large=10**9, small=10**8)
+    stages = stages_of(preset, rows, large=10**9, small=10**8)
     assert (stages[0].start, stages[-1].stop, stages[0].first_step) == (0, rows, 0)
     for before, after in itertools.pairwise(stages):
         assert after.start == before.stop

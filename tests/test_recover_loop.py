@@ -14,7 +14,7 @@ from adaptprune.checkpoint import load_model, save_model
 from adaptprune.method import Context
 from adaptprune.models import shape_of
 from adaptprune.recover.log import TrainingLog, read_log
-from adaptprune.recover.loop import next_token_loss
+from adaptprune.recover.objective import next_token_loss
 from adaptprune.recover.packing import Rows, pack
 from adaptprune.recover.stage import recover_stage
 from adaptprune.schedule import WarmupStableDecay
@@ -50,7 +50,7 @@ def plain_training(folder: Path, rows: Rows, batch: int, peak: float) -> Any:
 
 def test_loop_is_that_of_plain_torch(tmp_path: Path) -> None:
     model = model_folder(tmp_path / "model", attention_dropout=0.0)
-    job = recovery(tmp_path, model=model, interleaves=0, micro_batch=4)
+    job = recovery(tmp_path, model=model, preset="train", micro_batch=4)
     log = train(job, tmp_path, "out")
     texts = [json.loads(line)["text"] for line in (tmp_path / "text.jsonl").open()]
     pack(texts, byte_tokenizer(), LENGTH, tmp_path / "rows")
@@ -65,7 +65,7 @@ def test_loop_is_that_of_plain_torch(tmp_path: Path) -> None:
 @pytest.mark.parametrize("change", [{"micro_batch": 1}, {"activation_checkpointing": True}])
 def test_way_of_computing_changes_no_loss(change: dict[str, Any], tmp_path: Path) -> None:
     model = model_folder(tmp_path / "model", attention_dropout=0.0)
-    settings = {"model": model, "interleaves": 0, "tokens": 10 * 4 * LENGTH}
+    settings = {"model": model, "preset": "train", "tokens": 10 * 4 * LENGTH}
     one = train(recovery(tmp_path, **settings), tmp_path, "one")
     two = train(recovery(tmp_path, **settings, **change), tmp_path, "two")
     for key in ("loss", "gradient_norm"):
@@ -94,7 +94,7 @@ def test_sliced_model_is_trained(tmp_path: Path) -> None:
     sliced = SPEC.prune(load_model(source), None, 30, Context(tokens, 0), SPEC.parse({})).model
     (tmp_path / "sliced").mkdir()
     save_model(tmp_path / "sliced", sliced, sliced.config, source)
-    job = recovery(tmp_path, model=tmp_path / "sliced", interleaves=0)
+    job = recovery(tmp_path, model=tmp_path / "sliced", preset="train")
     log = train(job, tmp_path, "out")
     assert log[-1]["loss"] < log[0]["loss"]
     assert type(load_model(tmp_path / "out")) is type(sliced)
@@ -122,7 +122,7 @@ def test_log_drops_what_lies_beyond_its_checkpoint(tmp_path: Path) -> None:
 
 
 def test_record_says_under_which_conditions(tmp_path: Path) -> None:
-    job = dataclasses.replace(recovery(tmp_path, interleaves=0), seed=3)
+    job = dataclasses.replace(recovery(tmp_path, preset="train"), seed=3)
     train(job, tmp_path, "out")
     record = json.loads((tmp_path / "out" / "recovery.json").read_text())
     assert record["conditions"]["seed"] == 3

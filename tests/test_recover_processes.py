@@ -50,7 +50,7 @@ def test_two_processes_lose_as_much_as_one(tmp_path: Path, two_processes: Path) 
 
 
 def test_failed_training_process_is_told(tmp_path: Path, two_processes: Path) -> None:
-    job = dataclasses.replace(recovery(tmp_path, interleaves=0), launch=two_processes)
+    job = dataclasses.replace(recovery(tmp_path, preset="train"), launch=two_processes)
     two_processes.with_name("broken.yaml").write_text("compute_environment: nowhere\n")
     broken = dataclasses.replace(job, launch=two_processes.with_name("broken.yaml"))
     with pytest.raises(UserError, match=r"the training processes failed \(status 1\)"):
@@ -58,7 +58,7 @@ def test_failed_training_process_is_told(tmp_path: Path, two_processes: Path) ->
 
 
 def test_launch_config_must_exist(tmp_path: Path) -> None:
-    job = dataclasses.replace(recovery(tmp_path, interleaves=0), launch=tmp_path / "no.yaml")
+    job = dataclasses.replace(recovery(tmp_path, preset="train"), launch=tmp_path / "no.yaml")
     with pytest.raises(UserError, match=r"launch config .*no\.yaml: no such file"):
         recover_stage(job, tmp_path / "out", tmp_path / "run")
 

@@ -8,7 +8,15 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from cell_examples import EVALUATION, PRUNING, changed, sealed, write_cell
+from cell_examples import (
+    EVALUATION,
+    PRUNING,
+    TRAINING,
+    changed,
+    sealed,
+    write_cell,
+    write_trained_cell,
+)
 
 from adaptprune.errors import UserError
 from adaptprune.results import (
@@ -272,3 +280,77 @@ def test_an_altered_number_in_a_results_file_is_noticed(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace("0.5,", "0.6,", 1))
     with pytest.raises(UserError, match=r"results\.csv: altered since it was collected"):
         read_results(path)
+
+
+def test_a_trained_cell_says_what_it_was_trained_on_and_what_it_took(tmp_path: Path) -> None:
+    row, *_ = cell_rows(write_trained_cell(tmp_path, evaluation=EVALUATION), "mini")
+    assert (row.method, row.method_version, row.sparsity) == ("adapt-accel", 2, 40)
+    assert (row.recovery, row.seed, row.params) == ("accel", 0, 600)
+    assert (row.tokens, row.teacher_tokens, row.training_flops) == (4096, 512, 20_000_000)
+    assert (row.training_data, row.training_data_hash) == ("prose", "d0")
+    assert (row.calibration, row.calibration_hash) == ("prose 8x64", "c0")
+    assert len(row.preset_hash) == 12
+
+
+def test_a_pruned_cell_has_nothing_of_a_training(tmp_path: Path) -> None:
+    row, *_ = cell_rows(write_cell(tmp_path, evaluation=EVALUATION), "mini")
+    assert (row.tokens, row.training_flops, row.preset_hash) == (None, None, "")
+
+
+def test_a_training_that_failed_is_one_row_with_its_reason(tmp_path: Path) -> None:
+    training = changed(TRAINING, status="failed", reason="step 3: loss nan")
+    for key in ("params", "tokens", "teacher_tokens", "flops"):
+        del training[key]
+    (row,) = cell_rows(write_trained_cell(tmp_path, training), "mini")
+    assert (row.status, row.reason, row.recovery) == ("failed", "step 3: loss nan", "accel")
+    assert (row.params, row.tokens, row.value) == (None, None, None)
+
+
+def test_a_trained_cell_without_its_evaluation_is_missing(tmp_path: Path) -> None:
+    folder = write_trained_cell(tmp_path)
+    assert missing_cells([folder]) == ["org__small/adapt-accel/40/accel/s0"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"conditions__preset__method": "minitron"},
+        {"conditions__seed": 1},
+        {"conditions__model": "org/other"},
+    ],
+)
+def test_a_trained_cell_in_a_wrong_folder_is_refused(
+    tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    folder = write_trained_cell(tmp_path, evaluation=EVALUATION)
+    (folder / "recovery.json").write_text(sealed(changed(TRAINING, **changes)))
+    with pytest.raises(UserError, match=r"recovery\.json: describes the cell"):
+        cell_rows(folder, "mini")
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"conditions__data__sha256": "d1"}, "training_data_hash of training_data prose"),
+        ({"conditions__preset__tokens": 9}, "preset_hash of model org/small"),
+        ({"conditions__model_hash": "m2"}, "model_hash of model org/small"),
+        ({"conditions__method_version": 3}, "method_version of method adapt-accel"),
+    ],
+)
+def test_trainings_under_other_conditions_are_refused(
+    tmp_path: Path, changes: dict[str, Any], told: str
+) -> None:
+    again = changed(TRAINING, conditions__seed=1, conditions__calibration__hash="c1", **changes)
+    cells = [
+        write_trained_cell(tmp_path, evaluation=EVALUATION),
+        write_trained_cell(tmp_path, again, EVALUATION),
+    ]
+    with pytest.raises(UserError, match=f"mixed conditions: {told}"):
+        collect(cells, "mini")
+
+
+def test_times_of_a_training_are_kept_apart(tmp_path: Path) -> None:
+    collected = collect([write_trained_cell(tmp_path, evaluation=EVALUATION)], "mini")
+    stages = collected.provenance.set_index("stage")["wall_s"].to_dict()
+    assert stages == {"evaluate": 20.0, "recover": 7.0}
+    assert "wall_s" not in collected.results.columns

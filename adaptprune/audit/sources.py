@@ -24,7 +24,7 @@ class Printed:
         table_acl: the same in the ACL submission.
         model: name as printed.
         model_id: the hub id it stands for.
-        sparsity: percent.
+        sparsity: percent; 0 where the table has none.
         method: name of the method in this suite.
         amplitude: A of Eq. 6 where the table varies it.
         row_label: as printed.
@@ -183,7 +183,7 @@ def _printed(row: dict[str, Any]) -> Printed:
         table_acl=int(row["table_acl"]),
         model=row["model"],
         model_id=row["model_id"],
-        sparsity=int(row["sparsity"]),
+        sparsity=int(row["sparsity"] or 0),
         method=row["method"],
         amplitude=float(row["amplitude"]) if row["amplitude"] else None,
         row_label=row["row_label"],

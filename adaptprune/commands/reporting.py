@@ -1,4 +1,4 @@
-"""Commands from a checkpoint to a table: evaluate, collect, status, table."""
+"""Commands from a checkpoint to a table: evaluate, collect, status, table, figure."""
 
 from __future__ import annotations
 
@@ -133,13 +133,21 @@ def collect(
     runs: RunsOption = Path("results/runs"),
     config_folder: ConfigFolderOption = Path("config"),
     override: OverrideOption = None,
+    declaration: Annotated[
+        Path | None, typer.Option(help="table or figure whose cells to take; default: the matrix")
+    ] = None,
 ) -> None:
     """Collect the cells of a profile into one results file."""
     from adaptprune.cells import cell_folder
+    from adaptprune.declarations import load_declaration
     from adaptprune.results import collect as collect_cells
     from adaptprune.results import write_results
+    from adaptprune.tablecells import cells_of
 
-    cells = read_profile(profile, config_folder, override).cells()
+    chosen = read_profile(profile, config_folder, override)
+    cells = chosen.cells()
+    if declaration is not None:
+        cells = cells_of(load_declaration(declaration), chosen, profile)
     collected = collect_cells([cell_folder(runs, profile, cell) for cell in cells], profile)
     write_results(collected, results, provenance)
 
@@ -178,10 +186,22 @@ def table(
     override: OverrideOption = None,
 ) -> None:
     """Render a declared table to LaTeX, CSV and Markdown; OUTPUT is the path without suffix."""
+    from adaptprune.declarations import Figure, ListedTable, load_declaration
     from adaptprune.evaluate.suites import load_suite
+    from adaptprune.listedtable import render_listed_table
     from adaptprune.tables import render_table
 
     chosen = read_profile(profile, config_folder, override)
+    suite = load_suite(chosen.evaluation.suite)
+    declared = load_declaration(declaration)
+    if isinstance(declared, Figure):
+        raise UserError(f"{declaration}: declares a figure; `figure` draws it")
+    if isinstance(declared, ListedTable):
+        published = declaration.parent / "published.csv"
+        render_listed_table(
+            declared, published, results, output, name=profile, profile=chosen, suite=suite
+        )
+        return
     render_table(
         declaration,
         results,
@@ -191,7 +211,32 @@ def table(
         models=chosen.models,
         sparsities=chosen.sparsities,
         seeds=chosen.seeds,
-        suite=load_suite(chosen.evaluation.suite),
+        suite=suite,
+    )
+
+
+def figure(
+    declaration: Annotated[Path, typer.Option(help="YAML file of the figure")],
+    results: Annotated[Path, typer.Option(help="results CSV")],
+    profile: ProfileOption,
+    output: OutputOption,
+    runs: RunsOption = Path("results/runs"),
+    config_folder: ConfigFolderOption = Path("config"),
+    override: OverrideOption = None,
+) -> None:
+    """Draw a declared figure as PDF and PNG with its data as CSV; OUTPUT is without suffix."""
+    from adaptprune.declarations import Figure, load_declaration
+    from adaptprune.evaluate.suites import load_suite
+    from adaptprune.trainingfigures import draw_figure
+
+    declared = load_declaration(declaration)
+    if not isinstance(declared, Figure):
+        raise UserError(f"{declaration}: declares a table; `table` renders it")
+    chosen = read_profile(profile, config_folder, override)
+    published = declaration.parent / "published.csv"
+    suite = load_suite(chosen.evaluation.suite)
+    draw_figure(
+        declared, results, published, output, runs=runs, name=profile, profile=chosen, suite=suite
     )
 
 

@@ -20,6 +20,7 @@ from adaptprune.commands.options import (
     parse_settings,
 )
 from adaptprune.commands.pruning import take_calibration
+from adaptprune.errors import NumericalError, UserError
 
 RunOption = Annotated[
     Path | None, typer.Option("--run", help="where its state lies; default OUTPUT.run")
@@ -34,6 +35,9 @@ def recover(
     target_parameters: Annotated[
         int | None, typer.Option(min=1, help="size to prune to, for a preset that prunes")
     ] = None,
+    target_model: Annotated[
+        str | None, typer.Option(help="model whose shape (or size) to prune to")
+    ] = None,
     seed: SeedOption = 0,
     settings: SetOption = None,
     calibration: CalibrationOption = "bigbench-prose",
@@ -47,19 +51,26 @@ def recover(
         bool, typer.Option("--activation-checkpointing", help="recompute to save memory")
     ] = False,
     run: RunOption = None,
+    keep_failure: Annotated[
+        bool,
+        typer.Option("--keep-failure", help="let a numerical failure be the result"),
+    ] = False,
     launch: Annotated[
         Path | None, typer.Option(help="train by `accelerate launch` with this config file")
     ] = None,
 ) -> None:
-    """Train a model, pruned between trainings where the preset says so; resumes when killed."""
+    """Train a model, changed between trainings as the preset says; resumes when killed."""
     from adaptprune.recover.folder import Execution
     from adaptprune.recover.packing import data_file
     from adaptprune.recover.presets import find_preset
+    from adaptprune.registry import find_recovery
 
     chosen = find_preset(preset, parse_settings(settings))
     data_file(data)
     tokens = None
-    if chosen.interleaves:
+    if target_parameters is not None and target_model is not None:
+        raise UserError("give --target-parameters or --target-model, not both")
+    if find_recovery(chosen.method).needs_calibration:
         tokens = take_calibration(calibration, model, sequences, length, seed, None)
     execution = Execution(
         device=device,
@@ -68,10 +79,17 @@ def recover(
         checkpoint_every=checkpoint_every,
         activation_checkpointing=activation_checkpointing,
     )
-    from adaptprune.recover.stage import Recovery, recover_stage  # imports torch
+    from adaptprune.recover.stage import Recovery, recover_stage, write_failure  # imports torch
 
-    job = Recovery(model, chosen, target_parameters, data, tokens, seed, execution, launch)
-    recover_stage(job, output, run or output.with_name(f"{output.name}.run"))
+    target = target_parameters or target_model
+    job = Recovery(model, chosen, target, data, tokens, seed, execution, launch)
+    run = run or output.with_name(f"{output.name}.run")
+    try:
+        recover_stage(job, output, run)
+    except NumericalError as error:
+        if not keep_failure:
+            raise
+        write_failure(job, output, run, str(error))
 
 
 def train_stage(

@@ -128,7 +128,7 @@ def evaluate_stage(
 ) -> None:
     """Evaluate a model and write its scores, and the scores of every document beside them.
 
-    A checkpoint that failed to be pruned yields a failed evaluation with the same reason.
+    A checkpoint that failed to be made yields a failed evaluation with the same reason.
 
     Args:
         model: id, folder or hub id.
@@ -150,10 +150,10 @@ def evaluate_stage(
     tasks = selection.tasks_to_run()
     check_tasks([task.name for task in tasks], TASK_FOLDER)
     # A checkpoint that failed holds a record and no model.
-    record = checkpoint.read_record(Path(model))
+    reason = checkpoint.failure_of(Path(model))
     content: dict[str, Any] = {"schema": SCHEMA, "suite": selection.suite}
-    if record is not None and record["status"] != "ok":
-        failed = harness.EvaluationResult.failed(record["reason"])
+    if reason is not None:
+        failed = harness.EvaluationResult.failed(reason)
         content |= failed.to_json()
         failed.write_documents(documents)
     else:

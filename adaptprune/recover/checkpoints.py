@@ -23,6 +23,7 @@ from adaptprune.checkpoint import save_model
 from adaptprune.errors import UserError
 from adaptprune.fetch import verify_folder, write_manifest
 from adaptprune.files import atomic_directory, read_json, write_json
+from adaptprune.recover.objective import State
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 #: States are gathered whole and on the CPU, also of a sharded model.
 _WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 _MOMENTS, _RANDOM = "training/moments.safetensors", "training/random.safetensors"
+_OBJECTIVE = "training/objective.safetensors"
 Tensors = dict[str, torch.Tensor]
 
 
@@ -40,7 +42,9 @@ class Progress(pydantic.BaseModel):
         stage: counted from 1.
         step: optimiser steps taken in this stage.
         position: rows of the seeded order that have been used.
-        prunings: record of each pruning so far.
+        prunings: record of what was done to the model before each stage so far.
+        flops: floating-point operations so far, those between stages included.
+        preparing_s: seconds that the work between stages has taken.
     """
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
@@ -49,6 +53,8 @@ class Progress(pydantic.BaseModel):
     step: int
     position: int
     prunings: list[dict[str, Any]] = []
+    flops: int = 0
+    preparing_s: float = 0.0
 
     @property
     def name(self) -> str:
@@ -90,6 +96,7 @@ def write_checkpoint(
     state: Tensors | None = None,
     moments: Tensors | None = None,
     random_states: Tensors | None = None,
+    objective: State | None = None,
     kept: dict[str, Any] | None = None,
 ) -> Path:
     """Publish a checkpoint whole and remove the older ones.
@@ -103,6 +110,7 @@ def write_checkpoint(
         state: the model's gathered state dict, where it is sharded.
         moments: see ``optimizer_moments``; none before a stage's first step.
         random_states: see ``random_states``.
+        objective: state of the objective and of its extra parameters.
         kept: content of ``kept.json``: units that stay of the model the recovery began with.
     """
     target = folder / progress.name
@@ -111,9 +119,15 @@ def write_checkpoint(
         save_model(temporary, model, config, source, state)
         if kept is not None:
             write_json(temporary / "kept.json", kept)
-        for name, tensors in ((_MOMENTS, moments), (_RANDOM, random_states)):
+        for name, tensors in (
+            (_MOMENTS, moments),
+            (_RANDOM, random_states),
+            (_OBJECTIVE, objective.tensors if objective else None),
+        ):
             if tensors is not None:
                 save_file(tensors, temporary / name)
+        if objective is not None:
+            write_json(temporary / "training" / "objective.json", objective.values)
         write_json(temporary / "training" / "progress.json", progress.model_dump())
         write_manifest(temporary)
     for older in sorted(folder.glob("stage-*")):
@@ -151,6 +165,17 @@ def read_moments(checkpoint: Path) -> Tensors | None:
     """Return the stored state of AdamW, or None where a stage is to start with a fresh one."""
     path = checkpoint / _MOMENTS
     return load_file(path) if path.is_file() else None
+
+
+def read_objective(checkpoint: Path) -> State | None:
+    """Return the stored state of an objective, or None at the beginning of a stage.
+
+    Extra parameters are among its tensors as ``parameters/NAME`` (see ``ExtraTraining``).
+    """
+    path = checkpoint / _OBJECTIVE
+    if not path.is_file():
+        return None
+    return State(load_file(path), read_json(checkpoint / "training" / "objective.json"))
 
 
 def restore_moments(model: Any, optimizer: torch.optim.Optimizer, moments: Tensors) -> None:

@@ -11,8 +11,10 @@ import pydantic
 
 from adaptprune.errors import UserError
 from adaptprune.files import read_json, write_json
+from adaptprune.recover.method import Target
 from adaptprune.recover.plan import Stage
 from adaptprune.recover.presets import Preset
+from adaptprune.shapes import ModelShape
 
 
 class Execution(pydantic.BaseModel):
@@ -42,6 +44,8 @@ class Settings(pydantic.BaseModel):
         conditions: what decides the outcome, by name; must be equal when it is resumed.
         preset: the recipe.
         stages: its plan.
+        shape: of the model that the recovery begins with, where the method needs it.
+        target: what it is to become.
         source: folder of the model that the recovery begins with.
         seed: of the data order and of what is random in training.
         execution: how to compute.
@@ -52,6 +56,8 @@ class Settings(pydantic.BaseModel):
     conditions: dict[str, Any]
     preset: Preset
     stages: list[Stage]
+    shape: ModelShape | None
+    target: Target | None
     source: Path
     seed: int
     execution: Execution
@@ -76,6 +82,16 @@ class RunFolder:
     def checkpoints(self) -> Path:
         """Checkpoints, of which the newest counts."""
         return self.path / "checkpoints"
+
+    @property
+    def models(self) -> Path:
+        """Models of the method's own, beside the one that is recovered (a teacher)."""
+        return self.path / "models"
+
+    @property
+    def failure(self) -> Path:
+        """Why the last training process could not go on, where its numbers were at fault."""
+        return self.path / "failure.json"
 
     @property
     def log(self) -> Path:
@@ -118,9 +134,9 @@ class RunFolder:
 
     def remove(self) -> None:
         """Remove what a recovery keeps here, and the folder if nothing else is in it."""
-        for part in (self.rows, self.checkpoints):
+        for part in (self.rows, self.checkpoints, self.models):
             shutil.rmtree(part, ignore_errors=True)
-        for file in (self.log, self._settings):
+        for file in (self.log, self.failure, self._settings):
             file.unlink(missing_ok=True)
         if not any(self.path.iterdir()):
             self.path.rmdir()

@@ -1,4 +1,4 @@
-"""The training loop that all recoveries share.
+"""The training loop that all recoveries share; what it minimises is the method's ``Objective``.
 
 Weights and moments are float32; on a GPU the forward pass runs in bfloat16. One process or many
 (``accelerate launch``): the rows of a step are dealt out among them, so the loss is the same up
@@ -13,21 +13,21 @@ import hashlib
 import math
 import sys
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F
 from tqdm import tqdm
 
-from adaptprune.checkpoint import count_parameters, load_model
+from adaptprune.checkpoint import count_compute_parameters, count_parameters, load_model
 from adaptprune.errors import NumericalError
-from adaptprune.files import read_json
+from adaptprune.files import read_json, write_json
 from adaptprune.recover import checkpoints
 from adaptprune.recover.checkpoints import Progress
+from adaptprune.recover.extra import ExtraTraining
 from adaptprune.recover.log import TrainingLog
 from adaptprune.recover.packing import Rows
-from adaptprune.recover.plan import learning_rates
+from adaptprune.recover.plan import TEACHER
+from adaptprune.registry import find_recovery
 from adaptprune.stages import Runtime
 
 if TYPE_CHECKING:
@@ -37,14 +37,6 @@ if TYPE_CHECKING:
 
 #: "max_grad_norm=1" (``experiments/*.sh``).
 GRADIENT_NORM = 1.0
-#: Mean loss per predicted token (nats) of a model on rows [rows, length].
-Loss = Callable[[Any, torch.Tensor], torch.Tensor]
-
-
-def next_token_loss(model: Any, rows: torch.Tensor) -> torch.Tensor:
-    """Return the mean next-token cross-entropy (nats) of rows [rows, length]."""
-    logits = model(input_ids=rows, use_cache=False).logits
-    return F.cross_entropy(logits[:, :-1].float().flatten(0, 1), rows[:, 1:].flatten())
 
 
 def new_optimizer(model: Any) -> torch.optim.AdamW:
@@ -54,16 +46,16 @@ def new_optimizer(model: Any) -> torch.optim.AdamW:
     )
 
 
-def train_stage(folder: RunFolder, loss: Loss = next_token_loss) -> None:
+def train_stage(folder: RunFolder) -> None:
     """Train the present stage of a recovery to its end, from its newest checkpoint.
 
     Args:
         folder: a run folder with settings and packed rows; without a checkpoint the model that the
             recovery begins with is trained.
-        loss: what is minimised.
 
     Raises:
-        NumericalError: a loss or gradient is not finite; weights and checkpoint stay sound.
+        NumericalError: a loss or gradient is not finite; weights and checkpoint stay sound. The
+            run folder says so too, for a parent process.
         UserError: a checkpoint is damaged or belongs to another number of processes.
     """
     from accelerate import Accelerator
@@ -74,7 +66,11 @@ def train_stage(folder: RunFolder, loss: Loss = next_token_loss) -> None:
     on_cpu = execution.device == "cpu"
     accelerator = Accelerator(cpu=on_cpu, mixed_precision="no" if on_cpu else "bf16")
     try:
-        _Training(accelerator, folder, settings, loss).run()
+        _Training(accelerator, folder, settings).run()
+    except NumericalError as error:
+        if accelerator.is_main_process:
+            write_json(folder.failure, {"reason": str(error)})
+        raise
     finally:
         accelerator.free_memory()
         accelerator.end_training()
@@ -83,21 +79,25 @@ def train_stage(folder: RunFolder, loss: Loss = next_token_loss) -> None:
 class _Training:
     """One stage of a recovery in one process."""
 
-    def __init__(self, accelerator: Any, folder: RunFolder, settings: Settings, loss: Loss):
+    def __init__(self, accelerator: Any, folder: RunFolder, settings: Settings):
         self.accelerator, self.folder, self.settings = accelerator, folder, settings
-        self.loss = loss
         checkpoint = checkpoints.newest(folder.checkpoints)
         self.last_good: Path = checkpoint or settings.source
         self.progress = Progress(stage=1, step=0, position=0)
         if checkpoint is not None:
             self.progress = checkpoints.read_progress(checkpoint)
         self.stage = settings.stages[self.progress.stage - 1]
-        self.schedule = learning_rates(settings.preset, settings.stages)
+        self.learning_rate = self.stage.learning_rates(settings.preset)
         self.rows = Rows.open(folder.rows, settings.seed)
         plain = load_model(self.last_good, device=str(accelerator.device)).train()
         self.parameters, self.config = count_parameters(plain), plain.config
+        self.compute_parameters = count_compute_parameters(plain)
         if settings.execution.activation_checkpointing:
             plain.activation_checkpointing_enable({"use_reentrant": False})
+        method = find_recovery(settings.preset.method)
+        self.objective = method.objective(folder, self.stage, accelerator.device)
+        self.objective.attach(plain)
+        self.extra = ExtraTraining(self.objective)
         self.model, wrapped = accelerator.prepare(plain, new_optimizer(plain))
         self.optimizer: torch.optim.Optimizer = wrapped.optimizer
         self._restore(checkpoint)
@@ -109,6 +109,9 @@ class _Training:
             checkpoints.restore_moments(self.model, self.optimizer, moments)
         if checkpoint is not None and self.progress.step:
             checkpoints.restore_random_states(self.accelerator, checkpoint)
+            state = checkpoints.read_objective(checkpoint)
+            assert state is not None, "a checkpoint within a stage holds the objective's state"
+            self.extra.restore(state)
         else:
             process = self.accelerator.process_index
             scope = f"recover:{self.settings.seed}:{self.stage.number}:{process}"
@@ -141,7 +144,7 @@ class _Training:
         stages = self.settings.stages
         return tqdm(
             desc=f"train {self.stage.number}/{len(stages)}",
-            total=self.schedule.total_steps,
+            total=stages[-1].first_step + stages[-1].steps,
             initial=self.stage.first_step + self.progress.step,
             unit="step",
             file=sys.stderr,
@@ -153,11 +156,12 @@ class _Training:
         started = time.perf_counter()
         progress, preset = self.progress, self.settings.preset
         stop = min(progress.position + preset.batch, self.stage.stop)
-        batch = self.rows.batch(progress.position, stop)
         number = self.stage.first_step + progress.step
-        rate = self.schedule.rate(number)
+        rate = self.learning_rate(progress.step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+        self.objective.begin_step(progress.step, rate)
+        batch = self.objective.take(self.rows, progress.position, stop)
         loss, norm = self._accumulate(batch)
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise NumericalError(
@@ -166,27 +170,43 @@ class _Training:
             )
         self.optimizer.step()
         self.optimizer.zero_grad()
-        self.progress = progress.model_copy(update={"step": progress.step + 1, "position": stop})
+        self.extra.step(self.accelerator)
+        figures = self.objective.end_step(self.model)
+        self.progress = progress.model_copy(
+            update={
+                "step": progress.step + 1,
+                "position": stop,
+                "flops": progress.flops
+                + self.objective.flops(self.compute_parameters, batch.numel()),
+            }
+        )
         seconds = time.perf_counter() - started
         return {
             "step": number + 1,
             "stage": self.stage.number,
             "stage_step": self.progress.step,
             "rows": stop,
-            "tokens": self._trained_rows() * batch.shape[1],
+            "tokens": self._trained_rows(teacher=False) * batch.shape[1],
+            "teacher_tokens": self._trained_rows(teacher=True) * batch.shape[1],
+            "flops": self.progress.flops,
             "loss": loss,
             "learning_rate": rate,
             "gradient_norm": norm,
             "parameters": self.parameters,
+            **figures,
             "tokens_per_s": round(batch.numel() / seconds, 1),
             "seconds": round(seconds, 4),
         }
 
-    def _trained_rows(self) -> int:
-        """Return how many rows all stages have been trained on so far."""
-        earlier = self.settings.stages[: self.stage.number - 1]
-        done = sum(stage.trained_rows(self.settings.preset.batch) for stage in earlier)
-        return done + self.progress.position - self.stage.start
+    def _trained_rows(self, *, teacher: bool) -> int:
+        """Return how many rows a teacher, or else the model, has been trained on so far."""
+        stages = self.settings.stages[: self.stage.number]
+        chosen = [stage for stage in stages if (stage.kind == TEACHER) == teacher]
+        rows = sum(stage.trained_rows(self.settings.preset.batch) for stage in chosen)
+        if self.stage in chosen:
+            rows += self.progress.position - self.stage.start
+            rows -= self.stage.trained_rows(self.settings.preset.batch)
+        return rows
 
     def _accumulate(self, batch: torch.Tensor) -> tuple[float, float]:
         """Sum the gradients of a global batch over passes and processes, and clip them.
@@ -208,7 +228,7 @@ class _Training:
             last = index == len(pieces) - 1
             weight = len(piece) / len(batch) if len(mine) else 0.0
             with contextlib.nullcontext() if last else accelerator.no_sync(self.model):
-                loss = self.loss(self.model, piece.to(accelerator.device)) * weight
+                loss = self.objective.loss(self.model, piece.to(accelerator.device)) * weight
                 accelerator.backward(loss * processes)
             total += loss.detach()
         norm = accelerator.clip_grad_norm_(self.model.parameters(), GRADIENT_NORM)
@@ -230,6 +250,7 @@ class _Training:
                 state=state,
                 moments=moments,
                 random_states=random_states,
+                objective=self.extra.state(),
                 kept=read_json(kept) if kept.is_file() else None,
             )
         self.accelerator.wait_for_everyone()
