@@ -40,11 +40,13 @@ class Calibration(BaseModel):
 
 
 class Provenance(BaseModel):
-    """What is recorded and never compared."""
+    """What is recorded and never compared; a pruning's scores serve several of them."""
 
     wall_s: float | None = None
     cpu_s: float | None = None
     peak_rss_mb: float | None = None
+    score_wall_s: float | None = None
+    score_peak_rss_mb: float | None = None
     host: str | None = None
     date: str | None = None
     commit: str | None = None

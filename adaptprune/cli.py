@@ -10,7 +10,16 @@ import sys
 
 import typer
 
-from adaptprune.commands import audit, checking, listing, prefetching, pruning, reporting, training
+from adaptprune.commands import (
+    audit,
+    checking,
+    comparing,
+    listing,
+    prefetching,
+    pruning,
+    reporting,
+    training,
+)
 from adaptprune.errors import NumericalError, UserError
 from adaptprune.workflow import end_with_workflow
 
@@ -42,6 +51,8 @@ for command in (
     reporting.table,
     reporting.figure,
     reporting.benchmarks,
+    comparing.store,
+    comparing.compare,
     audit.audit,
 ):
     app.command()(command)

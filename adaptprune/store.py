@@ -12,10 +12,20 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 
+from adaptprune.cellfiles import cell_name
+from adaptprune.cells import Cell
 from adaptprune.comparable import check_comparable, describe_cell
 from adaptprune.errors import UserError
 from adaptprune.files import atomic_file, read_json, sha256_json, write_json
-from adaptprune.results import CELL, KEYS, collect, missing_cells, read_results, write_results
+from adaptprune.results import (
+    CELL,
+    KEYS,
+    collect,
+    missing_cells,
+    read_provenance,
+    read_results,
+    write_results,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,11 +56,11 @@ def beside(results_csv: Path, kind: str) -> Path:
 
 def _cell_documents(results: pd.DataFrame, cell_dirs: Sequence[Path]) -> pd.DataFrame:
     """Gather the per-document scores of the cells, which ``results`` describes, in one frame."""
-    folders = {"/".join(folder.parts[-5:]): folder for folder in cell_dirs}
+    folders = {cell_name(folder): folder for folder in cell_dirs}
     frames = []
     for key, rows in results[results["status"] == "ok"].groupby(CELL):
         cell = dict(zip(CELL, key, strict=True))
-        path = folders[_folder_name(rows.iloc[0])] / "documents.parquet"
+        path = folders[cell_of(rows.iloc[0]).key] / "documents.parquet"
         if not path.is_file():
             raise UserError(f"{path}: no such file; delete the cell's evaluation.json, run again")
         frames.append(pd.read_parquet(path).assign(**cell))
@@ -61,11 +71,15 @@ def _cell_documents(results: pd.DataFrame, cell_dirs: Sequence[Path]) -> pd.Data
     return documents.sort_values(["task", "metric", "document", *CELL], ignore_index=True)
 
 
-def _folder_name(row: pd.Series) -> str:
-    method = f"{row['method']}@{row['variant']}" if row["variant"] else row["method"]
-    model = row["model"].replace("/", "__")
-    name = row["model"].rstrip("/").rsplit("/", 1)[-1] if row["model"][:1] in "./~" else model
-    return f"{name}/{method}/{row['sparsity']}/{row['recovery']}/s{row['seed']}"
+def label_of(row: pd.Series) -> str:
+    """Return a row's method, with its variant where it has one."""
+    return f"{row['method']}@{row['variant']}" if row["variant"] else str(row["method"])
+
+
+def cell_of(row: pd.Series) -> Cell:
+    """Return the cell that a row belongs to."""
+    sparsity, seed = int(row["sparsity"]), int(row["seed"])
+    return Cell(row["model"], label_of(row), sparsity, row["recovery"], seed)
 
 
 def check_documents(results: pd.DataFrame, documents: pd.DataFrame, source: Path) -> None:
@@ -76,7 +90,7 @@ def check_documents(results: pd.DataFrame, documents: pd.DataFrame, source: Path
     Raises:
         UserError: naming the first cell that has no documents or another mean.
     """
-    ok = results[results["status"] == "ok"]
+    ok = results[results["status"] == "ok"].astype({"sparsity": "int64", "seed": "int64"})
     by_number = documents.groupby(KEYS)["value"]
     means = by_number.mean().rename("mean")
     sums = by_number.sum().unstack("metric")
@@ -84,9 +98,8 @@ def check_documents(results: pd.DataFrame, documents: pd.DataFrame, source: Path
     for metric, part in _PERPLEXITIES.items():
         if {part, "log_likelihood"} <= set(sums):
             perplexity = np.exp(-sums["log_likelihood"] / sums[part]).rename("mean").dropna()
-            index = perplexity.reset_index().assign(metric=metric)
-            found.append(index.set_index(KEYS)["mean"])
-    joined = ok.join(pd.concat(found), on=KEYS)
+            found.append(perplexity.reset_index().assign(metric=metric).set_index(KEYS)["mean"])
+    joined = ok.merge(pd.concat(found).reset_index(), on=KEYS, how="left")
     off = joined[(joined["mean"] - joined["value"]).abs() > 1e-8 * joined["value"].abs() + 1e-9]
     there = joined.groupby(CELL)["mean"].transform("count") > 0
     if not there.all():
@@ -104,9 +117,10 @@ def fingerprints(results: pd.DataFrame) -> Versions:
     versions: Versions = {}
     for _, rows in results.groupby(CELL):
         first = rows.iloc[0]
-        label = f"{first['method']}@{first['variant']}" if first["variant"] else first["method"]
         text = rows[_MEASURED].to_csv(index=False, float_format="%.10g", lineterminator="\n")
-        cells = versions.setdefault(label, {}).setdefault(str(first["method_version"]), {})
+        cells = versions.setdefault(label_of(first), {}).setdefault(
+            str(first["method_version"]), {}
+        )
         cells[describe_cell(first)] = sha256_json(text)
     return versions
 
@@ -128,7 +142,7 @@ def check_versions(versions: Versions, recorded: Versions, source: Path) -> None
             for cell, digest in cells.items():
                 if known.get(cell, digest) != digest:
                     raise UserError(
-                        f"{source}: the numbers of {cell} changed, but {method} is still of version "
+                        f"{source}: the numbers of {cell} changed, but {method} still has version "
                         f"{version}; raise the method's version"
                     )
 
@@ -204,8 +218,8 @@ def read_matrix(results_csv: Path) -> Matrix:
             raise UserError(f"{path}: not the documents of a matrix ({error})") from None
     elif (results_csv.parent / "cells").is_dir():
         costs = results_csv.with_name(results_csv.name.replace("results", "provenance", 1))
-        names = {_folder_name(row) for _, row in results.iterrows()}
-        folders = [results_csv.parent / "cells" / name for name in sorted(names)]
+        names = sorted({cell_of(row).key for _, row in results.iterrows()})
+        folders = [results_csv.parent / "cells" / name for name in names]
         documents = _cell_documents(results, folders)
     else:
         raise UserError(
@@ -213,7 +227,4 @@ def read_matrix(results_csv: Path) -> Matrix:
             "`adaptprune store` writes"
         )
     check_documents(results, documents, path)
-    if not costs.is_file():
-        raise UserError(f"{costs}: no such file; it says what the cells cost")
-    provenance = pd.read_csv(costs, keep_default_na=False, na_values={"wall_s": [""]})
-    return Matrix(results, provenance, documents)
+    return Matrix(results, read_provenance(costs), documents)
