@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from adaptprune.config import Profile
+
 DOCUMENTS = [*CELL, "task", "document", "document_hash", "metric", "value"]
 #: The columns that a cell's hash covers: what was measured, and how large the model became.
 _MEASURED = ["task", "metric", "value", "stderr", "n", "params", "decoder_params", "status"]
@@ -110,6 +112,18 @@ def check_documents(results: pd.DataFrame, documents: pd.DataFrame, source: Path
             f"{source}: the documents of {describe_cell(row)} give {row['task']} {row['metric']} "
             f"{row['mean']:.10g}, the results say {row['value']:.10g}; store both again"
         )
+
+
+def check_complete(results: pd.DataFrame, profile: Profile, source: Path) -> None:
+    """Refuse results that lack a cell of a profile.
+
+    Raises:
+        UserError: saying how many are missing, and naming the first.
+    """
+    there = {cell_of(row) for _, row in results.drop_duplicates(CELL).iterrows()}
+    missing = [cell.key for cell in profile.cells() if cell not in there]
+    if missing:
+        raise UserError(f"{source}: {len(missing)} cells of the profile are missing: {missing[0]}")
 
 
 def fingerprints(results: pd.DataFrame) -> Versions:

@@ -277,7 +277,7 @@ def test_a_mistake_ends_in_one_line_that_names_the_rule(kind: Any, complaint: st
         ),
         (
             SOURCE.replace("    def budget", "    def bugdet"),
-            "abstract method 'budget'",
+            "abstract method '?budget",
         ),
     ],
 )

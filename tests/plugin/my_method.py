@@ -24,16 +24,18 @@ class Mine(Method):
         """Multiply, channel by channel, the norm of the input with that of the output weights."""
         import torch  # not above: methods are listed without it
 
-        norms, tensors = {}, {}
+        norms, tensors, hooks = {}, {}, []
 
         def watch(name, module, inputs):
             norms[name] = inputs[0].norm(p=parameters.power, dim=(0, 1))
 
         for index, layer in enumerate(model.model.layers):
             for name, linear in (("heads", layer.self_attn.o_proj), ("mlp", layer.mlp.down_proj)):
-                linear.register_forward_pre_hook(partial(watch, (index, name)))
+                hooks.append(linear.register_forward_pre_hook(partial(watch, (index, name))))
         with torch.no_grad():
             model(input_ids=context.tokens, use_cache=False)
+        for hook in hooks:
+            hook.remove()
         for index, layer in enumerate(model.model.layers):
             kv_heads = layer.self_attn.k_proj.out_features // layer.self_attn.head_dim
             heads = norms[index, "heads"] * layer.self_attn.o_proj.weight.norm(dim=0)
