@@ -93,6 +93,8 @@ def check_documents(results: pd.DataFrame, documents: pd.DataFrame, source: Path
         UserError: naming the first cell that has no documents or another mean.
     """
     ok = results[results["status"] == "ok"].astype({"sparsity": "int64", "seed": "int64"})
+    if ok.empty:
+        return
     by_number = documents.groupby(KEYS)["value"]
     means = by_number.mean().rename("mean")
     sums = by_number.sum().unstack("metric")

@@ -1,7 +1,5 @@
 # A finished profile kept as a matrix, and a new method against a kept one: of the method that
 # `--config method=NAME` names, the cells alone are run.
-from adaptprune.compare.conditions import check_plan
-from adaptprune.results import read_results
 
 
 def baseline_file():
@@ -14,6 +12,10 @@ def comparison_files():
     """Return what `compare` makes, once it is clear that the results can be compared."""
     if COMPARED is None:
         return []
+    # Not above: they bring pandas, which the other targets can do without.
+    from adaptprune.compare.conditions import check_plan
+    from adaptprune.results import read_results
+
     try:
         stored = read_results(Path(baseline_file()))
         check_plan(profile(PROFILE), str(COMPARED), stored, baseline_file())

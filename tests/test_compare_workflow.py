@@ -114,7 +114,10 @@ def test_a_second_call_does_nothing_and_a_changed_file_runs_anew(
         (["method=flap", "methods=flap"], "method and methods: give one of the two"),
         (["method=flap", "sparsities=30"], "holds no baselines of sparsity 30 (allowed: 40)"),
         (["method=flap", "seeds=5"], "holds no baselines of seed 5"),
-        (["method=flap", "profile=mini"], "mixed conditions: "),
+        (
+            ["method=flap", "profile=mini"],
+            "holds no baselines of model smollm2-135m (allowed: tiny-",
+        ),
         (["method=flap", "baseline=absent.csv"], "absent.csv: no such file"),
         (["method=dense"], "dense is no method to compare"),
     ],
