@@ -40,7 +40,7 @@ class Calibration(BaseModel):
 
 
 class Provenance(BaseModel):
-    """What is recorded and never compared."""
+    """What is recorded and never compared; a pruning's scores serve several of them."""
 
     wall_s: float | None = None
     cpu_s: float | None = None

@@ -14,6 +14,8 @@ import typer
 
 from adaptprune.commands import (
     audit,
+    checking,
+    comparing,
     data,
     listing,
     measuring,
@@ -38,6 +40,7 @@ for command in (
     listing.models,
     listing.tasks,
     listing.params,
+    checking.check_method,
     pruning.fetch,
     prefetching.prefetch,
     pruning.calibrate,
@@ -59,6 +62,8 @@ for command in (
     measuring.measure,
     measuring.speed,
     measuring.cost,
+    comparing.store,
+    comparing.compare,
     audit.audit,
 ):
     app.command()(command)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from adaptprune.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     import pandas as pd
 
 #: A column of the results, and the columns that say among which rows it must be equal.
@@ -30,11 +32,15 @@ CONDITIONS: list[tuple[str, list[str]]] = [
     ("transformers", []),
 ]
 
+#: A column that rows of several results files have besides: which file they come from.
+SOURCE = "source"
+
 
 def describe_cell(row: pd.Series) -> str:
-    """Return ``model/method/sparsity/recovery/seed`` of a result row."""
+    """Return ``model/method/sparsity/recovery/seed`` of a result row, and its file where known."""
     method = f"{row['method']}@{row['variant']}" if row["variant"] else row["method"]
-    return f"{row['model']}/{method}/{row['sparsity']}/{row['recovery']}/s{row['seed']}"
+    cell = f"{row['model']}/{method}/{row['sparsity']}/{row['recovery']}/s{row['seed']}"
+    return f"{cell} of {row[SOURCE]}" if SOURCE in row.index else cell
 
 
 def _minor(version: str) -> str:
@@ -57,8 +63,12 @@ def _check_equal(rows: pd.DataFrame, condition: str, scope: list[str]) -> None:
             )
 
 
-def check_comparable(results: pd.DataFrame) -> None:
+def check_comparable(results: pd.DataFrame, apart_from: Collection[str] = ()) -> None:
     """Refuse results that were not measured under equal conditions.
+
+    Args:
+        results: rows of one file, or of several with the column ``SOURCE``.
+        apart_from: conditions that may differ.
 
     Raises:
         UserError: naming the condition and two cells that differ in it.
@@ -68,4 +78,5 @@ def check_comparable(results: pd.DataFrame) -> None:
     minor_versions = {name: results[name].map(_minor) for name in ("lm_eval", "transformers")}
     results = results.assign(**minor_versions)
     for condition, scope in CONDITIONS:
-        _check_equal(results, condition, scope)
+        if condition not in apart_from:
+            _check_equal(results, condition, scope)

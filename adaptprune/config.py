@@ -14,6 +14,7 @@ from adaptprune.corpus import find_corpus
 from adaptprune.errors import UserError, unknown
 from adaptprune.evaluate.perplexity import check_lengths
 from adaptprune.evaluate.suites import load_suite
+from adaptprune.methodfile import load_method_file
 from adaptprune.models import find_entry
 from adaptprune.recover.config import RecoveryConfig, TrainingConfig
 from adaptprune.recover.mixtures import find_mixture
@@ -81,9 +82,9 @@ class Profile(_Closed):
 
     ``local_data`` is a folder that stands for the hub's data sets; ``dense_gate`` says whether the
     dense model must meet the known scores of the suite before anything else is evaluated.
-    ``mixture`` is the training data that Table 2 counts.
-    ``recoveries`` are trained cells beside the matrix, run for the tables and figures that show
-    them; ``training`` says how they are computed.
+    ``method_file`` is a Python file that defines a further method. ``mixture`` is the training data
+    that Table 2 counts. ``recoveries`` are trained cells beside the matrix, run for the tables and
+    figures that show them; ``training`` says how they are computed.
     """
 
     title: str
@@ -104,6 +105,7 @@ class Profile(_Closed):
     local_data: str | None = None
     dense_gate: bool = True
     mixture: str = "paper"
+    method_file: str | None = None
     recoveries: dict[str, RecoveryConfig] = {}
     training: TrainingConfig = TrainingConfig()
 
@@ -243,7 +245,7 @@ class Profile(_Closed):
 
 
 #: Keys that ``--config key=value`` may set on the command line, besides ``profile``.
-OVERRIDES = ("models", "methods", "sparsities", "seeds", "local_data", "dense_gate")
+OVERRIDES = ("models", "methods", "sparsities", "seeds", "local_data", "dense_gate", "method_file")
 _LISTS = OVERRIDES[:4]
 
 
@@ -310,6 +312,8 @@ def load_profile(folder: Path, name: str, overrides: dict[str, Any] | None = Non
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise UserError(f"config/{name}.yaml: {where}: {first['msg']}") from None
+    if profile.method_file is not None:
+        load_method_file(Path(profile.method_file))
     profile.check()
     return profile
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
+import re
 from typing import TYPE_CHECKING
 
 from adaptprune.errors import UserError, unknown
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 GROUP = "adaptprune.methods"
 RECOVERIES = "adaptprune.recoveries"
+
+#: Methods that were registered by hand: name → (method, the file it comes from).
+_registered: dict[str, tuple[Method, str]] = {}
 
 
 @functools.cache
@@ -39,8 +43,33 @@ def entry_points(group: str = GROUP) -> dict[str, EntryPoint]:
     return found
 
 
+def register(method: Method, source: str) -> None:
+    """Make a method known by its name for the life of this process.
+
+    Args:
+        method: not from an installed package.
+        source: the file it comes from.
+
+    Raises:
+        UserError: its name is no name for folders, or that of another method.
+    """
+    name = getattr(method, "name", None)
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise UserError(
+            f"{source}: method name {name!r}; it must be letters, digits, '.', '_' and '-'"
+        )
+    if name in entry_points():
+        raise UserError(f"{source}: {name!r} is a method of {origin(name)}; choose another name")
+    if name in _registered and _registered[name][1] != source:
+        raise UserError(f"method {name!r} is claimed twice: {_registered[name][1]} and {source}")
+    _registered[name] = (method, source)
+    find_method.cache_clear()
+
+
 def origin(name: str, group: str = GROUP) -> str:
-    """Return the distribution that a method comes from, with its version."""
+    """Return the distribution that a method comes from, with its version; or its file."""
+    if group == GROUP and name in _registered:
+        return _registered[name][1]
     distribution = entry_points(group)[name].dist
     return f"{distribution.name} {distribution.version}" if distribution else "unknown"
 
@@ -52,6 +81,8 @@ def find_method(name: str) -> Method:
     Raises:
         UserError: no such method, or its module cannot be imported or holds something else.
     """
+    if name in _registered:
+        return _registered[name][0]
     method = _load(GROUP, "method", name, Method)
     assert isinstance(method, Method), "_load has checked it"
     return method
@@ -72,7 +103,7 @@ def find_recovery(name: str) -> RecoveryMethod:
 def _load(group: str, kind: str, name: str, base: type[Plugin]) -> Plugin:
     points = entry_points(group)
     if name not in points:
-        raise unknown(kind, name, points)
+        raise unknown(kind, name, [*points, *(_registered if group == GROUP else [])])
     try:
         method = points[name].load()
     except Exception as error:

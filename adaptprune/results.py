@@ -91,10 +91,8 @@ STATUSES = {"ok", "skipped", "failed"}
 _PANDAS_TYPES = {"str": "str", "int": "Int64", "int | None": "Int64", "float | None": "float64"}
 _DTYPES = {field.name: _PANDAS_TYPES[str(field.type)] for field in fields(Row)}
 
-PROVENANCE = [
-    *("wall_s", "cpu_s", "peak_rss_mb", "score_wall_s", "score_peak_rss_mb"),
-    *("host", "date", "commit"),
-]
+COSTS = ["wall_s", "cpu_s", "peak_rss_mb", "score_wall_s", "score_peak_rss_mb"]
+PROVENANCE = [*COSTS, "host", "date", "commit"]
 PROVENANCE_KEYS = [*CELL, "stage"]
 
 
@@ -327,6 +325,26 @@ def read_provenance(path: Path) -> pd.DataFrame:
 
 def _seal_of(results_csv: Path) -> Path:
     return results_csv.with_name(f"{results_csv.name}.sha256")
+
+
+def read_provenance(path: Path) -> pd.DataFrame:
+    """Read a provenance CSV.
+
+    Raises:
+        UserError: the file is absent or has other columns.
+    """
+    text = dict.fromkeys(("profile", "model", "method", "variant", "recovery", "stage"), "str")
+    try:
+        frame = pd.read_csv(
+            path, dtype=text, keep_default_na=False, na_values={name: [""] for name in COSTS}
+        )
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; it says what the cells cost") from None
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path}: not a provenance file ({error})") from None
+    if frame.columns.tolist() != [*PROVENANCE_KEYS, *PROVENANCE]:
+        raise UserError(f"{path}: other columns than expected")
+    return frame
 
 
 def read_results(path: Path) -> pd.DataFrame:

@@ -16,6 +16,7 @@ from adaptprune.allocator import keep_freed_memory
 from adaptprune.errors import NumericalError, UserError
 from adaptprune.fetch import write_manifest
 from adaptprune.files import atomic_directory, atomic_file, write_json, write_sealed_json
+from adaptprune.guard import check_model, check_pruned, check_scores, in_one_line
 from adaptprune.method import Context, Scores
 from adaptprune.models import locate
 from adaptprune.provenance import Stopwatch, versions
@@ -157,7 +158,10 @@ def score_stage(job: Job, sparsities: Sequence[int], output: Path) -> None:
     folder = locate(job.model)
     header = job.conditions(folder) | {"status": "ok", "reason": None}
     try:
-        scores = job.method.score(job.load(folder), job.context(), job.parameters, sparsities)
+        model, context = job.load(folder), job.context()
+        with in_one_line(job.method):
+            scores = job.method.score(model, context, job.parameters, sparsities)
+        check_scores(job.method, scores)
     except NumericalError as error:
         scores = Scores({})
         header |= {"status": "failed", "reason": str(error)}
@@ -224,8 +228,11 @@ def prune_stage(job: Job, sparsity: int, output: Path, scores_file: Path | None 
             model = job.load(folder)
             dense = shape_of_model(model)
             scores = stored[0] if stored else None
-            pruned = job.method.prune(model, scores, sparsity, job.context(), job.parameters)
-            record |= _apply(model, dense, pruned, folder, target)
+            context = job.context()
+            with in_one_line(job.method):
+                pruned = job.method.prune(model, scores, sparsity, context, job.parameters)
+            check_pruned(job.method, pruned, dense)
+            record |= _apply(job.method, model, dense, pruned, folder, target)
         except NumericalError as error:
             record |= {"status": "failed", "reason": str(error)}
             write_json(target / "kept.json", {"layers": []})
@@ -238,7 +245,7 @@ def prune_stage(job: Job, sparsity: int, output: Path, scores_file: Path | None 
 
 
 def _apply(
-    model: Any, dense: ModelShape, pruned: Pruned, source: Path, target: Path
+    method: Method, model: Any, dense: ModelShape, pruned: Pruned, source: Path, target: Path
 ) -> dict[str, Any]:
     """Cut, save, and return the part of the record that describes the outcome."""
     if pruned.model is not None:
@@ -247,7 +254,6 @@ def _apply(
         reached = 1 - (pruned.width or dense.hidden_size) / dense.hidden_size
     else:
         assert pruned.kept is not None, "a method returns kept units or a model"
-        pruned.kept.check(dense)
         if not pruned.already_cut:
             cut_layers(model, pruned.kept)
         add_biases(model, pruned.biases)
@@ -256,9 +262,7 @@ def _apply(
         config = checkpoint.pruned_config(model, shape)
         kept = pruned.kept.to_json(dense)
         reached = 1 - shape.channels / dense.channels
-    for name, parameter in final.named_parameters():
-        if not parameter.isfinite().all():
-            raise NumericalError(f"the pruned weight {name} is not finite")
+    check_model(method, final, pruned.kept, dense)
     checkpoint.save_model(target, final, config, source)
     write_json(target / "kept.json", kept)
     decoder = sum(parameter.numel() for parameter in final.model.layers.parameters())

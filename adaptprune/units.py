@@ -68,7 +68,8 @@ class KeptUnits:
         """Refuse indices that a model of ``shape`` does not have.
 
         Raises:
-            UserError: a layer is missing, empty, unsorted, repeated or out of range.
+            UserError: a layer is missing or empty, or indices are no whole numbers, unsorted,
+                repeated or out of range.
         """
         if len(self.layers) != len(shape.blocks):
             raise UserError(
@@ -81,6 +82,8 @@ class KeptUnits:
             ):
                 if not kept:
                     raise UserError(f"kept units of layer {index} hold no {name}; one must stay")
+                if not all(type(unit) is int for unit in kept):
+                    raise UserError(f"kept {name} of layer {index} must be whole numbers (int)")
                 increasing = all(a < b for a, b in itertools.pairwise(kept))
                 if not increasing or kept[0] < 0 or kept[-1] >= count:
                     raise UserError(

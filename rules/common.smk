@@ -11,6 +11,7 @@ from adaptprune.config import OVERRIDES, load_profile, profile_names, settings_h
 from adaptprune.declarations import load_declaration
 from adaptprune.errors import UserError, unknown
 from adaptprune.evaluate.suites import load_suite
+from adaptprune.methodfile import load_method_file
 from adaptprune.models import catalogue, find_entry, slug
 from adaptprune.progress import Progress, report_progress
 from adaptprune.recover.mixtures import find_mixture
@@ -20,6 +21,14 @@ from adaptprune.tablecells import cells_of, run_in_stages
 from adaptprune.workflow import announce_workflow, hold_lock
 
 ROOT = Path(workflow.basedir)
+#: The new method that is compared with stored baselines; its cells alone are run then.
+COMPARED = config.get("method")
+
+
+def overrides():
+    """Return the profile keys that the command line sets."""
+    given = {key: config[key] for key in OVERRIDES if key in config}
+    return given if COMPARED is None else given | {"methods": str(COMPARED)}
 
 
 TABLES = sorted(path.stem for path in (ROOT / "paper_tables").glob("*.yaml"))
@@ -44,9 +53,8 @@ def is_asked_for(name):
 @cache
 def profile(name):
     """Load a profile; the one that was asked for takes the overrides of the command line."""
-    overrides = {key: value for key, value in config.items() if key != "profile"}
     return load_profile(
-        ROOT / "config", name, overrides if is_asked_for(name) else None
+        ROOT / "config", name, overrides() if is_asked_for(name) else None
     )
 
 
@@ -94,9 +102,19 @@ def parameters_of(wildcards):
 
 
 def settings_flags(wildcards):
-    """Return the method's parameters as command line options."""
+    """Return the method's parameters, and the file it lies in, as command line options."""
     settings = profile(wildcards.profile).settings_of(wildcards.method).parameters
-    return " ".join(f"--set {key}={value}" for key, value in sorted(settings.items()))
+    flags = [f"--set {key}={value}" for key, value in sorted(settings.items())]
+    flags += [f"--method-file {shlex.quote(file)}" for file in method_file(wildcards)]
+    return " ".join(flags)
+
+
+def method_file(wildcards):
+    """Return the file of a method that is not installed: a change of it makes its cells anew."""
+    file = profile(wildcards.profile).method_file
+    if file is None or load_method_file(Path(file)) is not method_of(wildcards):
+        return []
+    return [file]
 
 
 def runtime_flags(wildcards):
@@ -239,9 +257,10 @@ def cell_files(wildcards):
 
 def overrides_flags(wildcards):
     """Repeat the overrides of the command line for a job that reads the profile itself."""
-    taken = is_asked_for(wildcards.profile)
-    given = [key for key in OVERRIDES if taken and key in config]
-    return " ".join(f"--override {key}={config[key]}" for key in given)
+    given = overrides() if is_asked_for(wildcards.profile) else {}
+    return " ".join(
+        f"--override {shlex.quote(f'{key}={value}')}" for key, value in given.items()
+    )
 
 
 def declaration_flag(wildcards):
@@ -251,10 +270,13 @@ def declaration_flag(wildcards):
 
 
 try:
+    KEYS = ["profile", "method", "baseline", *OVERRIDES]
     for key in config:
-        if key not in ("profile", *OVERRIDES):
-            raise unknown("config key", key, ["profile", *OVERRIDES])
-    PROFILE = str(config.get("profile", "mini"))
+        if key not in KEYS:
+            raise unknown("config key", key, KEYS)
+    if COMPARED is not None and "methods" in config:
+        raise UserError("config keys method and methods: give one of the two")
+    PROFILE = str(config.get("profile", "offline" if COMPARED else "mini"))
     profile(PROFILE)
     announce_workflow()
 except UserError as error:

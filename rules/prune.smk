@@ -5,6 +5,7 @@ rule score:
     input:
         "results/runs/{profile}/models/{model}.json",
         calibration_file,
+        method_file,
     output:
         "results/runs/{profile}/scores/{model}/{method}/s{seed}.safetensors",
     log:
@@ -38,6 +39,7 @@ rule prune:
         "results/runs/{profile}/models/{model}.json",
         calibration_file,
         scores_file,
+        method_file,
     output:
         checkpoint=temp(
             directory(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from adaptprune.commands.options import (
+    MethodFileOption,
     MethodOption,
     ModelOption,
     SetOption,
     SparsityOption,
+    choose_method,
     parse_settings,
     print_json,
 )
@@ -55,13 +57,17 @@ def tasks() -> None:
 
 
 def params(
-    model: ModelOption, method: MethodOption, sparsity: SparsityOption, settings: SetOption = None
+    model: ModelOption,
+    sparsity: SparsityOption,
+    method: MethodOption = None,
+    method_file: MethodFileOption = None,
+    settings: SetOption = None,
 ) -> None:
     """Count the parameters after pruning from the architecture alone, without weights."""
     from adaptprune.models import shape_of
     from adaptprune.registry import find_method, split_variant
 
-    chosen = find_method(split_variant(method)[0])
+    chosen = find_method(split_variant(choose_method(method, method_file))[0])
     parameters = chosen.parse(parse_settings(settings))
     chosen.check(sparsity, parameters)
     shape = shape_of(model)

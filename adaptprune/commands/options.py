@@ -12,7 +12,13 @@ import yaml
 from adaptprune.errors import UserError
 
 ModelOption = Annotated[str, typer.Option("--model", help="built-in id, local folder or hub id")]
-MethodOption = Annotated[str, typer.Option("--method", help="name or name@variant")]
+MethodOption = Annotated[
+    str | None, typer.Option("--method", help="name or name@variant; that of --method-file")
+]
+MethodFileOption = Annotated[
+    Path | None,
+    typer.Option("--method-file", "--file", help="Python file that defines the method"),
+]
 SparsityOption = Annotated[int, typer.Option("--sparsity", help="percent of prunable channels")]
 SeedOption = Annotated[int, typer.Option("--seed", help="of the calibration draw and the method")]
 SetOption = Annotated[
@@ -59,6 +65,37 @@ def parse_settings(pairs: list[str] | None) -> dict[str, Any]:
         except yaml.YAMLError:
             raise UserError(f"--set {pair}: the value is not valid YAML") from None
     return settings
+
+
+def parse_sparsities(text: str) -> list[int]:
+    """Read comma-separated percentages.
+
+    Raises:
+        UserError: one is no whole number.
+    """
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise UserError(f"--sparsities {text}: must be whole numbers, as in 20,40") from None
+
+
+def choose_method(name: str | None, file: Path | None) -> str:
+    """Return the method that was asked for by name, by file, or by both.
+
+    Raises:
+        UserError: neither was given, the file holds no method, or a method of another name.
+    """
+    if file is None:
+        if name is None:
+            raise UserError("give --method NAME or --method-file FILE.py")
+        return name
+    from adaptprune.methodfile import load_method_file
+    from adaptprune.registry import split_variant
+
+    found = load_method_file(file).name
+    if name is not None and split_variant(name)[0] != found:
+        raise UserError(f"--method {name}: the method of {file} is called {found!r}")
+    return name or found
 
 
 def check_folder(local_data: Path | None) -> None:

@@ -13,6 +13,7 @@ from adaptprune.commands.options import (
     DtypeOption,
     LengthOption,
     LocalDataOption,
+    MethodFileOption,
     MethodOption,
     ModelOption,
     OutputOption,
@@ -23,7 +24,9 @@ from adaptprune.commands.options import (
     SparsityOption,
     ThreadsOption,
     check_folder,
+    choose_method,
     parse_settings,
+    parse_sparsities,
     print_json,
 )
 from adaptprune.errors import UserError
@@ -140,10 +143,11 @@ def _build_job(
 
 def score(
     model: ModelOption,
-    method: MethodOption,
     sparsities: Annotated[str, typer.Option(help="percentages to be cut, comma-separated")],
     seed: SeedOption,
     output: OutputOption,
+    method: MethodOption = None,
+    method_file: MethodFileOption = None,
     calibration: CalibrationOption = "bigbench-prose",
     sequences: SequencesOption = 32,
     length: LengthOption = 64,
@@ -155,13 +159,11 @@ def score(
     trust_remote_code: RemoteOption = False,
 ) -> None:
     """Compute a method's scores once; ``prune --scores`` cuts every sparsity from them."""
-    try:
-        wanted = [int(part) for part in sparsities.split(",")]
-    except ValueError:
-        raise UserError(f"--sparsities {sparsities}: must be whole numbers, as in 20,40") from None
+    wanted = parse_sparsities(sparsities)
     runtime = (dtype, device, threads, trust_remote_code)
     source = (calibration, sequences, length, local_data)
-    job = _build_job(model, method, seed, parse_settings(settings), source, runtime, wanted)
+    name = choose_method(method, method_file)
+    job = _build_job(model, name, seed, parse_settings(settings), source, runtime, wanted)
     from adaptprune.stages import score_stage
 
     score_stage(job, wanted, output)
@@ -169,10 +171,11 @@ def score(
 
 def prune(
     model: ModelOption,
-    method: MethodOption,
     sparsity: SparsityOption,
     seed: SeedOption,
     output: OutputOption,
+    method: MethodOption = None,
+    method_file: MethodFileOption = None,
     calibration: CalibrationOption = "bigbench-prose",
     sequences: SequencesOption = 32,
     length: LengthOption = 64,
@@ -187,7 +190,8 @@ def prune(
     """Prune a model and write its checkpoint: weights, pruning.json and kept.json."""
     runtime = (dtype, device, threads, trust_remote_code)
     source = (calibration, sequences, length, local_data)
-    job = _build_job(model, method, seed, parse_settings(settings), source, runtime, [sparsity])
+    name = choose_method(method, method_file)
+    job = _build_job(model, name, seed, parse_settings(settings), source, runtime, [sparsity])
     from adaptprune.stages import prune_stage
 
     prune_stage(job, sparsity, output, scores)

@@ -1,0 +1,1 @@
+"""Comparing methods over the same documents: a new one with stored baselines, or two runs."""

@@ -1,0 +1,170 @@
+"""The tables of a comparison: size and cost, differences to every baseline, task by task."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from adaptprune.compare.paired import ALL, LEVEL, Place
+from adaptprune.compare.words import plain, print_p, ratio, signed, tally
+from adaptprune.stats import Summary, summarize
+from adaptprune.store import label_of
+from adaptprune.typeset import MISSING, Panel, PanelRow, Text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from adaptprune.evaluate.suites import Suite
+
+_PAIR = ["model", "recovery", "sparsity", "method", "baseline"]
+
+
+def lay_out(lines: Iterable[tuple[Place, str, list[Text]]]) -> list[PanelRow]:
+    """Return printed lines from (place, label, texts), marking where a model or block begins."""
+    rows: list[PanelRow] = []
+    before: Place | None = None
+    for place, label, texts in lines:
+        starts_model = before is None or place.model != before.model
+        starts_block = starts_model or place != before
+        before = place
+        recovered = "" if place.recovery == "none" else f" {place.recovery}"
+        sparsity = f"{place.sparsity}%{recovered}"
+        rows.append(PanelRow(place.model, sparsity, label, texts, starts_model, starts_block))
+    return rows
+
+
+def _spread(summary: Summary, form: Callable[[float], str]) -> str:
+    text = form(summary.mean)
+    return text if summary.std is None else f"{text} ± {form(summary.std)}"
+
+
+def cost_panel(
+    results: pd.DataFrame, provenance: pd.DataFrame, titles: dict[str, str], order: list[str]
+) -> Panel:
+    """Return size really reached, seconds and memory of every method, mean ± std over seeds.
+
+    Args:
+        results: rows of all methods.
+        provenance: of the same cells.
+        titles: printed name by method.
+        order: the methods in printed order.
+    """
+    cells = results[results["status"] == "ok"].drop_duplicates(
+        ["model", "recovery", "sparsity", "method", "variant", "seed"]
+    )
+    cells = cells.assign(label=[label_of(row) for _, row in cells.iterrows()])
+    cost = costs(provenance)
+    lines = []
+    for place in sorted({Place(*key) for key in _places(cells)}):
+        here = cells[
+            (cells["model"] == place.model)
+            & (cells["recovery"] == place.recovery)
+            & (cells["sparsity"] == place.sparsity)
+        ]
+        for label in order:
+            rows = here[here["label"] == label]
+            if rows.empty:
+                continue
+            key = (place.model, place.recovery, place.sparsity, label)
+            found = cost[[name == key for name in cost.index.droplevel("seed")]]
+            texts = [
+                _column(rows["params"], lambda n: f"{n / 1e6:.2f}M"),
+                _column(100 * rows["sparsity_reached"], lambda s: f"{s:.1f} %"),
+                _column(found["seconds"], lambda s: f"{s:.1f}"),
+                _column(found["memory_mb"], lambda m: f"{m:.0f}"),
+            ]
+            lines.append((place, titles[label], texts))
+    headers = ["#Param.", "Channels removed", "Seconds", "Peak memory (MB)"]
+    return Panel("Size reached, and what it cost", headers, [], lay_out(lines))
+
+
+def _places(rows: pd.DataFrame) -> Iterable[Any]:
+    return rows[["model", "recovery", "sparsity"]].itertuples(index=False, name=None)
+
+
+def _column(values: pd.Series, form: Callable[[float], str]) -> Text:
+    known = [float(value) for value in values.dropna()]
+    return Text(_spread(summarize(known), form) if known else MISSING)
+
+
+def costs(provenance: pd.DataFrame) -> pd.DataFrame:
+    """Return seconds and peak memory (MB) of making each cell's model, scores included.
+
+    The index is (model, recovery, sparsity, method with variant, seed).
+    """
+    made = provenance[provenance["stage"] != "evaluate"]
+    frame = pd.DataFrame(
+        {
+            **{key: made[key] for key in ("model", "recovery", "sparsity")},
+            "label": [label_of(row) for _, row in made.iterrows()],
+            "seed": made["seed"],
+            "seconds": made["wall_s"] + made["score_wall_s"].fillna(0),
+            "memory_mb": made[["peak_rss_mb", "score_peak_rss_mb"]].max(axis=1),
+        }
+    )
+    keys = ["model", "recovery", "sparsity", "label", "seed"]
+    return frame.groupby(keys).agg({"seconds": "sum", "memory_mb": "max"})
+
+
+def _marked(text: str, p: float) -> Text:
+    return Text(text, "best") if p < LEVEL else Text(text)
+
+
+def difference_panel(
+    comparison: pd.DataFrame, suite: Suite, title: Callable[[str, str], str]
+) -> Panel:
+    """Return one line per pairing: average, perplexity and the tasks won, tied and lost.
+
+    Args:
+        comparison: what ``compare_pairings`` returned.
+        suite: says whether there is a perplexity.
+        title: printed name of (method, baseline).
+    """
+    headers = ["Average", "95 % interval", "p"]
+    if suite.perplexity is not None:
+        headers += ["Perplexity", "95 % interval", "p"]
+    lines = []
+    for key, rows in comparison.groupby(_PAIR, sort=False):
+        overall = rows[rows["seed"] == ALL].set_index("kind")
+        average = overall.loc["average"]
+        seeds = rows[(rows["kind"] == "average") & (rows["seed"] != ALL)]["difference"]
+        spread = summarize(seeds.tolist()).std
+        text = signed(average["difference"])
+        text += "" if spread is None else f" ± {spread:.1f}"
+        texts = [
+            _marked(text, average["p_corrected"]),
+            Text(f"[{plain(average['low'])}, {plain(average['high'])}]"),
+            Text(print_p(average["p_corrected"]).removeprefix("= ")),
+        ]
+        if suite.perplexity is not None:
+            perplexity = overall.loc["perplexity"]
+            texts += [
+                _marked(f"× {ratio(perplexity['difference'])}", perplexity["p_corrected"]),
+                Text(f"[{ratio(perplexity['low'])}, {ratio(perplexity['high'])}]"),
+                Text(print_p(perplexity["p_corrected"]).removeprefix("= ")),
+            ]
+        model, recovery, sparsity, method, baseline = key
+        place = Place(model, recovery, int(sparsity))
+        lines.append((place, title(method, baseline), [*texts, Text(str(tally(rows)))]))
+    return Panel("Difference to every baseline", [*headers, "W/T/L"], [], lay_out(lines))
+
+
+def task_panel(comparison: pd.DataFrame, suite: Suite, title: Callable[[str, str], str]) -> Panel:
+    """Return one line per pairing: the difference on every task with its interval and p."""
+    lines = []
+    for key, rows in comparison.groupby(_PAIR, sort=False):
+        tasks = rows[(rows["kind"] == "task") & (rows["seed"] == ALL)].set_index("measure")
+        texts = []
+        for task in suite.tasks:
+            row = tasks.loc[task.task]
+            interval = f"[{plain(row['low'])}, {plain(row['high'])}]"
+            p = print_p(row["p_corrected"]).removeprefix("= ")
+            texts += [
+                _marked(f"{signed(row['difference'])} {interval}", row["p_corrected"]),
+                Text(p),
+            ]
+        model, recovery, sparsity, method, baseline = key
+        lines.append((Place(model, recovery, int(sparsity)), title(method, baseline), texts))
+    headers = [task.title for task in suite.tasks]
+    return Panel("Task by task, in points", headers, ["diff.", "p"], lay_out(lines))

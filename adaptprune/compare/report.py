@@ -1,0 +1,157 @@
+"""Two results files in, one comparison out: Markdown, LaTeX, self-contained HTML and tidy CSV."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import resources
+from typing import TYPE_CHECKING
+
+import jinja2
+
+from adaptprune.compare.notes import notes_of
+from adaptprune.compare.paired import ALL, compare_pairings
+from adaptprune.compare.panels import cost_panel, difference_panel, task_panel
+from adaptprune.compare.sides import pairings_of, read_sides
+from adaptprune.compare.words import agreeing_seeds, describe_average, describe_perplexity
+from adaptprune.declarations import MethodTitle
+from adaptprune.errors import UserError
+from adaptprune.files import atomic_file
+from adaptprune.tablegrid import DENSE, build_grid, columns_of
+from adaptprune.typeset import Heading, Panel, panels_of, to_latex, to_markdown
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+
+    from adaptprune.compare.sides import Sides
+
+_PAIR = ["model", "recovery", "sparsity", "method", "baseline"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All that a comparison prints; ``table`` holds its numbers, one per row."""
+
+    heading: Heading
+    sentences: list[str]
+    panels: list[Panel]
+    notes: list[str]
+    table: pd.DataFrame
+
+
+def compare_files(baseline_csv: Path, new_csv: Path, method: str | None = None) -> Comparison:
+    """Compare the methods of a results file with those of another.
+
+    Args:
+        baseline_csv: the baselines, with the score of every document beside.
+        new_csv: the new results, likewise.
+        method: the one method of the new file to compare, with all baselines; without, all of
+            them, each with its namesake where there is one.
+
+    Raises:
+        UserError: a file cannot be trusted, conditions differ, or nothing can be paired.
+    """
+    sides = read_sides(baseline_csv, new_csv, method)
+    pairings = pairings_of(sides, method)
+    table = compare_pairings(pairings, sides.suite)
+    if table.empty:
+        raise UserError(
+            f"{baseline_csv} and {new_csv} share no model, sparsity and seed to be compared at"
+        )
+    titles = sides.titles()
+
+    def title(one: str, other: str) -> str:
+        return f"{titles[one]}, against {titles[sides.stored(other)]}"
+
+    profile = ", ".join(sorted(set(sides.new.results["profile"])))
+    subject = titles[method] if method else new_csv.stem
+    heading = Heading(
+        "comparison",
+        f"{subject} against the baselines of {sides.names[0]}",
+        "tab:comparison",
+        profile,
+        len(sides.baseline.results) + len(sides.new.results),
+    )
+    panels = [
+        *_score_panels(sides, titles),
+        difference_panel(table, sides.suite, title),
+        task_panel(table, sides.suite, title),
+        cost_panel(sides.together("results"), sides.together("provenance"), titles, list(titles)),
+    ]
+    sentences = _sentences(table, titles, sides)
+    return Comparison(heading, sentences, panels, notes_of(sides, pairings, table, titles), table)
+
+
+def _score_panels(sides: Sides, titles: dict[str, str]) -> list[Panel]:
+    """Return the scores of all methods, mean ± std over seeds, best and second marked."""
+    results = sides.together("results")
+    lines = [MethodTitle(method=key, title=title) for key, title in titles.items()]
+    pruned = sides.new.results[sides.new.results["method"] != DENSE]
+    panels = []
+    for recovery in sorted(set(pruned["recovery"])):
+        places = pruned[pruned["recovery"] == recovery]
+        grid = build_grid(
+            results,
+            columns_of(sides.suite),
+            lines,
+            models=sorted(set(places["model"])),
+            sparsities=sorted(map(int, set(places["sparsity"]))),
+            seeds=sorted(map(int, set(results["seed"]))),
+            recovery=recovery,
+        )
+        grid.rows = [row for row in grid.rows if row.seeds_found]
+        panels += panels_of(grid, with_published=False)
+    return panels
+
+
+def _sentences(table: pd.DataFrame, titles: dict[str, str], sides: Sides) -> list[str]:
+    """Return what every pairing says, by sparsity."""
+    sentences = []
+    several = table["model"].nunique() > 1
+    for (model, *_, method, baseline), rows in table.groupby(_PAIR, sort=False):
+        averages = rows[rows["kind"] == "average"]
+        overall = averages[averages["seed"] == ALL].iloc[0]
+        agreeing = agreeing_seeds(averages[averages["seed"] != ALL], overall["difference"])
+        stored = titles[sides.stored(baseline)]
+        text = describe_average(overall, titles[method], stored, agreeing)
+        for _, row in rows[(rows["kind"] == "perplexity") & (rows["seed"] == ALL)].iterrows():
+            text += f" {describe_perplexity(row, stored)}"
+        sentences.append(f"{model}: {text}" if several else text)
+    return sentences
+
+
+def render_markdown(comparison: Comparison) -> str:
+    """Return a comparison as Markdown, its sentences first."""
+    text = to_markdown(comparison.panels, comparison.notes, comparison.heading)
+    title, rest = text.split("\n", 1)
+    said = "\n".join(f"- {sentence}" for sentence in comparison.sentences)
+    return f"{title}\n\n{said}\n{rest}"
+
+
+def render_html(comparison: Comparison) -> str:
+    """Return a comparison as one HTML page that needs nothing else."""
+    source = (resources.files("adaptprune.compare") / "page.html.j2").read_text(encoding="utf-8")
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    return environment.from_string(source).render(
+        heading=comparison.heading,
+        sentences=comparison.sentences,
+        panels=comparison.panels,
+        notes=comparison.notes,
+    )
+
+
+def write_comparison(comparison: Comparison, output_stem: Path) -> None:
+    """Write a comparison to ``<stem>.md``, ``.tex``, ``.html`` and ``.csv``, atomically."""
+    said = [*comparison.sentences, *comparison.notes]
+    outputs = {
+        ".md": render_markdown(comparison),
+        ".tex": to_latex(comparison.panels, said, comparison.heading),
+        ".html": render_html(comparison),
+        ".csv": comparison.table.to_csv(index=False, float_format="%.10g", lineterminator="\n"),
+    }
+    for suffix, text in outputs.items():
+        with atomic_file(output_stem.with_name(output_stem.name + suffix)) as temporary:
+            temporary.write_text(text, encoding="utf-8")

@@ -1,0 +1,131 @@
+"""Both sides of a comparison: the stored baselines, the new results, and what to call them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from adaptprune.compare.conditions import check_between
+from adaptprune.compare.paired import Cells, Pairing
+from adaptprune.errors import UserError, unknown
+from adaptprune.evaluate.suites import load_suite
+from adaptprune.registry import find_method, split_variant
+from adaptprune.store import label_of, read_matrix
+from adaptprune.tablegrid import DENSE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from adaptprune.evaluate.suites import Suite
+    from adaptprune.store import Matrix
+
+
+@dataclass(frozen=True)
+class Sides:
+    """The stored baselines and the new results, and what each method is called in print."""
+
+    baseline: Matrix
+    new: Matrix
+    names: tuple[str, str]
+    suite: Suite
+
+    @property
+    def clashes(self) -> set[str]:
+        """Return the methods that both files hold."""
+        return set(self.labels(self.baseline)) & set(self.labels(self.new))
+
+    @staticmethod
+    def labels(matrix: Matrix) -> list[str]:
+        """Return the methods (with variants) of one file, but dense."""
+        found = {label_of(row) for _, row in matrix.results.iterrows()}
+        return sorted(found - {DENSE})
+
+    def stored(self, label: str) -> str:
+        """Return the key of a baseline: its name, with its file where the new one has it too."""
+        return f"{label} ({self.names[0]})" if label in self.clashes else label
+
+    def titles(self) -> dict[str, str]:
+        """Return the printed names of all rows by key, in printed order."""
+        stored = {self.stored(label): label for label in self.labels(self.baseline)}
+        found = {DENSE: "Dense"}
+        for key, label in stored.items():
+            found[key] = title_of(label) + key.removeprefix(label)
+        return found | {label: title_of(label) for label in self.labels(self.new)}
+
+    def together(self, kind: str) -> pd.DataFrame:
+        """Return results or provenance of both files, every row under its key as method."""
+        stored, new = getattr(self.baseline, kind), getattr(self.new, kind)
+        keys = [self.stored(label_of(row)) for _, row in stored.iterrows()]
+        labels = [label_of(row) for _, row in new.iterrows()]
+        both = [stored.assign(method=keys, variant=""), new.assign(method=labels, variant="")]
+        if (stored["method"] == DENSE).any():
+            both[1] = both[1][both[1]["method"] != DENSE]
+        return pd.concat(both, ignore_index=True)
+
+
+def title_of(label: str) -> str:
+    """Return the printed name of a method or variant: its title where it is known here."""
+    name, variant = split_variant(label)
+    try:
+        title = find_method(name).title
+    except UserError:
+        title = name  # of someone else's results
+    return f"{title} ({variant})" if variant else title
+
+
+def _narrow(matrix: Matrix, method: str, source: Path) -> Matrix:
+    """Keep one method of a matrix."""
+    known = sorted({label_of(row) for _, row in matrix.results.iterrows()})
+    if method not in known:
+        raise unknown(f"method in {source}", method, known)
+    frames = []
+    for frame in matrix:
+        labels = frame["method"] + frame["variant"].map(lambda name: f"@{name}" if name else "")
+        frames.append(frame[labels == method].reset_index(drop=True))
+    return type(matrix)(*frames)
+
+
+def _names(one: Path, two: Path) -> tuple[str, str]:
+    """Return what two files are called in print: as short as tells them apart."""
+    return (one.stem, two.stem) if one.stem != two.stem else (str(one), str(two))
+
+
+def read_sides(baseline_csv: Path, new_csv: Path, method: str | None) -> Sides:
+    """Read two results files with their documents, and check that they may be compared.
+
+    Args:
+        baseline_csv: the baselines.
+        new_csv: the new results.
+        method: keep this method of the new results alone.
+
+    Raises:
+        UserError: a file cannot be trusted, holds no such method or nothing finished, or the
+            conditions differ.
+    """
+    baseline, new = read_matrix(baseline_csv), read_matrix(new_csv)
+    if method is not None:
+        new = _narrow(new, method, new_csv)
+    check_between(baseline.results, new.results, (str(baseline_csv), str(new_csv)))
+    suites = sorted(set(new.results["suite"]) - {""})
+    if not suites:
+        raise UserError(f"{new_csv}: holds no finished cell")
+    return Sides(baseline, new, _names(baseline_csv, new_csv), load_suite(suites[0]))
+
+
+def pairings_of(sides: Sides, method: str | None) -> list[Pairing]:
+    """Set the new methods against the baselines.
+
+    A method that was asked for meets all of them; of two whole runs, a method meets itself, and
+    one that the baselines do not hold meets all.
+    """
+    new, baselines = Cells(sides.new), Cells(sides.baseline)
+    pairings = []
+    for label in new.labels():
+        alone = method is None and label in sides.clashes
+        for place in new.places(label):
+            for other in [label] if alone else baselines.labels():
+                if place in baselines.places(other):
+                    pairings.append(Pairing(place, new, label, baselines, other))
+    return sorted(pairings, key=lambda pairing: (pairing.place, pairing.method, pairing.baseline))

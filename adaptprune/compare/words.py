@@ -1,0 +1,95 @@
+"""What a comparison says, in plain sentences."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from adaptprune.compare.paired import ALL, LEVEL
+from adaptprune.typeset import MINUS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Tally(NamedTuple):
+    """Tasks on which the new method's mean is above, equal to, and below the baseline's."""
+
+    wins: int
+    ties: int
+    losses: int
+
+    def __str__(self) -> str:
+        return f"{self.wins}/{self.ties}/{self.losses}"
+
+
+def tally(comparison: pd.DataFrame) -> Tally:
+    """Count the tasks of one pairing's rows by the mean over seeds."""
+    tasks = comparison[(comparison["kind"] == "task") & (comparison["seed"] == ALL)]
+    differences = tasks["difference"]
+    wins, losses = int((differences > 1e-9).sum()), int((differences < -1e-9).sum())
+    return Tally(wins, len(tasks) - wins - losses, losses)
+
+
+def signed(value: float, decimals: int = 1) -> str:
+    """Print a number with its sign, zero without."""
+    rounded = round(value, decimals)
+    sign = "+" if rounded > 0 else MINUS if rounded < 0 else ""
+    return f"{sign}{abs(rounded):.{decimals}f}"
+
+
+def plain(value: float, decimals: int = 1) -> str:
+    """Print a number with a sign where it is negative alone."""
+    return signed(value, decimals).removeprefix("+")
+
+
+def print_p(p: float) -> str:
+    """Print a p-value with its relation: ``= 0.02`` or ``< 0.001``."""
+    return "< 0.001" if p < 0.001 else f"= {p:.2g}"
+
+
+def ratio(value: float) -> str:
+    """Print a ratio of perplexities to three digits; a very large one by its magnitude."""
+    return f"{value:.3g}"
+
+
+def describe_average(row: pd.Series, method: str, baseline: str, agreeing: str) -> str:
+    """Return the sentence on the average accuracy of one pairing.
+
+    Args:
+        row: its comparison over all seeds.
+        method: title of the new method.
+        baseline: title of the baseline.
+        agreeing: remark on the seeds, empty for one seed.
+    """
+    shown = row["p_corrected"] < LEVEL
+    at = f"at {row['sparsity']} %"
+    if not shown:
+        verdict = f"No difference between {method} and {baseline} is shown {at}"
+    elif row["difference"] > 0:
+        verdict = f"{method} is better than {baseline} {at}"
+    else:
+        verdict = f"{method} is worse than {baseline} {at}"
+    return (
+        f"{verdict}: {signed(row['difference'])} points, 95 % interval "
+        f"[{plain(row['low'])}, {plain(row['high'])}], p {print_p(row['p_corrected'])}{agreeing}."
+    )
+
+
+def describe_perplexity(row: pd.Series, baseline: str) -> str:
+    """Return the sentence on the perplexity of one pairing, which follows that on the average."""
+    shown = row["p_corrected"] < LEVEL
+    verdict = "lower" if row["difference"] < 1 else "higher"
+    verdict = f"is {verdict}" if shown else "is not shown to differ"
+    return (
+        f"Its perplexity {verdict}: {ratio(row['difference'])} times that of {baseline}, "
+        f"95 % interval [{ratio(row['low'])}, {ratio(row['high'])}], "
+        f"p {print_p(row['p_corrected'])}."
+    )
+
+
+def agreeing_seeds(seeds: pd.DataFrame, difference: float) -> str:
+    """Say at how many seeds the average differs in the direction of the mean over seeds."""
+    if len(seeds) < 2:
+        return ""
+    same = int((seeds["difference"] * difference > 0).sum())
+    return f" (in this direction at {same} of {len(seeds)} seeds)"

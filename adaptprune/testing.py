@@ -1,0 +1,276 @@
+"""The public conformance kit: what every pruning method must hold, checked on tiny random models.
+
+For a method of your own, in a test or by hand::
+
+    from adaptprune.testing import check_method
+
+    check_method(my_method.SPEC)
+
+or ``adaptprune check-method --method-file my_method.py``. It takes seconds and needs no data.
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+import inspect
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pydantic
+import torch
+
+from adaptprune.calibration import CalibrationSet
+from adaptprune.checkpoint import count_parameters, load_model
+from adaptprune.errors import NumericalError, UserError
+from adaptprune.guard import check_model, check_pruned, check_scores, in_one_line
+from adaptprune.method import Context, Parameters
+from adaptprune.randommodels import SHAPES, random_model, random_tokens
+from adaptprune.stages import Job, Runtime, prune_stage, score_stage
+from adaptprune.surgery import add_biases, cut_layers, shape_of_model
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from adaptprune.method import Method, Pruned, Scores
+
+#: The models that a method must prune: family and shape of ``random_model``, by what is special.
+MODELS: dict[str, dict[str, Any]] = {
+    "llama, 4 query and 2 kv heads": {},
+    "9 query and 3 kv heads, tied": {**SHAPES["grouped"], "tied": True},
+    "multi-head attention, odd widths": SHAPES["odd"],
+    "hidden size apart from heads": SHAPES["wide_heads"],
+    "biases everywhere": {"attention_bias": True, "mlp_bias": True},
+    "qwen2 (biases on q, k and v), tied": {"family": "qwen2", "tied": True},
+    "qwen3 (norms per head)": {"family": "qwen3"},
+    "mistral": {"family": "mistral", **SHAPES["multi_head"]},
+    "one layer, one kv head, two neurons": {"layers": 1, "heads": 2, "kv_heads": 1}
+    | {"intermediate": 2},
+}
+
+
+class ConformanceError(UserError):
+    """A method breaks a rule; the message names method, rule, model and sparsity."""
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """One method with its parameters, on one model at one sparsity (percent)."""
+
+    method: Method
+    parameters: Any
+    dense: Any
+    sparsity: int
+
+    def context(self) -> Context:
+        """Return fresh calibration tokens, or none for a method that needs none."""
+        return Context(random_tokens() if self.method.needs_calibration else None, seed=3)
+
+    def score(self, model: Any, sparsities: Sequence[int]) -> Scores:
+        """Compute the scores of a model and check them."""
+        with in_one_line(self.method):
+            scores = self.method.score(model, self.context(), self.parameters, sparsities)
+        check_scores(self.method, scores)
+        return scores
+
+    def prune(self, scores: Scores | None = None, chance: int = 0) -> tuple[Pruned, Any]:
+        """Prune a copy of the dense model; return the decision and the pruned model, both checked.
+
+        Args:
+            scores: of ``score``, or None to have them computed.
+            chance: seed of torch's global generator, on which nothing may depend.
+        """
+        model, shape = copy.deepcopy(self.dense), shape_of_model(self.dense)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(chance)
+            with in_one_line(self.method):
+                pruned = self.method.prune(
+                    model, scores, self.sparsity, self.context(), self.parameters
+                )
+        check_pruned(self.method, pruned, shape)
+        if pruned.kept is not None:
+            if not pruned.already_cut:
+                cut_layers(model, pruned.kept)
+            add_biases(model, pruned.biases)
+        final = pruned.model if pruned.kept is None else model
+        check_model(self.method, final, pruned.kept, shape)
+        return pruned, final
+
+
+def check_method(
+    method: Method,
+    *,
+    settings: dict[str, Any] | None = None,
+    sparsities: Sequence[int] = (20, 50, 90),
+    report: Callable[[str], None] = lambda rule: None,
+) -> None:
+    """Check that a method can take part: declaration, decisions, budgets, determinism, files.
+
+    Args:
+        method: an instance of a ``Method`` class.
+        settings: parameters to run it with; without, its defaults.
+        sparsities: percentages to try.
+        report: called with the name of every rule that holds.
+
+    Raises:
+        ConformanceError: the first rule that does not hold.
+    """
+    name = getattr(method, "name", type(method).__name__)
+    for rule, check in _rules(method, settings or {}, sparsities):
+        try:
+            check()
+        except (UserError, NumericalError) as error:
+            raise ConformanceError(f"method {name!r} breaks the rule {rule!r}: {error}") from error
+        report(rule)
+
+
+def _rules(
+    method: Method, settings: dict[str, Any], sparsities: Sequence[int]
+) -> Iterator[tuple[str, Callable[[], None]]]:
+    """Yield the rules in the order in which they build on one another."""
+    yield "has a name, title, version and citation", lambda: _check_declaration(method)
+    yield "imports torch inside its functions alone", lambda: _check_imports(method)
+    yield "refuses unknown parameters", lambda: _check_parameters(method, settings)
+    parameters = method.parse(settings)
+    yield "refuses sparsities outside 1..99", lambda: _check_sparsities(method, parameters)
+    for title, shape in MODELS.items():
+        dense = random_model(**shape)
+        trials = [_Trial(method, parameters, dense, sparsity) for sparsity in sparsities]
+        yield f"decides within its budget: {title}", lambda t=trials: _each(t, _check_decision)
+        yield f"decides the same twice: {title}", lambda t=trials: _each(t, _check_repetition)
+    yield "decides the same from stored scores", lambda: _check_scores(method, parameters)
+    yield "saves and loads the same model", lambda: _check_files(method, parameters)
+
+
+def _each(trials: list[_Trial], check: Callable[[_Trial], None]) -> None:
+    """Run one check at every sparsity, whose error then says at which."""
+    for trial in trials:
+        try:
+            check(trial)
+        except (UserError, NumericalError) as error:
+            raise ConformanceError(f"at {trial.sparsity} %: {error}") from error
+
+
+def _check_declaration(method: Method) -> None:
+    for key, kind in (("name", str), ("title", str), ("version", int), ("citation", str)):
+        value = getattr(method, key, None)
+        if type(value) is not kind or not value:
+            raise ConformanceError(f"{key} must be a non-empty {kind.__name__}, not {value!r}")
+    if method.version < 1:
+        raise ConformanceError(f"version must be 1 or more, not {method.version}")
+    parameters = method.parameters
+    if not (isinstance(parameters, type) and issubclass(parameters, Parameters)):
+        raise ConformanceError("parameters must be a subclass of adaptprune.method.Parameters")
+
+
+def _check_imports(method: Method) -> None:
+    source = inspect.getsourcefile(type(method))
+    if source is None:
+        raise ConformanceError("its class has no source file")
+    for node in ast.parse(Path(source).read_text(encoding="utf-8")).body:
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom):
+            names = [node.module or ""]
+        for name in names:
+            if name.split(".")[0] in ("torch", "transformers"):
+                raise ConformanceError(
+                    f"{Path(source).name}:{node.lineno} imports {name} when the methods are listed"
+                )
+
+
+def _check_parameters(method: Method, settings: dict[str, Any]) -> None:
+    parameters = method.parse(settings)
+    if not _refused(UserError, lambda: method.parse({**settings, "no_such_parameter": 1})):
+        raise ConformanceError("no_such_parameter=1 is taken")
+    for name in type(parameters).model_fields:
+        if not _refused(pydantic.ValidationError, lambda n=name: setattr(parameters, n, None)):
+            raise ConformanceError(f"parameter {name} can be changed after it was read")
+
+
+def _check_sparsities(method: Method, parameters: Any) -> None:
+    for sparsity in (-20, 0, 100):
+        if not _refused(UserError, lambda s=sparsity: method.check(s, parameters)):
+            raise ConformanceError(f"a sparsity of {sparsity} % is taken")
+
+
+def _refused(complaint: type[Exception], call: Callable[[], object]) -> bool:
+    """Say whether a call ends in a complaint."""
+    try:
+        call()
+    except complaint:
+        return True
+    return False
+
+
+def _check_decision(trial: _Trial) -> None:
+    """The pruned model works, is as large as the budget says, and reads the same vocabulary."""
+    method, shape = trial.method, shape_of_model(trial.dense)
+    with in_one_line(method):
+        budget = method.budget(shape, trial.sparsity, trial.parameters)
+    pruned, model = trial.prune()
+    count = count_parameters(model)
+    if not budget.minimum <= count <= budget.maximum:
+        raise ConformanceError(
+            f"{count} parameters remain; its budget says {budget.minimum} to {budget.maximum}"
+        )
+    if budget.blocks and pruned.kept and list(budget.blocks) != pruned.kept.blocks():
+        raise ConformanceError("layers have other sizes than its budget says")
+    tokens = random_tokens()
+    with torch.no_grad():
+        logits = model(input_ids=tokens, use_cache=False).logits
+    if logits.shape != (*tokens.shape, shape.vocab_size) or not logits.isfinite().all():
+        raise ConformanceError(f"logits of shape {tuple(logits.shape)}, or not finite")
+
+
+def _same(one: Any, two: Any) -> bool:
+    """Say whether two models have the same weights, bit by bit."""
+    first, second = one.state_dict(), two.state_dict()
+    return first.keys() == second.keys() and all(
+        torch.equal(weight, second[name]) for name, weight in first.items()
+    )
+
+
+def _check_repetition(trial: _Trial) -> None:
+    """The seed of the cell decides, not torch's global generator."""
+    (first, one), (second, two) = trial.prune(chance=1), trial.prune(chance=2)
+    if first.kept != second.kept or not _same(one, two):
+        raise ConformanceError("a second run with the same seed has another outcome")
+
+
+def _check_scores(method: Method, parameters: Any) -> None:
+    """One set of scores serves every sparsity, in any order."""
+    if not method.shares_scores(parameters):
+        return
+    dense = random_model(**SHAPES["grouped"])
+    trials = [_Trial(method, parameters, dense, sparsity) for sparsity in (50, 20)]
+    scores = trials[0].score(copy.deepcopy(dense), [20, 50])
+    for trial in trials:
+        (alone, one), (shared, two) = trial.prune(), trial.prune(scores)
+        if alone.kept != shared.kept or not _same(one, two):
+            raise ConformanceError(f"stored scores give another outcome at {trial.sparsity} %")
+
+
+def _check_files(method: Method, parameters: Any) -> None:
+    """The stages that the workflow runs write the same checkpoint twice, and it loads."""
+    dense = random_model(**SHAPES["grouped"])
+    calibration = CalibrationSet(random_tokens().tolist(), "made-up", 3)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        dense.save_pretrained(folder / "dense")
+        runtime = Runtime(threads=torch.get_num_threads())
+        job = Job(str(folder / "dense"), method, None, parameters, 3, calibration, runtime)
+        scores = None
+        if method.shares_scores(parameters):
+            scores = folder / "scores.safetensors"
+            score_stage(job, [50], scores)
+        weights = []
+        for name in ("one", "two"):
+            prune_stage(job, 50, folder / name, scores)
+            weights.append((folder / name / "model.safetensors").read_bytes())
+        if weights[0] != weights[1]:
+            raise ConformanceError("two runs write checkpoints with different weights")
+        _, expected = _Trial(method, parameters, dense, 50).prune()
+        if not _same(load_model(folder / "one"), expected):
+            raise ConformanceError("the checkpoint loads with other weights than were decided")

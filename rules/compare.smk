@@ -1,0 +1,133 @@
+# A finished profile kept as a matrix, and a new method against a kept one: of the method that
+# `--config method=NAME` names, the cells alone are run.
+
+
+def baseline_file():
+    """Return the baselines: the file that was given, or the stored matrix of the profile."""
+    here = Path(f"results/{PROFILE}.csv")
+    return str(config.get("baseline", here if here.is_file() else ROOT / here))
+
+
+def comparison_files():
+    """Return what `compare` makes, once it is clear that the results can be compared."""
+    if COMPARED is None:
+        return []
+    # Not above: they bring pandas, which the other targets can do without.
+    from adaptprune.compare.conditions import check_plan
+    from adaptprune.results import read_results
+
+    try:
+        stored = read_results(Path(baseline_file()))
+        check_plan(profile(PROFILE), str(COMPARED), stored, baseline_file())
+    except UserError as error:
+        raise SystemExit(f"error: {error}")
+    stem = f"results/runs/{PROFILE}/compare/{COMPARED}/comparison"
+    return [f"{stem}{suffix}" for suffix in (".md", ".tex", ".html", ".csv")]
+
+
+COMPARISON = comparison_files()
+
+
+def wanted_comparison(wildcards):
+    if COMPARED is None:
+        raise SystemExit("error: compare which method? --config method=NAME")
+    return COMPARISON
+
+
+def stored_files(wildcards):
+    """Return what is kept of every cell of the profile."""
+    return [
+        f"results/runs/{PROFILE}/cells/{cell.key}/{name}"
+        for cell in profile(PROFILE).cells()
+        for name in (
+            record_name(cell.recovery),
+            "evaluation.json",
+            "documents.parquet",
+        )
+    ]
+
+
+rule compare:
+    input:
+        wanted_comparison,
+    localrule: True
+
+
+rule new_results:
+    input:
+        stored_files,
+    output:
+        multiext(
+            "results/runs/{profile}/compare/{method}/new",
+            ".csv",
+            ".csv.sha256",
+            ".provenance.csv",
+            ".documents.parquet",
+            ".versions.json",
+        ),
+    log:
+        "results/runs/{profile}/compare/{method}/logs/store.txt",
+    localrule: True
+    conda:
+        "../environment.yml"
+    params:
+        overrides=overrides_flags,
+        folder=str(ROOT / "config"),
+        cells=lambda wildcards: settings_hash(profile(wildcards.profile).cells()),
+    message:
+        "gather the results of {wildcards.method}"
+    shell:
+        "python -m adaptprune store --profile {wildcards.profile} --config-folder {params.folder} "
+        "{params.overrides} --output {output[0]} > {log} 2>&1"
+
+
+rule comparison:
+    input:
+        baseline=baseline_file(),
+        new="results/runs/{profile}/compare/{method}/new.csv",
+    output:
+        multiext(
+            "results/runs/{profile}/compare/{method}/comparison",
+            ".md",
+            ".tex",
+            ".html",
+            ".csv",
+        ),
+    log:
+        "results/runs/{profile}/compare/{method}/logs/compare.txt",
+    localrule: True
+    conda:
+        "../environment.yml"
+    params:
+        file=lambda wildcards: " ".join(
+            f"--method-file {shlex.quote(file)}" for file in method_file(wildcards)
+        ),
+        stem=lambda wildcards, output: output[0].removesuffix(".md"),
+    message:
+        "compare {wildcards.method} with {input.baseline}"
+    shell:
+        "python -m adaptprune compare {input.baseline:q} {input.new} --method {wildcards.method} "
+        "{params.file} --output {params.stem} > {log} 2>&1"
+
+
+rule store:
+    input:
+        f"results/runs/{PROFILE}/results.csv",
+        stored_files,
+    log:
+        f"results/runs/{PROFILE}/logs/store.txt",
+    localrule: True
+    conda:
+        "../environment.yml"
+    params:
+        name=PROFILE,
+        overrides=lambda wildcards: " ".join(
+            f"--override {shlex.quote(f'{key}={value}')}"
+            for key, value in overrides().items()
+        ),
+        folder=str(ROOT / "config"),
+    message:
+        "store the results of profile {params.name} in results/"
+    shell:
+        "python -m adaptprune store --profile {params.name} --config-folder {params.folder} "
+        "{params.overrides} > {log} 2>&1"

@@ -1,0 +1,248 @@
+"""Stored matrices: what is written, what is refused, and the matrices that are committed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pytest
+from matrix_examples import rewritten, stored, write_cells, write_dense, write_scored_cell
+
+from adaptprune.config import load_profile, profile_names
+from adaptprune.errors import UserError
+from adaptprune.files import read_json
+from adaptprune.results import CELL, KEYS
+from adaptprune.store import (
+    beside,
+    cell_of,
+    check_complete,
+    check_versions,
+    fingerprints,
+    read_matrix,
+    store_cells,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROOT = Path(__file__).parent.parent
+CONFIG = ROOT / "config"
+COMMITTED = sorted(
+    path for path in (ROOT / "results").glob("*.csv") if path.stem in profile_names(CONFIG)
+)
+SUFFIXES = (
+    ".csv",
+    ".csv.sha256",
+    ".documents.parquet",
+    ".provenance.csv",
+    ".versions.json",
+)
+
+
+@pytest.fixture(scope="module")
+def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A stored matrix of the tiny profile's models, sparsities and seeds."""
+    folder = tmp_path_factory.mktemp("stored")
+    cells = [write_dense(folder / "cells"), *write_cells(folder / "cells")]
+    return stored(folder, "tiny", cells)
+
+
+def guard(path: Path, profile: Any) -> None:
+    """Check all that a stored matrix promises."""
+    matrix = read_matrix(path)  # seal, schema, unique keys, documents that give the values
+    assert not matrix.results.duplicated(KEYS).any()
+    assert not matrix.documents.duplicated([*KEYS, "document"]).any()
+    check_complete(matrix.results, profile, path)
+    record = beside(path, "versions.json")
+    check_versions(fingerprints(matrix.results), read_json(record), record)
+    assert set(map(tuple, matrix.provenance[CELL].to_numpy())) == set(
+        map(tuple, matrix.results[CELL].to_numpy())
+    )
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
+def test_committed_matrices_are_sound(path: Path) -> None:
+    guard(path, load_profile(CONFIG, path.stem))
+    assert beside(path, "documents.parquet").stat().st_size < 10e6
+
+
+def test_every_committed_results_file_belongs_to_a_profile() -> None:
+    known = {f"{path.stem}{suffix}" for path in COMMITTED for suffix in SUFFIXES}
+    found = {path.name for path in (ROOT / "results").glob("*") if path.is_file()}
+    assert found - {"README.md"} == known
+
+
+def test_a_stored_matrix_is_sound(example: Path) -> None:
+    profile = load_profile(CONFIG, "tiny", {"methods": "dense,flap,llm-pruner"})
+    guard(example, profile)
+    assert sorted(path.name for path in example.parent.glob("tiny*")) == [
+        f"tiny{suffix}" for suffix in sorted(SUFFIXES)
+    ]
+
+
+def test_storing_again_gives_the_same_results_and_documents(example: Path, tmp_path: Path) -> None:
+    folders = [path.parent for path in example.parent.glob("cells/**/evaluation.json")]
+    again = stored(tmp_path, "tiny", folders[::-1])
+    for suffix in (".csv", ".csv.sha256", ".versions.json", ".documents.parquet"):
+        name = f"tiny{suffix}"
+        assert (tmp_path / name).read_bytes() == (example.parent / name).read_bytes()
+    assert len(read_matrix(again).documents) == 9 * (2 * 40 + 2 * 12)
+
+
+def test_a_cell_that_is_missing_is_named(example: Path) -> None:
+    results = read_matrix(example).results
+    profile = load_profile(CONFIG, "tiny", {"methods": "dense,flap,llm-pruner,random"})
+    with pytest.raises(UserError, match=r"4 cells .* tiny-llama/random/20/none/s0"):
+        check_complete(results, profile, example)
+    narrow = load_profile(CONFIG, "tiny", {"methods": "flap", "seeds": "0"})
+    check_complete(results, narrow, example)
+
+
+def test_unfinished_cells_are_not_stored(tmp_path: Path) -> None:
+    cells = write_cells(tmp_path / "cells", ["flap"], [20], [0])
+    (cells[0] / "evaluation.json").unlink()
+    with pytest.raises(UserError, match=r"1 of 1 cells are not finished \(tiny-llama/flap/20"):
+        store_cells(cells, "tiny", tmp_path / "tiny.csv")
+    assert not list(tmp_path.glob("tiny*"))
+
+
+def test_cells_without_documents_are_not_stored(tmp_path: Path) -> None:
+    cells = write_cells(tmp_path / "cells", ["flap"], [20], [0])
+    (cells[0] / "documents.parquet").unlink()
+    with pytest.raises(UserError, match=r"flap/20/none/s0/documents\.parquet: no such file"):
+        store_cells(cells, "tiny", tmp_path / "tiny.csv")
+
+
+def test_a_failed_cell_is_stored_with_its_reason(tmp_path: Path) -> None:
+    cell = write_scored_cell(
+        tmp_path / "cells", pruning={"status": "failed", "reason": "loss is nan", "counts": None}
+    )
+    other = write_scored_cell(tmp_path / "cells", seed=1)
+    matrix = read_matrix(stored(tmp_path, "tiny", [cell, other]))
+    assert set(matrix.results["status"]) == {"ok", "failed"}
+    assert set(matrix.documents["seed"]) == {1}
+
+
+def test_a_matrix_may_grow(tmp_path: Path) -> None:
+    cells = write_cells(tmp_path / "cells", ["flap"])
+    path = stored(tmp_path, "tiny", cells)
+    stored(tmp_path, "tiny", [*cells, *write_cells(tmp_path / "cells", ["random"])])
+    assert set(read_matrix(path).results["method"]) == {"flap", "random"}
+    assert set(read_json(beside(path, "versions.json"))) == {"flap", "random"}
+
+
+def test_a_matrix_loses_no_cell(tmp_path: Path) -> None:
+    cells = write_cells(tmp_path / "cells")
+    stored(tmp_path, "tiny", cells)
+    with pytest.raises(UserError, match=r"would lose tiny-llama/llm-pruner/20.* to begin anew"):
+        stored(tmp_path, "tiny", cells[:4])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"skill": 0.6}, r"numbers of tiny-llama/flap/20/none/s0 changed.* has version 1; raise"),
+        (
+            {"evaluation": {"conditions__max_length": 99}},
+            "max_length of model tiny-llama is 1024 in .* but 99 in",
+        ),
+    ],
+)
+def test_numbers_do_not_change_while_the_method_stays(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    path = stored(tmp_path, "tiny", write_cells(tmp_path / "one"))
+    before = path.read_bytes()
+    with pytest.raises(UserError, match=message):
+        stored(tmp_path, "tiny", write_cells(tmp_path / "two", **changes))
+    assert path.read_bytes() == before
+
+
+def test_numbers_change_with_the_method_s_version(tmp_path: Path) -> None:
+    path = stored(tmp_path, "tiny", write_cells(tmp_path / "one", ["flap"]))
+    newer = {"method_version": 2}
+    cells = write_cells(tmp_path / "two", ["flap"], skill=0.6, pruning=newer)
+    stored(tmp_path, "tiny", cells)
+    recorded = read_json(beside(path, "versions.json"))
+    assert set(recorded["flap"]) == {"1", "2"}
+    old = write_cells(tmp_path / "three", ["flap"], skill=0.7)
+    with pytest.raises(UserError, match="flap still has version 1"):
+        stored(tmp_path, "tiny", old)
+
+
+def test_a_number_changed_by_hand_is_noticed(example: Path, tmp_path: Path) -> None:
+    for suffix in SUFFIXES:
+        (tmp_path / f"tiny{suffix}").write_bytes((example.parent / f"tiny{suffix}").read_bytes())
+    path = tmp_path / "tiny.csv"
+    path.write_text(path.read_text().replace(",20,none,", ",21,none,", 1))
+    with pytest.raises(UserError, match="altered since it was collected"):
+        read_matrix(path)
+    matrix = read_matrix(example)
+    row = matrix.results.index[matrix.results["metric"] == "acc"][0]
+    matrix.results.loc[row, "value"] += 0.001
+    rewritten(matrix, path)
+    with pytest.raises(UserError, match=r"the documents of tiny-llama/dense.* give .* store both"):
+        read_matrix(path)
+    record = beside(path, "versions.json")
+    with pytest.raises(UserError, match="the numbers of tiny-llama/dense/0/none/s0 changed"):
+        check_versions(fingerprints(matrix.results), read_json(record), record)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "message"),
+    [
+        (".csv", r"tiny\.csv: no such file"),
+        (".documents.parquet", r"tiny\.documents\.parquet: no such file; .* `adaptprune store`"),
+        (".provenance.csv", r"tiny\.provenance\.csv: no such file"),
+    ],
+)
+def test_an_incomplete_matrix_is_refused(
+    example: Path, tmp_path: Path, suffix: str, message: str
+) -> None:
+    for other in SUFFIXES:
+        if other != suffix:
+            (tmp_path / f"tiny{other}").write_bytes((example.parent / f"tiny{other}").read_bytes())
+    with pytest.raises(UserError, match=message):
+        read_matrix(tmp_path / "tiny.csv")
+
+
+def test_documents_that_are_none_are_refused(example: Path, tmp_path: Path) -> None:
+    for suffix in SUFFIXES:
+        (tmp_path / f"tiny{suffix}").write_bytes((example.parent / f"tiny{suffix}").read_bytes())
+    (tmp_path / "tiny.documents.parquet").write_bytes(b"PAR1 but no more")
+    with pytest.raises(UserError, match="not the documents of a matrix"):
+        read_matrix(tmp_path / "tiny.csv")
+    lacking = read_matrix(example).documents.query("method != 'flap'")
+    lacking.to_parquet(tmp_path / "tiny.documents.parquet")
+    with pytest.raises(UserError, match="no documents of tiny-llama/flap/20/none/s0"):
+        read_matrix(tmp_path / "tiny.csv")
+
+
+def test_the_results_of_a_run_are_read_with_its_cells(tmp_path: Path) -> None:
+    from adaptprune.results import collect, write_results
+
+    cells = write_cells(tmp_path / "cells", ["flap"], [20])
+    collected = collect(cells, "tiny")
+    write_results(collected, tmp_path / "results.csv", tmp_path / "provenance.csv")
+    matrix = read_matrix(tmp_path / "results.csv")
+    assert set(matrix.documents["seed"]) == {0, 1}
+    assert isinstance(matrix.provenance, pd.DataFrame)
+    assert {cell_of(row).key for _, row in matrix.results.iterrows()} == {
+        f"tiny-llama/flap/20/none/s{seed}" for seed in (0, 1)
+    }
+
+
+def test_the_command_stores_a_profile(tmp_path: Path, command: Callable[..., Any]) -> None:
+    write_cells(tmp_path / "runs" / "tiny" / "cells", ["flap"])
+    arguments = [
+        *("store", "--profile", "tiny", "--runs", tmp_path / "runs", "--config-folder", CONFIG),
+        *("--override", "methods=flap", "--output", tmp_path / "kept.csv"),
+    ]
+    status, _, errors = command(*arguments)
+    assert status == 0, errors
+    assert json.loads((tmp_path / "kept.versions.json").read_text())["flap"]["1"]
+    status, _, errors = command(*arguments[:-4], "--override", "methods=flap,random")
+    assert status == 2
+    assert errors.startswith("error: profile tiny: 4 of 8 cells are not finished")
