@@ -1,5 +1,13 @@
-"""Run the command line as ``python -m adaptprune``."""
+"""Run the command line as ``python -m adaptprune``: in a fork of a warm process, or right here."""
 
-from adaptprune.cli import main
+import sys
 
-main()
+from adaptprune.forkserver import run_in_fork
+
+status = run_in_fork(sys.argv[1:])
+if status is None:
+    from adaptprune.cli import main
+
+    main()
+else:
+    sys.exit(status)

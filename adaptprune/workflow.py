@@ -43,6 +43,13 @@ def announce_workflow() -> None:
     os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
 
 
+def is_workflow_gone() -> bool:
+    """Say whether this process was started by a workflow on this machine that has ended."""
+    host, _, process = os.environ.get(_VARIABLE, "").partition(":")
+    known = host == os.uname().nodename and process and os.path.isdir("/proc/self")
+    return bool(known) and not os.path.exists(f"/proc/{process}")
+
+
 def end_with_workflow(interval: float = 0.5) -> None:
     """End this process when the workflow that started it is gone.
 
@@ -51,14 +58,12 @@ def end_with_workflow(interval: float = 0.5) -> None:
     Args:
         interval: seconds between two looks.
     """
-    host, _, process = os.environ.get(_VARIABLE, "").partition(":")
-    if host != os.uname().nodename or not process:
+    if _VARIABLE not in os.environ:
         return
 
     def watch() -> None:
-        while os.path.exists(f"/proc/{process}"):
+        while not is_workflow_gone():
             time.sleep(interval)
         os._exit(1)
 
-    if os.path.isdir("/proc/self"):
-        threading.Thread(target=watch, daemon=True).start()
+    threading.Thread(target=watch, daemon=True).start()

@@ -11,6 +11,7 @@ from adaptprune.config import OVERRIDES, load_profile, profile_names, settings_h
 from adaptprune.declarations import load_declaration
 from adaptprune.errors import UserError, unknown
 from adaptprune.evaluate.suites import load_suite
+from adaptprune.forkserver import start_forkserver
 from adaptprune.methodfile import load_method_file
 from adaptprune.models import catalogue, find_entry, slug
 from adaptprune.progress import Progress, report_progress
@@ -292,6 +293,8 @@ onstart:
     folders = sorted(Path(job.output.evaluation).parent for job in cells)
     at_once = max(1, (workflow.cores or 1) // occupied_cores(PROFILE))
     report_progress(Progress(folders), at_once)
+    if workflow.cores:  # a cluster's jobs run elsewhere
+        start_forkserver()
 
 
 wildcard_constraints:
