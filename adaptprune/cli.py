@@ -32,6 +32,7 @@ app = typer.Typer(
 )
 for command in (
     listing.methods,
+    listing.recoveries,
     listing.models,
     listing.tasks,
     listing.params,

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from transformers import AutoModelForCausalLM
 
+from adaptprune import modeling
 from adaptprune.errors import UserError
 from adaptprune.surgery import head_channels
 
@@ -68,7 +70,7 @@ def uniform_config(config: Any, shape: ModelShape, layers: Sequence[int] | None 
     """Return a stock config of a uniform shape that is otherwise like another one.
 
     Args:
-        config: a stock config.
+        config: of a model of the same family.
         shape: the shape to have.
         layers: which of the config's layers stay; None for the first ones, repeated as needed.
 
@@ -76,12 +78,15 @@ def uniform_config(config: Any, shape: ModelShape, layers: Sequence[int] | None 
         UserError: the stock class refuses the shape.
     """
     block, count = shape.blocks[0], len(shape.blocks)
-    content = config.to_dict()
+    stock = modeling.FAMILIES[shape.family][0].config_class.__base__
+    left_out = ("blocks", "auto_map", "architectures")
+    content = {key: value for key, value in config.to_dict().items() if key not in left_out}
     kinds = content.get(_PER_LAYER)
     if kinds:
         chosen = range(count) if layers is None else layers
         content[_PER_LAYER] = [kinds[index % len(kinds)] for index in chosen]
     content |= {
+        "model_type": shape.family,
         "hidden_size": shape.hidden_size,
         "num_hidden_layers": count,
         "num_attention_heads": block.kv_heads * shape.queries_per_kv_head,
@@ -90,7 +95,7 @@ def uniform_config(config: Any, shape: ModelShape, layers: Sequence[int] | None 
         "intermediate_size": block.intermediate_size,
     }
     try:
-        return type(config).from_dict(content)
+        return stock.from_dict(content)
     except ValueError as error:
         raise UserError(f"target shape: {error}") from None
 
@@ -106,7 +111,7 @@ def cut_to_shape(model: Any, cut: UniformCut, shape: ModelShape) -> Any:
         shape: the uniform shape that it makes.
     """
     config = uniform_config(model.config, shape, [layer.layer for layer in cut.layers])
-    smaller = type(model)(config).to(model.dtype)
+    smaller: Any = AutoModelForCausalLM.from_config(config, dtype=model.dtype)
     hidden = torch.tensor(cut.hidden)
     source = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
     state = {

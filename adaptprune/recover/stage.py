@@ -15,19 +15,17 @@ from filelock import FileLock, Timeout
 
 from adaptprune import checkpoint
 from adaptprune.errors import NumericalError, UserError
-from adaptprune.fetch import MANIFEST, write_manifest
-from adaptprune.files import atomic_directory, read_json, unseal, write_sealed_json
+from adaptprune.files import read_json
 from adaptprune.method import Context
 from adaptprune.models import locate, shape_of
 from adaptprune.provenance import Stopwatch, versions
-from adaptprune.recover.checkpoints import Progress, newest, read_progress
 from adaptprune.recover.data import TrainingData, find_data
 from adaptprune.recover.folder import RunFolder, Settings
-from adaptprune.recover.log import read_log
 from adaptprune.recover.loop import train_stage
 from adaptprune.recover.method import Target
 from adaptprune.recover.packing import pack
 from adaptprune.recover.plan import plan_stages
+from adaptprune.recover.record import is_finished, publish, publish_failure
 from adaptprune.recover.run import run_stages
 from adaptprune.recover.targets import shaped_like
 from adaptprune.registry import find_recovery
@@ -40,8 +38,6 @@ if TYPE_CHECKING:
     from adaptprune.recover.method import RecoveryMethod
     from adaptprune.recover.presets import Preset
     from adaptprune.shapes import ModelShape
-
-RECORD = "recovery.json"
 
 
 @dataclass(frozen=True)
@@ -113,7 +109,7 @@ class Recovery:
         self.method.check(self.preset, shape, target)
         return shape, target
 
-    def conditions(self) -> dict[str, Any]:
+    def conditions(self, target: Target | None) -> dict[str, Any]:
         """Return what decides the outcome; verifies the model folder."""
         used = self.calibration if self.method.needs_calibration else None
         return {
@@ -122,7 +118,7 @@ class Recovery:
             "model_hash": checkpoint.revision(locate(self.model)),
             "preset": self.preset.model_dump(mode="json"),
             "method_version": self.method.version,
-            "target": self.target,
+            "target": target.describe() if target else None,
             "data": self.training_data.describe(),
             "calibration": used.describe() if used else None,
             "seed": self.seed,
@@ -183,35 +179,24 @@ def recover_stage(job: Recovery, output: Path, run: Path, *, record_failure: boo
     reason = checkpoint.failure(Path(job.model))
     if reason is not None and record_failure:
         conditions = {"model": job.model, "preset": job.preset.model_dump(mode="json")}
-        _publish_failure(reason, output, folder, conditions, watch)
+        publish_failure(reason, output, folder, conditions, watch)
         return
     shape, target = job.check()
     Runtime(device=job.execution.device, threads=job.execution.threads).apply()
-    conditions = job.conditions()
+    conditions = job.conditions(target)
     run.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(run.with_name(f".{run.name}.lock"), timeout=0):
-            if not _is_finished(output, conditions):
-                try:
-                    last = _work(job, folder, conditions, shape, target)
-                except NumericalError as error:
-                    if not record_failure:
-                        raise
-                    _publish_failure(str(error), output, folder, conditions, watch)
-                    return
-                _publish(last, output, folder, conditions, watch)
+            if not is_finished(output, conditions):
+                last = _work(job, folder, conditions, shape, target)
+                publish(last, output, folder, conditions, watch)
             folder.remove()
+    except NumericalError as error:
+        if not record_failure:
+            raise
+        publish_failure(str(error), output, folder, conditions, watch)
     except Timeout:
         raise UserError(f"another process is working in {run}; wait until it ends") from None
-
-
-def _is_finished(output: Path, conditions: dict[str, Any]) -> bool:
-    """Say whether an earlier attempt wrote this very result, and no failure."""
-    path = output / RECORD
-    if not path.is_file():
-        return False
-    record = unseal(path, read_json(path))
-    return record["status"] == "ok" and record["conditions"] == conditions
 
 
 def _work(
@@ -261,70 +246,3 @@ def _work(
         )
     )
     return run_stages(folder, job.context(), job.train)
-
-
-def _publish(
-    last: Path, output: Path, folder: RunFolder, conditions: dict[str, Any], watch: Stopwatch
-) -> None:
-    """Copy the last checkpoint's model to the output and write the record beside it."""
-    with atomic_directory(output) as target:
-        shutil.copytree(
-            last, target, ignore=shutil.ignore_patterns("training", MANIFEST), dirs_exist_ok=True
-        )
-        _write_record(target, folder, conditions, watch, None)
-
-
-def _publish_failure(
-    reason: str, output: Path, folder: RunFolder, conditions: dict[str, Any], watch: Stopwatch
-) -> None:
-    """Write a folder without weights whose record says why there are none."""
-    with atomic_directory(output) as target:
-        _write_record(target, folder, conditions, watch, reason)
-
-
-def _write_record(
-    target: Path,
-    folder: RunFolder,
-    conditions: dict[str, Any],
-    watch: Stopwatch,
-    reason: str | None,
-) -> None:
-    """Write log and record: conditions, plan, what was done and what it cost.
-
-    ``flops`` are those of training and of the work between stages: 6N per token of training, 2N
-    of a forward pass, N the parameters without the embedding that is looked up.
-
-    Args:
-        target: the folder that is being made.
-        folder: the run folder; empty where the model to recover had failed already.
-        conditions: of the recovery.
-        watch: started with it.
-        reason: why it failed, None where it did not.
-    """
-    rows, last = read_log(folder.log), newest(folder.checkpoints)
-    progress = read_progress(last) if last else Progress(stage=1, step=0, position=0)
-    (target / "log.jsonl").touch()
-    if rows:
-        shutil.copyfile(folder.log, target / "log.jsonl")
-    final = rows[-1] if rows else {"tokens": 0, "teacher_tokens": 0}
-    stages = folder.settings().stages if folder.is_begun(conditions) else []
-    record = {
-        "schema": SCHEMA,
-        "status": "ok" if reason is None else "failed",
-        "reason": reason,
-        "conditions": conditions,
-        "stages": [stage.model_dump() for stage in stages],
-        "prunings": progress.prunings,
-        "params": final["parameters"] if reason is None else None,
-        "tokens": final["tokens"],
-        "teacher_tokens": final["teacher_tokens"],
-        "flops": progress.flops,
-        "steps": len(rows),
-        "provenance": watch.provenance()
-        | {
-            "train_s": round(sum(row["seconds"] for row in rows), 3),
-            "preparing_s": progress.preparing_s,
-        },
-    }
-    write_sealed_json(target / RECORD, record)
-    write_manifest(target)
