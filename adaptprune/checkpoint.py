@@ -16,7 +16,6 @@ from adaptprune.fetch import MANIFEST, verify_folder
 from adaptprune.files import read_json, sha256_file, sha256_json, unseal, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from adaptprune.shapes import BlockShape, ModelShape
@@ -110,26 +109,18 @@ def _first_line(error: Exception) -> str:
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
-def stock_config(config: Any, shape: ModelShape, layers: Sequence[int] | None = None) -> Any:
-    """Return the stock config of a model whose layers are alike.
-
-    Args:
-        config: of the model before it was cut.
-        shape: after; its hidden size is divisible by its heads.
-        layers: the layers that stay, where some are removed.
-    """
-    block = shape.blocks[0]
+def _stock_config(config: Any, shape: ModelShape, blocks: list[BlockShape]) -> Any | None:
+    """Return the stock config of uniform blocks, or None where the stock class refuses it."""
+    block = blocks[0]
+    heads = block.kv_heads * shape.queries_per_kv_head
+    if any(other != block for other in blocks) or shape.hidden_size % heads:
+        return None
     content = config.to_dict() | {
-        "hidden_size": shape.hidden_size,
-        "num_hidden_layers": len(shape.blocks),
-        "num_attention_heads": block.kv_heads * shape.queries_per_kv_head,
+        "num_attention_heads": heads,
         "num_key_value_heads": block.kv_heads,
         "intermediate_size": block.intermediate_size,
         "head_dim": shape.head_dim,
     }
-    # Families whose layers attend in different ways list one kind per layer.
-    if layers is not None and content.get("layer_types"):
-        content["layer_types"] = [content["layer_types"][layer] for layer in layers]
     stock = modeling.FAMILIES[shape.family][0].config_class.__base__
     content.pop("blocks", None)
     return stock.from_dict(content | {"model_type": shape.family})
@@ -176,11 +167,8 @@ def pruned_config(model: Any, shape: ModelShape) -> Any:
     """
     blocks = list(shape.blocks)
     with_biases = _has_extra_biases(model, shape)
-    uniform = all(block == blocks[0] for block in blocks)
-    heads = blocks[0].kv_heads * shape.queries_per_kv_head
-    if uniform and shape.hidden_size % heads == 0 and not with_biases:
-        return stock_config(model.config, shape)
-    return _heterogeneous_config(model.config, shape, blocks, with_biases)
+    stock = None if with_biases else _stock_config(model.config, shape, blocks)
+    return stock or _heterogeneous_config(model.config, shape, blocks, with_biases)
 
 
 def save_model(

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from adaptprune.recover.cutting import LayerCut, UniformCut, cut_to_shape
 from adaptprune.surgery import shape_of_model
-from adaptprune.uniform_cut import UniformUnits, cut_uniform, module_of
 from adaptprune.units import LayerUnits
 
 if TYPE_CHECKING:
@@ -55,17 +55,18 @@ class Gates:
         """Return what a layer's contributions to the residual stream are multiplied by [hidden]."""
         return self.hidden * self.layers[layer]
 
-    def kept(self) -> UniformUnits:
-        """Return the units whose gates are not 0."""
-        layers = _open(self.layers)
-        return UniformUnits(
-            hidden=_open(self.hidden),
-            layers=layers,
-            units=tuple(
-                LayerUnits(_open(self.heads[layer]), _open(self.intermediate[layer]))
-                for layer in layers
-            ),
-        )
+    def kept(self, shape: ModelShape) -> UniformCut:
+        """Return the units whose gates are not 0.
+
+        Args:
+            shape: the model's, in which they are counted.
+        """
+        layers = []
+        for layer in _open(self.layers):
+            units = LayerUnits(_open(self.heads[layer]), _open(self.intermediate[layer]))
+            queries = tuple(units.query_heads(shape.queries_per_kv_head))
+            layers.append(LayerCut(layer, units.kv_heads, queries, units.mlp))
+        return UniformCut(_open(self.hidden), tuple(layers))
 
 
 def _open(gates: Tensor) -> tuple[int, ...]:
@@ -132,53 +133,45 @@ def _scale_output(module: Any, factor: Callable[[], Tensor]) -> RemovableHandle:
     return module.register_forward_hook(hook)
 
 
-def merge(weights: dict[str, Tensor], gates: Gates, shape: ModelShape) -> dict[str, Tensor]:
-    """Multiply gates into a model's weights; where they are not 0, they are then all open.
+@torch.no_grad()
+def merge(model: Any, gates: Gates) -> None:
+    """Multiply gates into a model's weights, in place.
 
     A tied head is the embedding, which brings the hidden gates to the logits; in an untied model
     the last norm brings them. (The released code multiplies them into the last norm and the untied
     head, once more than its forward pass does.)
 
     Args:
-        weights: the model's state dict.
-        gates: in the model's shape.
-        shape: the model's.
+        model: a causal language model without hooks.
+        gates: in its shape.
     """
-    result = {}
-    for name, tensor in weights.items():
-        layer, module = module_of(name)
-        if module == "embed_tokens" or (module == "lm_head" and shape.tied):
-            tensor = tensor * gates.hidden
-        rows = _row_gates(layer, module, gates, shape)
-        if rows is not None:
-            tensor = tensor * rows.reshape(-1, *[1] * (tensor.dim() - 1))
-        result[name] = tensor
-    return result
+    shape = shape_of_model(model)
+    model.model.embed_tokens.weight.mul_(gates.hidden)
+    if not shape.tied:
+        model.model.norm.weight.mul_(gates.hidden)
+    for index, layer in enumerate(model.model.layers):
+        layer.input_layernorm.weight.mul_(gates.hidden)
+        layer.post_attention_layernorm.weight.mul_(gates.hidden)
+        _scale_rows(layer.self_attn.v_proj, gates.channels(index, shape, queries=False))
+        _scale_rows(layer.self_attn.o_proj, gates.output(index))
+        _scale_rows(layer.mlp.up_proj, gates.intermediate[index])
+        _scale_rows(layer.mlp.down_proj, gates.output(index))
 
 
-def _row_gates(layer: int | None, module: str, gates: Gates, shape: ModelShape) -> Tensor | None:
-    """Return what the rows (output channels) of a module's tensors are multiplied by."""
-    if layer is None:
-        return gates.hidden if module == "norm" and not shape.tied else None
-    match module:
-        case "input_layernorm" | "post_attention_layernorm":
-            return gates.hidden
-        case "v_proj":
-            return gates.channels(layer, shape, queries=False)
-        case "up_proj":
-            return gates.intermediate[layer]
-        case "o_proj" | "down_proj":
-            return gates.output(layer)
-    return None
+def _scale_rows(linear: Any, factor: Tensor) -> None:
+    linear.weight.mul_(factor[:, None])
+    if linear.bias is not None:
+        linear.bias.mul_(factor)
 
 
-@torch.no_grad()
-def cut(model: Any, gates: Gates) -> Any:
+def cut(model: Any, gates: Gates, target: ModelShape) -> Any:
     """Return the stock model that gates leave of a model; it computes what the gated model does.
 
     Args:
-        model: a causal language model without hooks; it is left alone.
-        gates: without chance, at a uniform target shape.
+        model: a causal language model without hooks; its weights are altered.
+        gates: without chance, at the target shape.
+        target: that uniform shape.
     """
-    merged = merge(model.state_dict(), gates, shape_of_model(model))
-    return cut_uniform(model, gates.kept(), merged)
+    kept = gates.kept(shape_of_model(model))
+    merge(model, gates)
+    return cut_to_shape(model, kept, target)
