@@ -1,9 +1,9 @@
 """Tasks and prose out of BIG-bench: the data of the offline suite, built once in the cache.
 
 The sdist of BIG-bench 1.0.0 (Apache-2.0) is only read. From it come multiple-choice tasks and
-English prose in three parts: for calibration, for perplexity and for training. No run of
-``RUN_WORDS`` words is shared by two prose documents, or by a prose document and a task, so the
-parts are disjoint by document and in what their documents say.
+English prose in four parts: for calibration, for perplexity, for training, and further prose of
+other origins for training. No run of ``RUN_WORDS`` words is shared by two prose documents, or by a
+prose document and a task, so the parts are disjoint by document and in what their documents say.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ RELEASE = Release(
     filename="bigbench-1.0.0.tar.gz",
     sha256="1bb398a5512c6d798cdebe0dfa0ac03f67f6033fa6b39c6ef71df978c7cbc5c2",
 )
-BUILD = 3  # goes up with every change of what is written
+BUILD = 4  # goes up with every change of what is written
 
 #: Passages that questions were asked about: source -> folders of BIG-bench that repeat them.
 PROSE = {
@@ -42,7 +42,26 @@ PROSE = {
         "natural_instructions/subtask028_drop_answer_generation",
     ),
 }
-PASSAGE = re.compile(r"Passage:(.*?)(?:\n\s*Question:.*)?", re.DOTALL)
+#: The same for training alone.
+FURTHER_PROSE = {
+    "multirc": (  # news, stories, articles and school books
+        "natural_instructions/subtask048_multirc_question_generation",
+        "natural_instructions/subtask049_multirc_questions_needed_to_answer",
+        "natural_instructions/subtask054_multirc_write_correct_answer",
+        "natural_instructions/subtask056_multirc_classify_correct_answer",
+        "natural_instructions/subtask058_multirc_question_answering",
+    ),
+    "ropes": (  # science: a principle and a made-up case of it
+        "natural_instructions/subtask059_ropes_story_generation",
+        "natural_instructions/subtask060_ropes_question_generation",
+        "natural_instructions/subtask061_ropes_answer_generation",
+    ),
+}
+PASSAGE = re.compile(
+    r"(?:Passage:|Paragraph-|Background Paragraph:)(.*?)(?:\n\s*Question:.*)?", re.DOTALL
+)
+#: What marks the parts of a passage.
+PART = re.compile(r"\bSent \d+:|\n\s*Paragraph:")
 RUN_WORDS = 13  # two texts that share so many words in a row are taken for one document
 LEAST_WORDS = 50  # of a prose document
 
@@ -82,27 +101,19 @@ def build(archive: Path, folder: Path) -> None:
         UserError: the archive is unreadable or lacks one of the tasks.
     """
     needed = {folder for source in TASKS.values() for folder in source.folders}
-    raw = _read_tasks(archive, needed.union(*PROSE.values()))
+    raw = _read_tasks(archive, needed.union(*PROSE.values(), *FURTHER_PROSE.values()))
     tasks = {name: task_rows(source, raw) for name, source in TASKS.items()}
     for name, rows in tasks.items():
         _write_lines(folder / "tasks" / f"{name}.jsonl", rows)
-    asked = (
+    taken = [
         text for rows in tasks.values() for row in rows for text in (row["prompt"], *row["choices"])
-    )
-    passages = {
-        passage: source
-        for source, paths in PROSE.items()
-        for path in paths
-        for passage in _passages(raw[path])
-    }
-    parts: dict[Split, list[dict[str, str]]] = {split: [] for split in SHARES}
-    for text in distinct_texts(passages, asked):
-        identity = document_id(text)
-        row = {"document": identity, "source": passages[text], "text": text}
-        parts[split_of(identity)].append(row)
-    for split, documents in parts.items():
-        documents.sort(key=lambda row: row["document"])
-        _write_lines(folder / "prose" / f"{split}.jsonl", documents)
+    ]
+    prose = _documents(PROSE, raw, taken)
+    for split in SHARES:
+        part = [row for row in prose if split_of(row["document"]) == split]
+        _write_lines(folder / "prose" / f"{split}.jsonl", part)
+    further = _documents(FURTHER_PROSE, raw, [*taken, *(row["text"] for row in prose)])
+    _write_lines(folder / "prose" / "further.jsonl", further)
 
 
 def _read_tasks(archive: Path, folders: set[str]) -> dict[str, Any]:
@@ -122,12 +133,29 @@ def _read_tasks(archive: Path, folders: set[str]) -> dict[str, Any]:
     return tasks
 
 
+def _documents(
+    sources: dict[str, tuple[str, ...]], raw: dict[str, Any], taken: Iterable[str]
+) -> list[dict[str, str]]:
+    """Return distinct passages of some sources, none of them in a text that is taken."""
+    passages = {
+        passage: source
+        for source, paths in sources.items()
+        for path in paths
+        for passage in _passages(raw[path])
+    }
+    rows = [
+        {"document": document_id(text), "source": passages[text], "text": text}
+        for text in distinct_texts(passages, taken)
+    ]
+    return sorted(rows, key=lambda row: row["document"])
+
+
 def _passages(task: dict[str, Any]) -> Iterator[str]:
     """Yield the passages of a reading task, white space normalised; a passage comes often."""
     for example in task["examples"]:
         match = PASSAGE.fullmatch(example["input"])
         if match:
-            yield " ".join(match.group(1).split())
+            yield " ".join(PART.sub(" ", match.group(1)).split())
 
 
 def normalised_words(text: str) -> list[str]:

@@ -99,7 +99,7 @@ class Training(BaseModel):
     params: int | None = None
     tokens: int | None = None
     teacher_tokens: int | None = None
-    flops: int | None = None
+    flops: float | None = None
     provenance: Provenance
 
 

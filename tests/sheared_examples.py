@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import json
 import random
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from killed_recovery import kill_at_call
 from recovery_examples import model_folder, recovery
 
-from adaptprune.recover import packing, stage
+from adaptprune.recover.adapters import PlainText
+from adaptprune.recover.data import Domain, TrainingData
 from adaptprune.recover.loop import _Training
-from adaptprune.recover.stage import recover_stage
+from adaptprune.recover.stage import Recovery, recover_stage
 from baselines import masked_model
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from pathlib import Path
-
-    from adaptprune.recover.stage import Recovery
 
 #: Half of the heads, three quarters of the width, two of three layers, two thirds of the neurons.
 SMALL = {"hidden": 12, "heads": 2, "kv_heads": 1, "layers": 2, "intermediate": 16}
+DOMAINS = ["numbers", "words"]
 #: Six steps with masks and fourteen without; the domains' weights change often.
 SETTINGS: dict[str, Any] = {
     "tokens": 80 * 16,
@@ -38,29 +37,42 @@ def sources(folder: Path, **shape: Any) -> Path:
     model_folder(folder / "small", **SMALL)
     generator = random.Random(0)
     words = ("lamp", "book", "garden", "the", "found", "of", "kettle")
-    texts = [" ".join(generator.choices(words, k=12)) for _ in range(12)]
-    texts += [" ".join(str(generator.randrange(30)) for _ in range(30)) for _ in range(12)]
-    lines = (json.dumps({"text": text}) + "\n" for text in texts)
-    (folder / "text.jsonl").write_text("".join(lines))
+    texts = {
+        "words": [" ".join(generator.choices(words, k=12)) for _ in range(12)],
+        "numbers": [" ".join(str(generator.randrange(30)) for _ in range(30)) for _ in range(12)],
+    }
+    for name, documents in texts.items():
+        lines = (json.dumps({"text": text}) + "\n" for text in documents)
+        (folder / f"{name}.jsonl").write_text("".join(lines))
     return folder
 
 
-def shearing(folder: Path, **changes: Any) -> Recovery:
+def two_domains(folder: Path) -> TrainingData:
+    """Return the text of a folder as two domains."""
+    return TrainingData(
+        name="made",
+        domains=tuple(
+            Domain(name, folder / f"{name}.jsonl", PlainText(kind="text")) for name in DOMAINS
+        ),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class TwoDomains(Recovery):
+    """A recovery on the two domains of the folder that its model is in."""
+
+    @functools.cached_property
+    def training_data(self) -> TrainingData:
+        """Numbers and words."""
+        return two_domains(Path(self.model).parent)
+
+
+def shearing(folder: Path, **changes: Any) -> TwoDomains:
     """Return a recovery by ShearedLLaMA of what ``sources`` made."""
     options = {"preset": "sheared-llama", "target": str(folder / "small")}
-    return recovery(folder, **(options | SETTINGS | changes))
-
-
-def pack_by_domain(
-    domains: Mapping[str, Iterable[Any]], tokenizer: Any, length: int, target: Path
-) -> None:
-    """Pack numbers and words as two domains."""
-    texts = [text for documents in domains.values() for text in documents]
-    split = {
-        "numbers": [text for text in texts if text[0].isdigit()],
-        "words": [text for text in texts if not text[0].isdigit()],
-    }
-    packing.pack(split, tokenizer, length, target)
+    job = recovery(folder, **(options | SETTINGS | changes))
+    fields = {field.name: getattr(job, field.name) for field in dataclasses.fields(job)}
+    return TwoDomains(**fields)
 
 
 #: What is called, and at which call the process dies.
@@ -73,6 +85,5 @@ MOMENTS: dict[str, tuple[Any, str, int]] = {
 
 def shear_until_killed(moment: str, source: Path, target: Path) -> None:
     """Recover the model in ``source`` in this process and die at one of ``MOMENTS``."""
-    stage.pack = pack_by_domain
     kill_at_call(*MOMENTS[moment])
     recover_stage(shearing(source), target / "out", target / "run")

@@ -181,6 +181,13 @@ def _sdist(path: Path, without: str = "") -> None:
         folders[folder] = [
             {"input": f"Passage: {text} \nQuestion: What?", "target": []} for text in passages
         ]
+    for folder in bigbench.FURTHER_PROSE["multirc"]:
+        first, second = _prose(70, 30), _prose(71, 30)
+        texts = (f"Sent 1: {first}.Sent 2: {second}.", f"Sent 1: {passages[0]}")
+        folders[folder] = [{"input": f"Paragraph- {text} \nQuestion: What?"} for text in texts]
+    for folder in bigbench.FURTHER_PROSE["ropes"]:
+        text = f"{_prose(72)} \nParagraph: {_prose(73)}"
+        folders[folder] = [{"input": f"Background Paragraph: {text} \nQuestion: What?"}]
     path.parent.mkdir(parents=True)
     with tarfile.open(path, "w:gz") as container:
         for folder, examples in folders.items():
@@ -213,6 +220,12 @@ def test_local_data_are_built_once_and_verified(
         texts += [row["text"] for row in rows]
     assert sorted(texts) == sorted(_prose(seed) for seed in range(60))
     assert {path.stem for path in (folder / "tasks").iterdir()} == set(bigbench.TASKS)
+    further = [json.loads(line) for line in (folder / "prose" / "further.jsonl").open()]
+    # A passage that is in the first prose is not in the further one.
+    assert {row["source"]: row["text"] for row in further} == {
+        "multirc": f"{_prose(70, 30)}. {_prose(71, 30)}.",
+        "ropes": f"{_prose(72)} {_prose(73)}",
+    }
 
     monkeypatch.setattr(bigbench, "build", None)
     archive.unlink()
@@ -244,7 +257,7 @@ def test_real_data_are_apart() -> None:
         path.stem: [json.loads(line) for line in path.open()] for path in folder.rglob("*.jsonl")
     }
     assert len(rows["social_iqa"]) == 1954
-    prose = [row["text"] for split in bigbench.SHARES for row in rows[split]]
+    prose = [row["text"] for part in (*bigbench.SHARES, "further") for row in rows[part]]
     runs = _assert_apart(prose)
     for task in bigbench.TASKS:
         for row in rows[task]:

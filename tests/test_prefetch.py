@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import datasets
 import pytest
 from hub_rows import SPLITS
+from training_rows import SPLITS as TRAINING_SPLITS
 
 from adaptprune.config import load_profile
 from adaptprune.corpus import read_texts
@@ -17,6 +18,7 @@ from adaptprune.evaluate.catalog import load_task
 from adaptprune.hubdata import read_split
 from adaptprune.models import locate
 from adaptprune.prefetch import prefetch
+from adaptprune.recover.data import find_data
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -113,9 +115,30 @@ def test_an_unreachable_hub_is_one_line(
         _splits(boolq, tmp_path / "new")
 
 
+def test_a_mixture_is_fetched_as_splits(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from adaptprune.prefetch import _mixture
+
+    def load(path: str, name: str | None, split: str, revision: str) -> Any:
+        expected, row = TRAINING_SPLITS[path]
+        assert (name, split, revision) == (None, expected, "main")
+        return datasets.Dataset.from_list([row(index) for index in range(3)])
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    files = _mixture("paper", tmp_path)
+    assert len(files) == 9
+    assert files[0] == tmp_path / "Open-Orca" / "OpenOrca" / "default" / "train.parquet"
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: pytest.fail("asked the hub"))
+    assert _mixture("paper", tmp_path) == files
+    data = find_data("paper", tmp_path)
+    assert [len(list(domain.documents())) for domain in data.domains] == [3] * 9
+
+
 def test_an_offline_profile_fills_the_cache_or_a_folder(command: Any, tmp_path: Path) -> None:
     status, output, errors = command("prefetch", "--profile", "tiny")
     assert status == 0, errors
+    assert json.loads(output)["mixtures"] == ["tiny-domains"]
     assert json.loads(output)["suite"] == "commonsense-tiny"
     status, output, errors = command("prefetch", "--profile", "tiny", "--to", tmp_path / "to")
     assert status == 0, errors

@@ -15,17 +15,22 @@ from recovery_examples import (
     log_without_times,
     model_folder,
 )
-from sheared_examples import SMALL, pack_by_domain, shear_until_killed, shearing, sources
+from sheared_examples import (
+    DOMAINS,
+    SMALL,
+    shear_until_killed,
+    shearing,
+    sources,
+    two_domains,
+)
 from test_recover_resume import count_steps
 
 from adaptprune.checkpoint import count_compute_parameters, load_model
-from adaptprune.corpus import iterate_texts
 from adaptprune.errors import UserError
 from adaptprune.files import read_json
 from adaptprune.models import shape_of
-from adaptprune.recover import stage
 from adaptprune.recover.objective import next_token_loss
-from adaptprune.recover.packing import Rows
+from adaptprune.recover.packing import Rows, pack
 from adaptprune.recover.presets import find_preset
 from adaptprune.recover.stage import recover_stage
 from adaptprune.registry import find_recovery
@@ -33,22 +38,14 @@ from adaptprune.tiny import byte_tokenizer
 from baselines.dynamic_batches import DomainRows, updated_weights
 from baselines.sheared_masks import KINDS
 
-DOMAINS = ["numbers", "words"]
 PROFILES = Path(__file__).parent.parent / "profiles" / "accelerate"
-
-
-@pytest.fixture(autouse=True)
-def _domains(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage, "pack", pack_by_domain)
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with sources and the result ``whole`` of a recovery."""
     folder = sources(tmp_path_factory.mktemp("sheared"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stage, "pack", pack_by_domain)
-        recover_stage(shearing(folder), folder / "whole", folder / "whole.run")
+    recover_stage(shearing(folder), folder / "whole", folder / "whole.run")
     return folder
 
 
@@ -122,8 +119,9 @@ def test_weights_follow_the_losses_over_their_references(undisturbed: Path) -> N
 
 
 def test_references_are_the_losses_of_the_source_model(undisturbed: Path, tmp_path: Path) -> None:
-    texts = iterate_texts(undisturbed / "text.jsonl")
-    pack_by_domain({"text": texts}, byte_tokenizer(), 16, tmp_path / "rows")
+    data = two_domains(undisturbed).domains
+    documents = {domain.name: domain.documents() for domain in data}
+    pack(documents, byte_tokenizer(), 16, tmp_path / "rows")
     rows = Rows.open(tmp_path / "rows", 0)
     domains = DomainRows(rows.domain, rows.domains, 3, 0)
     model = load_model(undisturbed / "model")

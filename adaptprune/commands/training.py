@@ -62,14 +62,14 @@ def recover(
     ] = False,
 ) -> None:
     """Train a model, changed between trainings as the preset says; resumes when killed."""
-    from adaptprune.recover.data import check_name
+    from adaptprune.recover.data import find_data
     from adaptprune.recover.folder import Execution
     from adaptprune.recover.presets import find_preset
     from adaptprune.registry import find_recovery
 
     chosen = find_preset(preset, parse_settings(settings))
     check_folder(local_data)
-    check_name(data)
+    find_data(data, local_data)  # refused here, before a model is fetched
     tokens = None
     if target_parameters is not None and target_model is not None:
         raise UserError("give --target-parameters or --target-model, not both")

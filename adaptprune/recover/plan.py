@@ -155,7 +155,7 @@ def planned_flops(preset: Preset, drafts: Sequence[Draft]) -> int:
     """Return the FLOPs of all training steps of a plan: 6N per token, 2N of a forward pass.
 
     N are parameters without the embedding that is looked up; attention scores, calibration and
-    recomputed activations are left out.
+    recomputed activations are left out, steps beyond a handover are not.
     """
     return sum(
         (draft.stop - draft.start)
