@@ -202,7 +202,7 @@ def test_hash_follows_what_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_split_of_the_hub_is_fetched_once(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = []
+    asked: list[Any] = []
     rows = [
         json.loads(line)
         for line in split_file(write_training_hub(tmp_path), "yahma/alpaca-cleaned").open()
