@@ -124,9 +124,24 @@ def check_columns(features: Any, columns: Sequence[str], place: str) -> None:
 def check_split(
     folder: Path, dataset: str, configuration: str | None, split: str, columns: Sequence[str]
 ) -> Path:
-    """Return the file of a split after a look at its first row; see ``read_split``."""
-    read_split(folder, dataset, configuration, split, columns, limit=1)
-    return split_file(folder, dataset, configuration, split, columns)
+    """Return the file of a split after a look at its first row.
+
+    Args:
+        folder: that stands for the hub.
+        dataset: the hub's ``owner/name``.
+        configuration: of the data set, None for its only one.
+        split: the hub's name of the split.
+        columns: that must be there; ``a.b`` for b inside a.
+
+    Raises:
+        UserError: the file is absent, altered, unreadable or empty, or lacks a column.
+    """
+    file = split_file(folder, dataset, configuration, split, columns)
+    first = _read(file, limit=1)
+    if len(first) == 0:
+        raise UserError(f"{file}: holds no rows")
+    check_columns(first.features, columns, str(file))
+    return file
 
 
 def iterate_rows(file: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:

@@ -90,7 +90,10 @@ def _shapes(config: dict[str, Any], shared: bool) -> dict[str, tuple[int, ...]]:
         "input_layernorm.weight": (hidden,),
         "post_attention_layernorm.weight": (hidden,),
     }
-    shapes = {_EMBEDDING: (config["vocab_size"], hidden), "model.norm.weight": (hidden,)}
+    shapes: dict[str, tuple[int, ...]] = {
+        _EMBEDDING: (config["vocab_size"], hidden),
+        "model.norm.weight": (hidden,),
+    }
     for index in range(config["num_hidden_layers"]):
         shapes |= {f"model.layers.{index}.{name}": shape for name, shape in layer.items()}
     return shapes if shared else shapes | {_HEAD: (config["vocab_size"], hidden)}

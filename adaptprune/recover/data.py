@@ -8,7 +8,7 @@ read from there one by one.
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -181,18 +181,27 @@ def _plain(name: str, file: Path) -> Domain:
 def _domain(source: Source, seed: int, local_data: Path | None) -> Domain:
     """Return the domain of a source of a mixture."""
     if isinstance(source, CorpusSource):
-        domain = _corpus(source.name, source.corpus, local_data)
-        origin, samples = source.origin, _least(source.samples, domain.samples)
+        whole = _corpus(source.name, source.corpus, local_data)
+        origin = source.origin
     else:
-        if local_data is None:
-            file = fetch_split(source)
-        else:
-            where = (source.repository, source.configuration, source.split)
-            file = check_split(local_data, *where, source.format.columns)
-        domain = Domain(source.name, file, source.format)
-        origin, samples = None, source.samples
-    drawn = {"share": source.share, "seed": seed, "samples": samples, "tokens": source.tokens}
-    return Domain(domain.name, domain.file, domain.adapter, origin, **drawn)
+        whole, origin = _split(source, local_data), None
+    return replace(
+        whole,
+        origin=origin,
+        share=source.share,
+        seed=seed,
+        samples=_least(source.samples, whole.samples),
+        tokens=source.tokens,
+    )
+
+
+def _split(source: HubSource, local_data: Path | None) -> Domain:
+    """Return the domain of a split of the hub."""
+    if local_data is None:
+        return Domain(source.name, fetch_split(source), source.format)
+    where = (source.repository, source.configuration, source.split)
+    file = check_split(local_data, *where, source.format.columns)
+    return Domain(source.name, file, source.format)
 
 
 def _corpus(name: str, corpus_name: str, local_data: Path | None) -> Domain:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import pydantic
 import yaml
 
-from adaptprune.errors import unknown
+from adaptprune.errors import UserError, unknown
 from adaptprune.recover.adapters import Adapter
 
 
@@ -102,7 +102,11 @@ class Mixture(pydantic.BaseModel):
 
     @property
     def domains(self) -> list[Source]:
-        """All sources in order, those of other mixtures with the share that is drawn of them."""
+        """All sources in order, those of other mixtures with the share that is drawn of them.
+
+        Raises:
+            UserError: two of them have the same name, or another mixture is unknown.
+        """
         found: list[Source] = []
         for source in self.sources:
             if isinstance(source, MixtureSource):
@@ -112,6 +116,10 @@ class Mixture(pydantic.BaseModel):
                 ]
             else:
                 found.append(source)
+        names = [source.name for source in found]
+        for name in names:
+            if names.count(name) > 1:
+                raise UserError(f"mixture {self.name}: two sources are called {name}")
         return found
 
 

@@ -49,7 +49,7 @@ def pack(
         tokenizer: of the model; its ``eos_token_id`` ends a document.
         length: tokens of a row.
         target: the folder to make: ``rows.bin``, ``counted.bin`` and ``rows.json``.
-        cut: tokens that are kept of a document in pieces, its end included; None keeps all.
+        cut: see ``encode``.
         limits: tokens that are taken of a domain at most, by its name.
 
     Raises:
@@ -81,7 +81,7 @@ def encode(
 ) -> Iterator[Encoded]:
     """Tokenize documents piece by piece and end each; those without any text are left out.
 
-    The end of a document counts where its last piece does.
+    The end of a document counts where its last piece does and nothing was cut off.
 
     Args:
         documents: in order.
@@ -109,8 +109,9 @@ def encode(
                 counted += [counts] * len(tokens)
             if not ids:
                 continue
-            kept = None if cut is None or isinstance(document, str) else cut - 1
-            yield [*ids[:kept], end], [*counted[:kept], pieces[-1][1]]
+            kept = len(ids) if cut is None or isinstance(document, str) else cut - 1
+            ends = pieces[-1][1] and len(ids) <= kept
+            yield [*ids[:kept], end], [*counted[:kept], ends]
 
 
 def first_tokens(documents: Iterator[Encoded], limit: int | None) -> Iterator[Encoded]:
