@@ -10,6 +10,7 @@ import pytest
 from table_examples import DECLARATIONS, MODEL, cell, render
 
 from adaptprune.config import Profile, load_profile, profile_names
+from adaptprune.corpus import iterate_texts
 from adaptprune.declarations import load_declaration
 from adaptprune.errors import UserError
 from adaptprune.pruner import SPEC
@@ -154,3 +155,11 @@ def test_other_tables_print_nothing_of_the_paper_beside_other_models(tmp_path: P
     rows = cell("dense", 0, 0) + cell("adapt-pruner", 20, 0)
     stem = render(tmp_path, rows, name="table7")
     assert "As printed" not in stem.with_suffix(".md").read_text()
+
+
+def test_a_calibration_text_may_be_one_source_of_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "prose.jsonl"
+    documents = [("a", "one"), ("b", "two"), ("a", "three")]
+    path.write_text("".join(f'{{"source": "{s}", "text": "{t}"}}\n' for s, t in documents))
+    assert list(iterate_texts(path)) == ["one", "two", "three"]
+    assert list(iterate_texts(path, "a")) == ["one", "three"]
