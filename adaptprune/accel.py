@@ -189,7 +189,8 @@ class AdaptAccel(RecoveryMethod):
         if moments is not None:
             moments = cut_moments(dense, kept, moments)
         kept_before = beginning.kept()
-        if kept_before is not None:
+        # Units of a model that lost layers or hidden channels too count in no model of this kind.
+        if kept_before is not None and kept_before.keys() == {"layers"}:
             kept = KeptUnits.from_json(kept_before).compose(kept)
         record = {
             "target": stage.target,

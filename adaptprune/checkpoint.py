@@ -228,12 +228,11 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     return unseal(path, read_json(path)) if path.is_file() else None
 
 
-def failure_of(folder: Path) -> str | None:
-    """Return why there is no model in a checkpoint that failed, None for any other folder."""
+def failure(folder: Path) -> str | None:
+    """Return why a folder holds a failed cell's record and no model, None for any other folder."""
     for name in ("pruning.json", "recovery.json"):
         path = folder / name
-        if path.is_file():
-            record = unseal(path, read_json(path))
-            if record["status"] != "ok":
-                return str(record["reason"])
+        record = unseal(path, read_json(path)) if path.is_file() else {"status": "ok"}
+        if record["status"] != "ok":
+            return record["reason"]
     return None

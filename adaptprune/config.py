@@ -17,6 +17,7 @@ from adaptprune.evaluate.suites import load_suite
 from adaptprune.methodfile import load_method_file
 from adaptprune.models import find_entry
 from adaptprune.recover.config import RecoveryConfig, TrainingConfig
+from adaptprune.recover.mixtures import find_mixture
 from adaptprune.registry import find_method, split_variant
 
 if TYPE_CHECKING:
@@ -57,6 +58,15 @@ class EvaluationConfig(_Closed):
     batch: int | Literal["auto"] = "auto"
 
 
+class SpeedConfig(_Closed):
+    """What pruned and dense models are timed with (``adaptprune.speed.Workload``)."""
+
+    batch: int = pydantic.Field(1, ge=1)
+    prompt: int = pydantic.Field(256, ge=1)
+    new_tokens: int = pydantic.Field(16, ge=1)
+    rounds: int = pydantic.Field(7, ge=1)
+
+
 class MethodSettings(_Closed):
     """What a method, or a named variant of it, runs with in a profile.
 
@@ -72,9 +82,9 @@ class Profile(_Closed):
 
     ``local_data`` is a folder that stands for the hub's data sets; ``dense_gate`` says whether the
     dense model must meet the known scores of the suite before anything else is evaluated.
-    ``method_file`` is a Python file that defines a further method. ``recoveries`` are trained cells
-    beside the matrix, run for the tables and figures that show them; ``training`` says how they are
-    computed.
+    ``method_file`` is a Python file that defines a further method. ``mixture`` is the training data
+    that Table 2 counts. ``recoveries`` are trained cells beside the matrix, run for the tables and
+    figures that show them; ``training`` says how they are computed.
     """
 
     title: str
@@ -86,6 +96,7 @@ class Profile(_Closed):
     settings: dict[str, MethodSettings] = {}
     calibration: CalibrationConfig
     evaluation: EvaluationConfig
+    speed: SpeedConfig = SpeedConfig()
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     device: str = "cpu"
     threads: int = pydantic.Field(1, ge=1)
@@ -93,6 +104,7 @@ class Profile(_Closed):
     trust_remote_code: bool = False
     local_data: str | None = None
     dense_gate: bool = True
+    mixture: str = "paper"
     method_file: str | None = None
     recoveries: dict[str, RecoveryConfig] = {}
     training: TrainingConfig = TrainingConfig()
@@ -140,12 +152,18 @@ class Profile(_Closed):
             if row.model is not None:
                 cells.append(Cell(row.model, "dense", 0, "none", self.seeds[0]))
                 continue
-            chosen = self.recovery(str(row.recovery))
-            method, sparsity = chosen.recipe.method, chosen.sparsity
-            cells += [
-                Cell(chosen.model, method, sparsity, str(row.recovery), seed) for seed in self.seeds
-            ]
+            cells += self.recovery_cells(str(row.recovery))
         return list(dict.fromkeys(cells))
+
+    def recovery_cells(self, name: str) -> list[Cell]:
+        """Return the cells of a recovery, one for each seed.
+
+        Raises:
+            UserError: the profile has none of that name.
+        """
+        chosen = self.recovery(name)
+        method, sparsity = chosen.recipe.method, chosen.sparsity
+        return [Cell(chosen.model, method, sparsity, name, seed) for seed in self.seeds]
 
     def recovery(self, name: str) -> RecoveryConfig:
         """Return a recovery of the profile.
@@ -163,14 +181,33 @@ class Profile(_Closed):
         Raises:
             UserError: a variant is unknown or cannot reach a sparsity of the profile.
         """
-        added = [
-            name
-            for name in declared
-            if name not in self.methods and split_variant(name)[0] in self.methods
-        ]
+        added = [name for name in self._runs(declared) if name not in self.methods]
         widened = self.model_copy(update={"methods": [*self.methods, *added]})
         widened.check()
         return widened
+
+    def with_sparsities(self, declared: list[str], sparsities: list[int]) -> Profile:
+        """Return the profile with other sparsities, and of the declared methods those it runs.
+
+        Raises:
+            UserError: a method is unknown, cannot reach a sparsity, or is cut from scores, which
+                are computed for the profile's own sparsities.
+        """
+        update = {"methods": self._runs(declared), "sparsities": sparsities}
+        other = self.model_copy(update=update)
+        other.check()
+        for name in other.methods:
+            method = find_method(split_variant(name)[0])
+            if method.shares_scores(method.parse(self.settings_of(name).parameters)):
+                raise UserError(
+                    f"{name} is cut from scores of the profile's sparsities; a table with "
+                    "sparsities of its own shows methods that share no scores"
+                )
+        return other
+
+    def _runs(self, declared: list[str]) -> list[str]:
+        """Return the declared methods and variants whose method the profile runs."""
+        return [name for name in declared if split_variant(name)[0] in self.methods]
 
     def check(self) -> None:
         """Refuse, before any work, names and numbers that no run could use.
@@ -192,6 +229,7 @@ class Profile(_Closed):
             self._check_method(name)
         for name, recovery in self.recoveries.items():
             recovery.check(name)
+        find_mixture(self.mixture)
         load_suite(self.evaluation.suite)
         check_lengths(self.evaluation.token_perplexity, self.evaluation.max_length)
         if self.local_data is not None and not Path(self.local_data).is_dir():

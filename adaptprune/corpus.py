@@ -31,6 +31,8 @@ class LocalCorpus(_Closed):
 
     kind: LocalSource
     split: str
+    #: Of the documents, where not all of them are meant.
+    source: str | None = None
 
 
 class HubCorpus(_Closed):
@@ -100,11 +102,16 @@ def read_texts(name: str, local_data: Path | None = None) -> list[str]:
         where = (local_data, corpus.repository, corpus.configuration, corpus.split)
         rows = read_split(*where, [corpus.column], limit=corpus.documents)
         return [str(text) for text in rows[corpus.column]]
-    return list(iterate_texts(corpus_file(name)))
+    source = corpus.source if isinstance(corpus, LocalCorpus) else None
+    return list(iterate_texts(corpus_file(name), source))
 
 
-def iterate_texts(path: Path) -> Iterator[str]:
+def iterate_texts(path: Path, source: str | None = None) -> Iterator[str]:
     """Yield the documents of a JSON-lines file, one ``{"text": …}`` a line.
+
+    Args:
+        path: the file.
+        source: yield those alone whose ``source`` it is; None for all.
 
     Raises:
         UserError: a line is not a document.
@@ -112,12 +119,14 @@ def iterate_texts(path: Path) -> Iterator[str]:
     with path.open() as stream:
         for number, line in enumerate(stream, 1):
             try:
-                text = json.loads(line)["text"]
+                document = json.loads(line)
+                text = document["text"]
             except (json.JSONDecodeError, KeyError, TypeError):
                 text = None
             if not isinstance(text, str):
                 raise UserError(f"{path}: line {number} holds no document with a 'text'")
-            yield text
+            if source is None or document.get("source") == source:
+                yield text
 
 
 def _stream_from_hub(corpus: HubCorpus, path: Path) -> None:

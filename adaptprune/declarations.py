@@ -1,4 +1,4 @@
-"""Declarations of tables and figures: the YAML files in ``paper_tables/``.
+"""Declarations of tables: the YAML files in ``paper_tables/``.
 
 A table shows the matrix of a profile (``Declaration``), or rows that are listed one by one
 (``ListedTable``), as those of trained models. Free of pandas and torch.
@@ -16,6 +16,8 @@ from adaptprune.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from adaptprune.config import Profile
 
 
 class MethodTitle(BaseModel):
@@ -35,16 +37,45 @@ class MethodTitle(BaseModel):
 
 
 class PublishedSource(BaseModel):
-    """The table of ``published.csv`` (arXiv number) that one profile is compared with."""
+    """The table of ``published.csv`` (arXiv number) that one profile is compared with.
+
+    Args:
+        table: its number.
+        profile: the profile that runs the same models and tasks.
+        beside: whether the printed table stands beside the measured one in every other profile.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     table: int
     profile: str = "paper"
+    beside: bool = False
+
+
+class Peak(BaseModel):
+    """The claim that results rise along some rows, are best at one of them, and fall again.
+
+    Args:
+        along: what grows from row to row, as a noun.
+        methods: of the rows, in that order.
+        best: the row that the paper calls the best.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    along: str
+    methods: list[str] = Field(min_length=3)
+    best: str
 
 
 class Declaration(BaseModel):
-    """A table, all but its columns and cells, which follow from suite and profile."""
+    """A table, all but its columns and cells, which follow from suite and profile.
+
+    Attributes:
+        sparsities: shown in place of the profile's; the table then has the cells of its own rows
+            alone.
+        profiles: by profile, the one that this table is run in instead, for another suite.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -53,9 +84,12 @@ class Declaration(BaseModel):
     label: str
     methods: list[MethodTitle] = Field(min_length=1)
     models: Literal["all", "first"] = "all"
+    sparsities: list[int] | None = None
     suite: str | None = None
+    profiles: dict[str, str] = {}
     recovery: str = "none"
     published: PublishedSource | None = None
+    peak: Peak | None = None
     notes: list[str] = []
 
     @model_validator(mode="after")
@@ -66,7 +100,21 @@ class Declaration(BaseModel):
         for row in self.methods:
             if row.against is not None and row.against not in names:
                 raise ValueError(f"{row.method} is set against {row.against}, which is no row")
+        if self.peak is not None:
+            for method in (*self.peak.methods, self.peak.best):
+                if method not in names:
+                    raise ValueError(f"peak names {method}, which is no row")
         return self
+
+    def widen(self, profile: Profile) -> Profile:
+        """Return the profile with the cells of this table.
+
+        Raises:
+            UserError: a method is unknown or cannot reach a sparsity.
+        """
+        if self.sparsities is None:
+            return profile.with_variants(self.method_names)
+        return profile.with_sparsities(self.method_names, self.sparsities)
 
     @property
     def method_names(self) -> list[str]:
@@ -104,67 +152,43 @@ class ListedRow(BaseModel):
         return self
 
 
-class _Listed(BaseModel):
-    """What declarations of listed rows share; ``rows`` are given for each profile."""
+class ListedTable(BaseModel):
+    """A table of listed rows; its columns follow from the suite of the profile.
+
+    Args:
+        name: the file's name.
+        caption: above the table.
+        label: the LaTeX label.
+        rows: by profile.
+        profiles: by profile, the one that this table is run in instead, for another suite.
+        published: the table of ``published.csv`` (arXiv number) that rows with ``printed`` are
+            compared with.
+        notes: sentences under the table.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     name: str
     caption: str
+    label: str
     rows: dict[str, list[ListedRow]] = Field(min_length=1)
+    profiles: dict[str, str] = {}
+    published: int | None = None
     notes: list[str] = []
 
-    def profile_for(self, profile: str) -> str:
-        """Return the profile whose rows are shown when a profile is asked for.
-
-        That is the profile itself or one that goes with it: ``paper-training`` with ``paper``.
+    def rows_for(self, profile: str) -> list[ListedRow]:
+        """Return the rows of a profile.
 
         Raises:
-            UserError: there are rows for neither.
+            UserError: there are none.
         """
-        if profile in self.rows:
-            return profile
-        going_with = [name for name in self.rows if name.startswith(f"{profile}-")]
-        if len(going_with) != 1:
+        if profile not in self.rows:
             allowed = ", ".join(sorted(self.rows))
             raise UserError(f"{self.name} has no rows for profile {profile} (allowed: {allowed})")
-        return going_with[0]
+        return self.rows[profile]
 
 
-class ListedTable(_Listed):
-    """A table of listed rows; its columns follow from the suite of the profile.
-
-    Args:
-        label: the LaTeX label.
-        published: the table of ``published.csv`` (arXiv number) that rows with ``printed`` are
-            compared with.
-    """
-
-    label: str
-    published: int | None = None
-
-
-class Figure(_Listed):
-    """A figure of listed rows.
-
-    Args:
-        figure: what is drawn: ``run`` shows sizes, data and learning rate of one recovery,
-            ``interleaves`` the scores of several over the share that each of their prunings keeps.
-    """
-
-    figure: Literal["run", "interleaves"]
-
-
-AnyDeclaration = Declaration | ListedTable | Figure
-
-
-def _kind(content: object) -> type[AnyDeclaration]:
-    """Return which of the three a file declares, by the key that the others do not have."""
-    keys = content if isinstance(content, dict) else {}
-    return Figure if "figure" in keys else ListedTable if "rows" in keys else Declaration
-
-
-def load_declaration(path: Path) -> AnyDeclaration:
+def load_declaration(path: Path) -> Declaration | ListedTable:
     """Read a declaration.
 
     Raises:
@@ -172,7 +196,8 @@ def load_declaration(path: Path) -> AnyDeclaration:
     """
     try:
         content = yaml.safe_load(path.read_text())
-        return _kind(content).model_validate(content)
+        listed = isinstance(content, dict) and "rows" in content
+        return (ListedTable if listed else Declaration).model_validate(content)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
     except yaml.YAMLError as error:

@@ -12,6 +12,7 @@ from filelock import FileLock
 from adaptprune.download import Release, members, release_file
 from adaptprune.errors import UserError
 from adaptprune.files import atomic_directory, read_json, sha256_file, sha256_json, write_json
+from adaptprune.mobilellm import convert_folder, is_mobilellm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -170,8 +171,8 @@ def _convert_gguf(gguf: Path, folder: Path) -> None:
 def fetch_hub_model(repository: str, revision: str, target: Path) -> None:
     """Write a model repository of the Hugging Face hub to ``target``; idempotent.
 
-    Weights come as safetensors only, and no code is fetched. An interrupted download goes on where
-    it stopped.
+    Weights come as safetensors only, and no code is fetched; MobileLLM, which needs code of its own
+    on the hub, is converted to stock LLaMA. An interrupted download goes on where it stopped.
 
     Args:
         repository: ``owner/name`` on the hub.
@@ -180,7 +181,7 @@ def fetch_hub_model(repository: str, revision: str, target: Path) -> None:
 
     Raises:
         UserError: the hub cannot be reached, or the repository, the revision, the permission to
-            read it, or its safetensors are missing.
+            read it, or its safetensors are missing; or they do not fit its config.
     """
     import huggingface_hub
 
@@ -206,5 +207,7 @@ def fetch_hub_model(repository: str, revision: str, target: Path) -> None:
         if not any(partial.glob("*.safetensors")):
             shutil.rmtree(partial)
             raise UserError(f"model {repository}@{revision}: the repository has no safetensors")
+        if is_mobilellm(partial):
+            convert_folder(partial)
         write_manifest(partial)
         partial.replace(target)

@@ -1,4 +1,4 @@
-"""A folder that stands for the hub's data sets, for machines without network.
+"""The hub's data sets, and a folder that stands for them on machines without network.
 
 A split lies in ``DIR/<data set>/<config or "default">/<split>.parquet`` or ``.jsonl`` and has the
 columns of the data set on the hub. Where ``DIR/manifest.json`` lists a file, its sha256 is checked.
@@ -89,21 +89,83 @@ def read_split(
     rows = _read(file, limit)
     if len(rows) == 0:
         raise UserError(f"{file}: holds no rows")
+    check_columns(rows.features, columns, str(file))
     for column in columns:
-        features: Any = rows.features
-        for part in column.split("."):
-            features = getattr(features, "feature", features)  # a list: what its items have
-            if not isinstance(features, dict) or part not in features:
-                raise UserError(
-                    f"{file}: no column {column!r} (has {', '.join(rows.column_names)}; expected "
-                    f"{', '.join(columns)})"
-                )
-            features = features[part]
         values = rows.data.column(column.partition(".")[0])
         if values.null_count:
             row = values.is_null().index(True).as_py()
             raise UserError(f"{file}: row {row + 1} has no {column.partition('.')[0]!r}")
     return rows
+
+
+def check_columns(features: Any, columns: Sequence[str], place: str) -> None:
+    """Refuse a table without the columns that will be read.
+
+    Args:
+        features: the ``datasets.Features`` of the table.
+        columns: that must be there; ``a.b`` for b inside a.
+        place: the table's name, for the message.
+
+    Raises:
+        UserError: names the column and what is there.
+    """
+    for column in columns:
+        found: Any = features
+        for part in column.split("."):
+            found = getattr(found, "feature", found)  # a list: what its items have
+            if not isinstance(found, dict) or part not in found:
+                raise UserError(
+                    f"{place}: no column {column!r} (has {', '.join(features)}; expected "
+                    f"{', '.join(columns)})"
+                )
+            found = found[part]
+
+
+def check_split(
+    folder: Path, dataset: str, configuration: str | None, split: str, columns: Sequence[str]
+) -> Path:
+    """Return the file of a split after a look at its first row; see ``read_split``."""
+    read_split(folder, dataset, configuration, split, columns, limit=1)
+    return split_file(folder, dataset, configuration, split, columns)
+
+
+def iterate_rows(file: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a split's file one by one, few of which are in memory at a time.
+
+    Args:
+        file: see ``check_split``.
+        columns: that are read; of ``a.b`` all of a.
+    """
+    if file.suffix == ".jsonl":
+        yield from read_lines(file)
+        return
+    import pyarrow.parquet
+
+    names = list(dict.fromkeys(column.partition(".")[0] for column in columns))
+    with pyarrow.parquet.ParquetFile(file) as table:
+        for batch in table.iter_batches(columns=names, batch_size=1000):
+            yield from batch.to_pylist()
+
+
+def load_split(
+    dataset: str, configuration: str | None, split: str, revision: str | None = None
+) -> datasets.Dataset:
+    """Fetch a split from the hub; data sets that need code of their own are not run.
+
+    Raises:
+        UserError: it cannot be fetched.
+    """
+    import datasets
+
+    extra = {"revision": revision} if revision else {}
+    try:
+        return datasets.load_dataset(dataset, configuration, split=split, **extra)
+    except (OSError, ValueError, RuntimeError) as error:
+        name = f"{dataset} ({configuration})" if configuration else dataset
+        raise UserError(
+            f"data set {name}, split {split}: cannot be fetched from the hub "
+            f"({type(error).__name__}); check the network and `hf auth login`"
+        ) from error
 
 
 def _read(file: Path, limit: int | None) -> datasets.Dataset:
@@ -115,7 +177,15 @@ def _read(file: Path, limit: int | None) -> datasets.Dataset:
             return datasets.Dataset.from_list(list(islice(read_lines(file), limit)))
         import pyarrow.parquet
 
-        return datasets.Dataset(pyarrow.parquet.read_table(file).slice(0, limit))
+        if limit is None:
+            return datasets.Dataset(pyarrow.parquet.read_table(file))
+        first: list[Any] = []
+        with pyarrow.parquet.ParquetFile(file) as table:
+            batches = table.iter_batches(batch_size=min(limit, 1000))
+            while sum(map(len, first)) < limit and (batch := next(batches, None)) is not None:
+                first.append(batch)
+            rows = pyarrow.Table.from_batches(first, table.schema_arrow)
+        return datasets.Dataset(rows.slice(0, limit))
     except (pyarrow.ArrowException, ValueError, TypeError, OSError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{file}: not a table of the hub's rows ({reason})") from None

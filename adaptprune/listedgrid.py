@@ -67,7 +67,7 @@ def build_listed_grid(
             cell.seed: cells.get((cell.model, cell.method, cell.sparsity, cell.recovery, cell.seed))
             for cell in wanted
         }
-        entries = {column.key: summarize_entry(list(found.values()), column) for column in columns}
+        entries = {column.key: summarize_entry(found, column) for column in columns}
         first = wanted[0]
         if first.method == DENSE:
             entries |= _pretraining(first.model)

@@ -88,7 +88,7 @@ def render_listed_table(
     Raises:
         UserError: the results cannot be used, or the declaration has no rows for the profile.
     """
-    rows = declaration.rows[declaration.profile_for(name)]
+    rows = declaration.rows_for(name)
     results = profile_results(results_csv, name)
     grid = build_listed_grid(results, listed_columns(suite), rows, profile)
     compared = declaration.published is not None and any(row.printed for row in rows)

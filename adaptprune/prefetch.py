@@ -9,19 +9,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from adaptprune.corpus import HubCorpus, corpora, corpus_file, find_corpus, hub_texts
-from adaptprune.errors import UserError
 from adaptprune.evaluate.catalog import TASK_FOLDER, check_size, task_config
 from adaptprune.evaluate.hubtasks import hub_source
 from adaptprune.evaluate.suites import load_suite
 from adaptprune.files import atomic_file, read_json, sha256_file, write_json
-from adaptprune.hubdata import MANIFEST, SUFFIXES, split_stem
+from adaptprune.hubdata import MANIFEST, SUFFIXES, load_split, split_stem
 from adaptprune.models import is_pretrained, locate
+from adaptprune.recover.data import fetch_split
+from adaptprune.recover.mixtures import CorpusSource, find_mixture, mixtures
 from adaptprune.registry import find_method, split_variant
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import datasets
 
     from adaptprune.config import Profile
     from adaptprune.evaluate.benchmarks import Benchmark
@@ -45,20 +44,26 @@ def prefetch(profile: Profile, folder: Path | None) -> dict[str, Any]:
     """
     models = {model: locate(model) for model in profile.all_models if not is_pretrained(model)}
     files = _task_data(profile.evaluation.suite, folder)
+    methods = {split_variant(name)[0] for name in profile.methods}
     texts = sorted(
         {
             profile.calibration_of(name).dataset
-            for name in profile.methods
-            if find_method(split_variant(name)[0]).needs_calibration
+            for name in (*profile.methods, *profile.settings)  # variants are asked for by tables
+            if split_variant(name)[0] in methods
+            and find_method(split_variant(name)[0]).needs_calibration
         }
         | {recovery.data for recovery in profile.recoveries.values() if recovery.data in corpora()}
     )
+    mixed = sorted({recovery.data for recovery in profile.recoveries.values()} & mixtures().keys())
     for name in texts:
         files += _corpus(name, folder)
+    for name in mixed:
+        files += _mixture(name, folder)
     found: dict[str, Any] = {
         "models": {model: path.name for model, path in models.items()},
         "suite": profile.evaluation.suite,
         "texts": texts,
+        "mixtures": mixed,
     }
     if folder is not None:
         found["files"] = _write_manifest(folder, files, list(models.values()))
@@ -89,7 +94,7 @@ def _splits(benchmark: Benchmark, folder: Path) -> list[Path]:
         for split in source.splits:
             stem = split_stem(folder, source.dataset, source.configuration, split)
             if (file := _present(stem)) is None:
-                rows = _load(source.dataset, source.configuration, split)
+                rows = load_split(source.dataset, source.configuration, split)
                 if split == source.split:
                     check_size(task, len(rows), member.documents)
                 file = stem.with_name(f"{stem.name}.parquet")
@@ -102,19 +107,6 @@ def _splits(benchmark: Benchmark, folder: Path) -> list[Path]:
 def _present(stem: Path) -> Path | None:
     candidates = (stem.with_name(stem.name + suffix) for suffix in SUFFIXES)
     return next((file for file in candidates if file.is_file()), None)
-
-
-def _load(dataset: str, configuration: str | None, split: str) -> datasets.Dataset:
-    import datasets
-
-    try:
-        return datasets.load_dataset(dataset, configuration, split=split)
-    except (OSError, ValueError, RuntimeError) as error:
-        name = f"{dataset} ({configuration})" if configuration else dataset
-        raise UserError(
-            f"data set {name}, split {split}: cannot be fetched from the hub "
-            f"({type(error).__name__}); check the network"
-        ) from error
 
 
 def _corpus(name: str, folder: Path | None) -> list[Path]:
@@ -132,6 +124,19 @@ def _corpus(name: str, folder: Path | None) -> list[Path]:
         with atomic_file(file) as temporary:
             rows.to_parquet(temporary)
     return [file]
+
+
+def _mixture(name: str, folder: Path | None) -> list[Path]:
+    """Fetch the sources of a mixture; return their files, where a folder takes them as splits."""
+    files: list[Path] = []
+    for source in find_mixture(name).domains:
+        if isinstance(source, CorpusSource):
+            files += _corpus(source.corpus, folder)
+        elif folder is None:
+            fetch_split(source)
+        else:
+            files.append(fetch_split(source, folder))
+    return files
 
 
 def _write_manifest(folder: Path, files: list[Path], models: list[Path]) -> int:

@@ -119,6 +119,13 @@ def _load(group: str, kind: str, name: str, base: type[Plugin]) -> Plugin:
     return method
 
 
+def method_title(method: str) -> str:
+    """Return the printed name of ``name`` or ``name@variant``."""
+    name, variant = split_variant(method)
+    title = find_method(name).title
+    return f"{title} ({variant})" if variant else title
+
+
 def split_variant(method: str) -> tuple[str, str | None]:
     """Split ``name@variant`` into its parts; a plain name has no variant."""
     name, separator, variant = method.partition("@")

@@ -1,22 +1,23 @@
-"""Which cells a declared table or figure is made from. Torch-free."""
+"""Which cells a declared table, or a figure of one run, is made from. Torch-free."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from adaptprune.declarations import Declaration
+from adaptprune.errors import UserError
 
 if TYPE_CHECKING:
     from adaptprune.cells import Cell
     from adaptprune.config import Profile
-    from adaptprune.declarations import AnyDeclaration
+    from adaptprune.declarations import ListedTable
 
 
-def cells_of(declaration: AnyDeclaration, profile: Profile, name: str) -> list[Cell]:
-    """Return the cells of a declaration in a profile.
+def cells_of(declaration: Declaration | ListedTable, profile: Profile, name: str) -> list[Cell]:
+    """Return the cells of a table in a profile.
 
     Args:
-        declaration: of a table or figure.
+        declaration: of a table.
         profile: the profile.
         name: of the profile.
 
@@ -24,5 +25,17 @@ def cells_of(declaration: AnyDeclaration, profile: Profile, name: str) -> list[C
         UserError: the profile lacks a variant or recovery, or the declaration has no rows for it.
     """
     if isinstance(declaration, Declaration):
-        return profile.with_variants(declaration.method_names).cells()
-    return profile.listed_cells(declaration.rows[declaration.profile_for(name)])
+        return declaration.widen(profile).cells()
+    return profile.listed_cells(declaration.rows_for(name))
+
+
+def run_in_stages(profile: Profile) -> Cell:
+    """Return a profile's first recovery that prunes and trains in turns, at its first seed.
+
+    Raises:
+        UserError: the profile has none.
+    """
+    for name, recovery in profile.recoveries.items():
+        if recovery.recipe.parameters.get("interleaves", 0) > 1:
+            return profile.recovery_cells(name)[0]
+    raise UserError(f"profile {profile.title!r}: no recovery prunes and trains in turns")

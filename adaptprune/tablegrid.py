@@ -38,8 +38,9 @@ class Column:
 class Entry:
     """One number of a table: mean over seeds, or why there is none.
 
-    ``change`` summarizes the differences to another method, taken seed by seed. ``at_chance`` says
-    that guessing lies within the 95 % interval over the documents, or above it.
+    ``by_seed`` holds the single values; ``change`` summarizes the differences to another method,
+    taken seed by seed. ``at_chance`` says that guessing lies within the 95 % interval over the
+    documents, or above it.
     """
 
     status: Literal["ok", "failed", "skipped", "missing"]
@@ -50,6 +51,7 @@ class Entry:
     published: float | None = None
     published_std: float | None = None
     change: Summary | None = None
+    by_seed: dict[int, float] = field(default_factory=dict)
     at_chance: bool = False
 
     @property
@@ -163,16 +165,18 @@ def _read_cells(
     }
 
 
-def summarize_entry(cells: Sequence[CellNumbers | None], column: Column) -> Entry:
+def summarize_entry(cells: dict[int, CellNumbers | None], column: Column) -> Entry:
     """Summarize one column over seeds; where nothing was measured, say why."""
-    found = [cell for cell in cells if cell and column.key in cell.values]
+    found = {seed: cell for seed, cell in cells.items() if cell and column.key in cell.values}
     if found:
-        summary = summarize([cell.values[column.key] for cell in found])
+        values = {seed: cell.values[column.key] for seed, cell in found.items()}
+        summary = summarize(list(values.values()))
         # All seeds are scored on the same documents, so they share their sampling error.
-        stderr = max(cell.stderrs.get(column.key, 0.0) for cell in found)
+        stderr = max(cell.stderrs.get(column.key, 0.0) for cell in found.values())
         guessed = column.chance is not None and summary.mean - 1.96 * stderr <= column.chance
-        return Entry("ok", summary.mean, summary.std, summary.count, at_chance=guessed)
-    stopped = {cell.status for cell in cells if cell}
+        spread = (summary.mean, summary.std, summary.count)
+        return Entry("ok", *spread, by_seed=values, at_chance=guessed)
+    stopped = {cell.status for cell in cells.values() if cell}
     if "failed" in stopped:
         return Entry("failed")
     return Entry("skipped" if "skipped" in stopped else "missing")
@@ -260,7 +264,7 @@ def build_grid(
         preset = "none" if method == DENSE else recovery
         place = f"{model.replace('/', '__')}/{method}/{sparsity}/{preset}"
         note_cells(grid, place, found)
-        entries = {column.key: summarize_entry(list(found.values()), column) for column in columns}
+        entries = {column.key: summarize_entry(found, column) for column in columns}
         if line.against:
             others = [cells.get((model, line.against, sparsity, seed)) for seed in row_seeds]
             for key, entry in entries.items():

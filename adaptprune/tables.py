@@ -9,9 +9,19 @@ import pandas as pd
 from adaptprune.declarations import Declaration, load_declaration
 from adaptprune.errors import UserError
 from adaptprune.files import atomic_file
+from adaptprune.peaks import peak_sentences
 from adaptprune.results import read_results
 from adaptprune.tablegrid import Grid, build_grid, columns_of
-from adaptprune.typeset import MISSING, Heading, panels_of, to_latex, to_markdown
+from adaptprune.typeset import (
+    MISSING,
+    Heading,
+    Panel,
+    PanelRow,
+    Text,
+    panels_of,
+    to_latex,
+    to_markdown,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,6 +49,9 @@ def _add_published(grid: Grid, path: Path, table: int) -> None:
         published = published[published["key"] != "average"]
     factor = published["unit"].map({"B": 1e9}).fillna(1.0)
     published = published.assign(value=published["value"] * factor, std=published["std"] * factor)
+    # Table 8 varies the amplitude of one method: its rows are variants named after it.
+    variants = published["amplitude"].map("@amplitude-{:g}".format, na_action="ignore").fillna("")
+    published = published.assign(method=published["method"] + variants)
     numbers = {
         (line.model_id, line.method, line.sparsity, line.key, line.metric): (line.value, line.std)
         for line in published.itertuples()
@@ -51,6 +64,30 @@ def _add_published(grid: Grid, path: Path, table: int) -> None:
                 value, std = numbers[key]
                 entry.published = value
                 entry.published_std = None if pd.isna(std) else std
+
+
+def _printed_panel(path: Path, table: int) -> Panel:
+    """Return a table as the paper prints it, for runs on other models and tasks."""
+    published = pd.read_csv(path, dtype=str, keep_default_na=False)
+    published = published[published["table_arxiv"] == str(table)]
+    headers = list(dict.fromkeys(published["column"]))
+    rows: list[PanelRow] = []
+    groups = published.groupby(["model", "sparsity", "row_label"], sort=False)
+    for (model, sparsity, label), numbers in groups:
+        printed = dict(
+            zip(numbers["column"], numbers["value"] + numbers["std"].map(_spread), strict=True)
+        )
+        texts = [Text(printed.get(header, MISSING)) for header in headers]
+        first = not rows or (rows[-1].model, rows[-1].sparsity) != (model, f"{sparsity}%")
+        new_model = not rows or rows[-1].model != model
+        rows.append(PanelRow(str(model), f"{sparsity}%", str(label), texts, new_model, first))
+    return Panel(
+        f"As printed in the paper (Table {table}), other models and tasks", headers, [], rows
+    )
+
+
+def _spread(std: str) -> str:
+    return f" ± {std}" if std else ""
 
 
 def task_note(results: pd.DataFrame, suite: Suite) -> str:
@@ -108,6 +145,8 @@ def _notes(
             "Change: the difference of two methods at the same seed, that is with the same "
             "calibration data, averaged over the seeds that both have."
         )
+    if declaration.peak is not None:
+        notes += peak_sentences(declaration.peak, grid)
     if grid.average_stderr is not None:
         notes.append(
             "Standard error of one average over this many documents: up to "
@@ -171,7 +210,13 @@ def _tidy(grid: Grid, table: str, profile: str, *, published: bool) -> pd.DataFr
 
 
 def write_table(
-    grid: Grid, notes: Sequence[str], heading: Heading, output_stem: Path, *, published: bool
+    grid: Grid,
+    notes: Sequence[str],
+    heading: Heading,
+    output_stem: Path,
+    *,
+    published: bool,
+    more: Sequence[Panel] = (),
 ) -> None:
     """Write a table to ``<stem>.tex``, ``<stem>.csv`` and ``<stem>.md``.
 
@@ -181,17 +226,11 @@ def write_table(
         heading: what it is called.
         output_stem: path of the outputs without suffix.
         published: whether published numbers are set beside the measured ones.
+        more: panels after those of the grid.
     """
-    panels = panels_of(grid, with_published=published)
+    panels = [*panels_of(grid, with_published=published), *more]
     tidy = _tidy(grid, heading.name, heading.profile, published=published)
-    outputs = {
-        ".tex": to_latex(panels, notes, heading),
-        ".md": to_markdown(panels, notes, heading),
-        ".csv": tidy.to_csv(index=False, float_format="%.10g", lineterminator="\n"),
-    }
-    for suffix, text in outputs.items():
-        with atomic_file(output_stem.with_name(output_stem.name + suffix)) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+    write_panels(output_stem, panels, notes, heading, tidy)
 
 
 def profile_results(results_csv: Path, profile: str) -> pd.DataFrame:
@@ -228,7 +267,7 @@ def render_table(
         profile: the profile whose rows are shown.
         notes: further sentences under the table.
         models: models of the profile, in printed order.
-        sparsities: integer percents, in printed order.
+        sparsities: integer percents, in printed order, where the declaration names none.
         seeds: seeds that every method but dense is expected at.
         suite: gives the columns.
 
@@ -250,7 +289,7 @@ def render_table(
         columns_of(suite),
         declaration.methods,
         models=shown,
-        sparsities=sparsities,
+        sparsities=declaration.sparsities or sparsities,
         seeds=seeds,
         recovery=declaration.recovery,
     )
@@ -264,4 +303,29 @@ def render_table(
     heading = Heading(
         declaration.name, declaration.caption, declaration.label, profile, len(results)
     )
-    write_table(grid, printed, heading, output_stem, published=with_published)
+    more = []
+    if source is not None and source.beside and not with_published:
+        more = [_printed_panel(declaration_path.parent / "published.csv", source.table)]
+    write_table(grid, printed, heading, output_stem, published=with_published, more=more)
+
+
+def write_panels(
+    stem: Path, panels: Sequence[Panel], notes: Sequence[str], heading: Heading, tidy: pd.DataFrame
+) -> None:
+    """Write a table as ``<stem>.tex``, ``<stem>.md`` and, its numbers unrounded, ``<stem>.csv``.
+
+    Args:
+        stem: path of the outputs without suffix.
+        panels: what is printed.
+        notes: sentences under the table.
+        heading: what the table is called.
+        tidy: one line per number or row.
+    """
+    outputs = {
+        ".tex": to_latex(list(panels), notes, heading),
+        ".md": to_markdown(list(panels), notes, heading),
+        ".csv": tidy.to_csv(index=False, float_format="%.10g", lineterminator="\n"),
+    }
+    for suffix, text in outputs.items():
+        with atomic_file(stem.with_name(stem.name + suffix)) as temporary:
+            temporary.write_text(text, encoding="utf-8")

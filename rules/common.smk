@@ -6,15 +6,18 @@ from functools import cache
 from pathlib import Path
 
 from adaptprune.cellfiles import record_name
+from adaptprune.cells import Cell
 from adaptprune.config import OVERRIDES, load_profile, profile_names, settings_hash
-from adaptprune.declarations import Declaration, Figure, ListedTable, load_declaration
+from adaptprune.declarations import load_declaration
 from adaptprune.errors import UserError, unknown
 from adaptprune.evaluate.suites import load_suite
 from adaptprune.methodfile import load_method_file
 from adaptprune.models import catalogue, find_entry, slug
 from adaptprune.progress import Progress, report_progress
+from adaptprune.recover.mixtures import find_mixture
 from adaptprune.registry import find_method, split_variant
-from adaptprune.tablecells import cells_of
+from adaptprune.sensitivity import UNIFORM
+from adaptprune.tablecells import cells_of, run_in_stages
 from adaptprune.workflow import announce_workflow, hold_lock
 
 ROOT = Path(workflow.basedir)
@@ -28,61 +31,59 @@ def overrides():
     return given if COMPARED is None else given | {"methods": str(COMPARED)}
 
 
-def takes_overrides(name):
-    """Say whether a profile is the one that was asked for, or goes with it (paper-training)."""
-    return name == PROFILE or name.startswith(f"{PROFILE}-")
+TABLES = sorted(path.stem for path in (ROOT / "paper_tables").glob("*.yaml"))
+
+
+@cache
+def declaration(table):
+    return load_declaration(ROOT / "paper_tables" / f"{table}.yaml")
+
+
+def stand_in(table):
+    """Return the profile that a table is run in when the one of the command line is asked for."""
+    return declaration(table).profiles.get(PROFILE, PROFILE)
+
+
+@cache
+def is_asked_for(name):
+    """Say whether a profile is the one asked for, or stands in for it in some table."""
+    return name in {PROFILE, *map(stand_in, TABLES)}
 
 
 @cache
 def profile(name):
     """Load a profile; the one that was asked for takes the overrides of the command line."""
     return load_profile(
-        ROOT / "config", name, overrides() if takes_overrides(name) else None
+        ROOT / "config", name, overrides() if is_asked_for(name) else None
     )
-
-
-def declaration_file(table):
-    return ROOT / "paper_tables" / f"{table}.yaml"
-
-
-def declared(*kinds):
-    """Return the names of the tables or figures that are declared in one of some ways."""
-    paths = sorted((ROOT / "paper_tables").glob("*.yaml"))
-    return [path.stem for path in paths if isinstance(load_declaration(path), kinds)]
 
 
 @cache
 def table_cells(name, table):
-    """Return the cells that a declared table or figure is made from."""
-    return cells_of(load_declaration(declaration_file(table)), profile(name), name)
+    """Return the cells that a declared table is made from."""
+    return cells_of(declaration(table), profile(name), name)
 
 
 def results_file(name, table):
-    """Return the results that a table is made from: the profile's, or its own."""
+    """Return the results that a table is made from: the profile's, or those of its own cells."""
     same = table_cells(name, table) == profile(name).cells()
     return f"results/runs/{name}/results{'' if same else f'-{table}'}.csv"
 
 
-def table_files(table, name=None, suffixes=(".md",)):
+def table_files(table, name=None):
     """Return what a table's target asks for.
 
     The results are named too, so that they are collected again when they are gone and the table
     is not.
     """
-    name = name or PROFILE
     try:
-        declaration = load_declaration(declaration_file(table))
-        if not isinstance(declaration, Declaration):
-            name = declaration.profile_for(name)
-        stem = f"paper_tables/generated/{name}/{table}"
-        return [results_file(name, table), *(stem + suffix for suffix in suffixes)]
+        name = name or stand_in(table)
+        return [
+            results_file(name, table),
+            f"paper_tables/generated/{name}/{table}.md",
+        ]
     except UserError as error:
         raise SystemExit(f"error: {error}")
-
-
-def figure_files(figure):
-    """Return what a figure's target asks for."""
-    return table_files(figure, suffixes=(".csv", ".pdf", ".png"))
 
 
 def model_of(wildcards):
@@ -256,7 +257,7 @@ def cell_files(wildcards):
 
 def overrides_flags(wildcards):
     """Repeat the overrides of the command line for a job that reads the profile itself."""
-    given = overrides() if takes_overrides(wildcards.profile) else {}
+    given = overrides() if is_asked_for(wildcards.profile) else {}
     return " ".join(
         f"--override {shlex.quote(f'{key}={value}')}" for key, value in given.items()
     )
@@ -265,7 +266,7 @@ def overrides_flags(wildcards):
 def declaration_flag(wildcards):
     """Name the table whose cells are collected, where it is not the matrix of the profile."""
     table = wildcards.selection.removeprefix("-")
-    return f"--declaration {declaration_file(table)}" if table else ""
+    return f"--declaration {ROOT}/paper_tables/{table}.yaml" if table else ""
 
 
 try:

@@ -1,26 +1,16 @@
-# Tables and figures of the paper: one rule renders any declared table, one draws any declared
-# figure, and each has a named target.
-
-
-def figure_logs(wildcards):
-    """Return the logs that a figure of what a run did is drawn from."""
-    declaration = load_declaration(declaration_file(wildcards.figure))
-    if declaration.figure != "run":
-        return []
-    cell = table_cells(wildcards.profile, wildcards.figure)[0]
-    return f"results/runs/{wildcards.profile}/cells/{cell.key}/log.jsonl"
+# Tables of the paper: one rule renders any declared table, and each has a named target.
 
 
 rule table:
     input:
         results=lambda wildcards: results_file(wildcards.profile, wildcards.table),
-        declaration=lambda wildcards: declaration_file(wildcards.table),
+        declaration=lambda wildcards: ROOT / "paper_tables" / f"{wildcards.table}.yaml",
     output:
         multiext("paper_tables/generated/{profile}/{table}", ".tex", ".csv", ".md"),
     log:
         "results/runs/{profile}/logs/tables/{table}.txt",
     wildcard_constraints:
-        table="|".join(declared(Declaration, ListedTable)),
+        table="|".join(TABLES),
     localrule: True
     conda:
         "../environment.yml"
@@ -32,32 +22,6 @@ rule table:
         "render {wildcards.table} of profile {wildcards.profile}"
     shell:
         "python -m adaptprune table --declaration {input.declaration} --results {input.results} "
-        "--profile {wildcards.profile} --config-folder {params.folder} {params.overrides} "
-        "--output {params.stem} > {log} 2>&1"
-
-
-rule figure:
-    input:
-        results=lambda wildcards: results_file(wildcards.profile, wildcards.figure),
-        declaration=lambda wildcards: declaration_file(wildcards.figure),
-        logs=figure_logs,
-    output:
-        multiext("paper_tables/generated/{profile}/{figure}", ".csv", ".pdf", ".png"),
-    log:
-        "results/runs/{profile}/logs/figures/{figure}.txt",
-    wildcard_constraints:
-        figure="|".join(declared(Figure)),
-    localrule: True
-    conda:
-        "../environment.yml"
-    params:
-        overrides=overrides_flags,
-        folder=str(ROOT / "config"),
-        stem=lambda wildcards, output: output[0].removesuffix(".csv"),
-    message:
-        "draw {wildcards.figure} of profile {wildcards.profile}"
-    shell:
-        "python -m adaptprune figure --declaration {input.declaration} --results {input.results} "
         "--profile {wildcards.profile} --config-folder {params.folder} {params.overrides} "
         "--output {params.stem} > {log} 2>&1"
 
@@ -89,28 +53,45 @@ rule table5:
     localrule: True
 
 
-rule fig3:
-    input:
-        lambda wildcards: figure_files("fig3"),
-    localrule: True
-
-
-rule fig4:
-    input:
-        lambda wildcards: figure_files("fig4"),
-    localrule: True
-
-
-rule ablation_interleave:
-    input:
-        lambda wildcards: table_files("ablation_interleave"),
-        lambda wildcards: figure_files("fig4"),
-    localrule: True
-
-
 rule table7:
     input:
         table_files("table7"),
+    localrule: True
+
+
+rule table8:
+    input:
+        table_files("table8"),
+    localrule: True
+
+
+rule ablation_amplitude:
+    input:
+        table_files("table8"),
+    localrule: True
+
+
+rule ablation_distance:
+    input:
+        table_files("ablation_distance"),
+    localrule: True
+
+
+rule ablation_steps:
+    input:
+        table_files("ablation_steps"),
+    localrule: True
+
+
+rule ablation_calibration:
+    input:
+        table_files("ablation_calibration"),
+    localrule: True
+
+
+rule ablation_alignment:
+    input:
+        table_files("ablation_alignment"),
     localrule: True
 
 

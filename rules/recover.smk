@@ -76,6 +76,7 @@ rule recover:
         model=model_of,
         recovery=recovery_flags,
         training=training_flags,
+        local_data=local_data_flag,
         run="results/runs/{profile}/training/{model}/{method}/{sparsity}/{recovery}/s{seed}",
         recipe=lambda wildcards: settings_hash(recovery_of(wildcards).recipe),
         version=lambda wildcards: recovery_of(wildcards).method.version,
@@ -83,7 +84,8 @@ rule recover:
         "train {wildcards.model}: {wildcards.recovery}, seed {wildcards.seed}"
     shell:
         "(python -m adaptprune recover --model {params.model} {params.recovery} "
-        "--seed {wildcards.seed} {params.training} --keep-failure --run {params.run} "
+        "{params.local_data} "
+        "--seed {wildcards.seed} {params.training} --record-failure --run {params.run} "
         "--output {output.checkpoint} "
         "&& cp {output.checkpoint}/recovery.json {output.record} "
         "&& cp {output.checkpoint}/log.jsonl {output.steps}) > {log} 2>&1"
@@ -96,7 +98,9 @@ rule pocket:
             "results/runs/{profile}/models/{model}.json",
             profile=PROFILE,
             model=[
-                model for model in profile(PROFILE).all_models if model.startswith("pocket-")
+                model
+                for model in profile(PROFILE).all_models
+                if model.startswith("pocket-")
             ],
         ),
     localrule: True

@@ -12,6 +12,7 @@ from adaptprune.pruner import Trajectory
 from adaptprune.recover import checkpoints
 from adaptprune.recover.loop import _Training
 from adaptprune.recover.stage import recover_stage
+from baselines import activations
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,10 +37,13 @@ MOMENTS = {
     "second-stage": (_Training, "_step", 12),
     "pruning": (Trajectory, "advance", 5),  # the second one of the second pruning
     "checkpoint": (checkpoints, "write_manifest", 3),  # its files are written, not published
+    "teacher": (_Training, "_step", 5),
+    "cut": (activations, "measure", 1),
+    "distillation": (_Training, "_step", 11),
 }
 
 
-def run_until_killed(moment: str, source: Path, target: Path) -> None:
+def run_until_killed(moment: str, source: Path, work: Path, **changes: Any) -> None:
     """Recover the model in ``source`` and die at one of ``MOMENTS``."""
     kill_at_call(*MOMENTS[moment])
-    recover_stage(recovery(source), target / "out", target / "run")
+    recover_stage(recovery(source, **changes), work / "out", work / "run")

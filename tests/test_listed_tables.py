@@ -12,7 +12,7 @@ from table_examples import DECLARATIONS, SUITE, cell, stopped
 
 from adaptprune.cells import Cell
 from adaptprune.config import load_profile
-from adaptprune.declarations import Figure, ListedTable, load_declaration
+from adaptprune.declarations import ListedTable, load_declaration
 from adaptprune.errors import UserError
 from adaptprune.listedtable import render_listed_table
 from adaptprune.results import COLUMNS, Row
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 CONFIG = DECLARATIONS.parent / "config"
 TINY = load_profile(CONFIG, "tiny", {"seeds": [0, 1]})
-ACCEL = TINY.listed_cells([load_declaration(DECLARATIONS / "fig3.yaml").rows["tiny"][0]])[0]
+ACCEL = TINY.recovery_cells("accel")[0]
 BLOCK = "tiny → small"
 ROWS = [
     {"title": "small", "block": BLOCK, "model": "tiny-llama-small"},
@@ -157,19 +157,15 @@ def test_pretraining_of_a_known_model_is_accounted_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", sorted(DECLARATIONS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_listed_rows_exist_in_every_profile_they_are_for(path: Path) -> None:
     declaration = load_declaration(path)
-    if isinstance(declaration, ListedTable | Figure):
+    if isinstance(declaration, ListedTable):
+        assert set(declaration.profiles.values()) <= set(declaration.rows)
         for name in declaration.rows:
-            profile = load_profile(CONFIG, name)
-            assert cells_of(declaration, profile, name)
-            assert declaration.profile_for(name) == name
+            assert cells_of(declaration, load_profile(CONFIG, name), name)
 
 
-def test_a_profile_that_goes_with_the_one_asked_for_is_taken() -> None:
-    table = declared(ROWS)
-    table.rows["paper-training"] = table.rows["tiny"]
-    assert table.profile_for("paper") == "paper-training"
-    with pytest.raises(UserError, match=r"t has no rows for profile small \(allowed: paper-t"):
-        table.profile_for("small")
+def test_a_profile_without_rows_is_told_which_have_some() -> None:
+    with pytest.raises(UserError, match=r"t has no rows for profile small \(allowed: tiny\)"):
+        declared(ROWS).rows_for("small")
 
 
 @pytest.mark.parametrize(

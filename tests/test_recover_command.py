@@ -6,15 +6,25 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
+from recovery_examples import weights
 from test_cli import refused
+from tiny_models import save_tiny_model
 
 from adaptprune.checkpoint import count_parameters, load_model
+from adaptprune.recover.presets import preset_names
+from adaptprune.surgery import shape_of_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     Command = Callable[..., tuple[int, str, str]]
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """Return the record of a recovery."""
+    return json.loads((folder / "recovery.json").read_text())
 
 
 def recover(command: Command, output: Path, *settings: str, **changes: Any) -> tuple[int, str, str]:
@@ -30,7 +40,8 @@ def recover(command: Command, output: Path, *settings: str, **changes: Any) -> t
         "length": 16,
     } | {name.replace("_", "-"): value for name, value in changes.items()}
     length = options.pop("sequence-length", 32)
-    parts = [str(p) for key, value in options.items() for p in (f"--{key}", value)]
+    given = {key: value for key, value in options.items() if value is not None}
+    parts = [str(p) for key, value in given.items() for p in (f"--{key}", value)]
     for setting in (f"sequence_length={length}", "batch=4", "tokens=1024", *settings):
         parts += ["--set", setting]
     return command("recover", *parts)
@@ -40,7 +51,7 @@ def test_recovered_model_is_a_model_folder(command: Command, tmp_path: Path) -> 
     status, out, err = recover(command, tmp_path / "out")
     assert (status, out) == (0, "")
     assert "train 1/1" in err
-    record = json.loads((tmp_path / "out" / "recovery.json").read_text())
+    record = read_record(tmp_path / "out")
     assert record["steps"] == 7  # int(0.99 · 8)
     assert count_parameters(load_model(tmp_path / "out")) == record["params"] < 180_000
     assert not (tmp_path / "out.run").exists()
@@ -58,6 +69,9 @@ def test_recovered_model_is_a_model_folder(command: Command, tmp_path: Path) -> 
         ({"preset": "train"}, "recovery preset train prunes nothing: no target"),
         ({"launch": "no.yaml"}, "launch config no.yaml: no such file"),
         ({"device": "cuda:1"}, "device 'cuda:1': must be cpu or cuda"),
+        ({"target_model": "tiny-llama"}, "give --target-parameters or --target-model, not both"),
+        ({"preset": "minitron"}, "recovery preset minitron prunes: give a target model"),
+        ({"preset": "from-scratch"}, "recovery preset from-scratch prunes: give a target model"),
     ],
 )
 def test_mistakes_are_one_line(
@@ -85,8 +99,46 @@ def test_refused_plan_leaves_no_rows_of_another_length(command: Command, tmp_pat
     assert "too few tokens" in refused(recover(command, tmp_path / "out", "interleaves=20"))
     longer = recover(command, tmp_path / "out", sequence_length=64)
     assert longer[0] == 0
-    record = json.loads((tmp_path / "out" / "recovery.json").read_text())
+    record = read_record(tmp_path / "out")
     assert record["tokens"] == 3 * 4 * 64
+
+
+def test_model_of_another_shape_is_trained_from_scratch(command: Command, tmp_path: Path) -> None:
+    save_tiny_model(tmp_path / "shape", hidden=24, heads=3, kv_heads=1, head_dim=8, layers=1)
+    options = {"target_model": tmp_path / "shape", "target_parameters": None}
+    for name in ("one", "two"):
+        assert recover(command, tmp_path / name, preset="from-scratch", **options)[0] == 0
+    model, record = load_model(tmp_path / "one"), read_record(tmp_path / "one")
+    assert (model.config.hidden_size, model.config.num_hidden_layers) == (24, 1)
+    assert model.config.vocab_size == 257
+    assert (
+        count_parameters(model) == record["params"] == record["conditions"]["target"]["parameters"]
+    )
+    # The same seed draws the same model.
+    one, two = (weights(tmp_path / name) for name in ("one", "two"))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert record["flops"] == 6 * shape_of_model(model).compute_parameters * record["tokens"]
+
+
+def test_accel_prunes_to_the_size_of_a_model(command: Command, tmp_path: Path) -> None:
+    shape = {"hidden": 64, "heads": 8, "kv_heads": 1, "head_dim": 8, "intermediate": 100}
+    save_tiny_model(tmp_path / "shape", **shape, layers=4)
+    options = {"target_model": tmp_path / "shape", "target_parameters": None}
+    assert recover(command, tmp_path / "out", **options)[0] == 0
+    record = read_record(tmp_path / "out")
+    target = record["conditions"]["target"]
+    assert target["hidden_size"] == 64
+    assert record["params"] < target["parameters"] == record["prunings"][0]["target"]
+
+
+def test_presets_are_listed_with_their_values(command: Command) -> None:
+    status, out, _ = command("recoveries")
+    assert status == 0
+    lines = {line.split()[0]: line for line in out.splitlines()}
+    assert set(lines) == set(preset_names())
+    assert "adapt-accel" in lines["prune-then-train"]
+    assert "interleaves=1" in lines["prune-then-train"]
+    assert "teacher_correction=True" in lines["minitron"]
 
 
 def test_run_folder_loses_nothing_of_others(command: Command, tmp_path: Path) -> None:

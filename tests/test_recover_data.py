@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from recovery_examples import text_file
 
 from adaptprune.errors import UserError
+from adaptprune.files import read_json
 from adaptprune.recover.method import Target
-from adaptprune.recover.packing import Rows, data_file, pack
+from adaptprune.recover.packing import Document, Rows, pack
 from adaptprune.recover.plan import Stage, plan_stages
 from adaptprune.recover.presets import Preset, find_preset, preset_names
 from adaptprune.registry import find_recovery
@@ -32,7 +32,7 @@ def ids(text: str) -> list[int]:
 
 
 def test_documents_are_joined_by_the_end_of_text(tmp_path: Path) -> None:
-    pack(["abc", "", "de", "fghij"], TOKENIZER, 4, tmp_path / "rows")
+    pack({"text": ["abc", "", "de", "fghij"]}, TOKENIZER, 4, tmp_path / "rows")
     rows = Rows.open(tmp_path / "rows", seed=0)
     # a b c . | d e . f | g h i j | and the last end-of-text fills no row.
     assert rows.tokens.tolist() == [
@@ -40,28 +40,75 @@ def test_documents_are_joined_by_the_end_of_text(tmp_path: Path) -> None:
         [*ids("de"), END, *ids("f")],
         ids("ghij"),
     ]
+    assert rows.counted.all()
+
+
+def test_a_row_belongs_to_one_domain(tmp_path: Path) -> None:
+    texts = {"one": ["abc", "defg"], "two": ["hijkl", "mn"]}
+    pack(texts, TOKENIZER, 4, tmp_path / "rows")
+    rows = Rows.open(tmp_path / "rows", seed=0)
+    # a b c . | d e f g | and h i j k | l . m n; the last end-of-text of each fills no row.
+    assert (rows.domains, rows.domain.tolist()) == (("one", "two"), [0, 0, 1, 1])
+    assert rows.tokens.tolist()[2:] == [ids("hijk"), [*ids("l"), END, *ids("mn")]]
+    content = read_json(tmp_path / "rows" / "rows.json")
+    second = {"name": "two", "rows": 2, "documents": 2, "tokens": 9, "counted": 9}
+    assert content["domains"][1] == second
+    assert (content["rows"], content["tokens"]) == (4, 18)
+
+
+def test_only_the_counted_pieces_of_a_document_count(tmp_path: Path) -> None:
+    chat: Document = [("ab", False), ("cd", True), ("e", False)]
+    pack({"chat": [chat, [("f", False), ("g", True)], "hi"]}, TOKENIZER, 3, tmp_path / "rows")
+    rows = Rows.open(tmp_path / "rows", seed=0)
+    # a b c | d e . | f g . | h i .
+    assert rows.counted.tolist() == [
+        [False, False, True],
+        [True, False, False],
+        [False, True, True],
+        [True, True, True],
+    ]
+    batch = rows.batch(0, 4)
+    assert batch.counted.tolist() == rows.counted[rows.order].tolist()
+    assert batch.predictions == 1 + 0 + 2 + 2
+    assert rows.take(np.array([3, 1])).tokens.tolist() == [[*ids("hi"), END], [*ids("de"), END]]
+
+
+def test_cut_keeps_the_end_of_a_chat_and_leaves_text_alone(tmp_path: Path) -> None:
+    chat: Document = [("ab", False), ("cdef", True)]
+    pack({"both": [chat, "ghijk"]}, TOKENIZER, 10, tmp_path / "rows", cut=4)
+    rows = Rows.open(tmp_path / "rows", seed=0)
+    assert rows.tokens.tolist() == [[*ids("abc"), END, *ids("ghijk"), END]]
+    assert rows.counted.tolist() == [[False] * 2 + [True] * 8]
+
+
+def test_limit_of_a_domain_is_kept_to_the_token(tmp_path: Path) -> None:
+    texts = {"one": ["abc", "defg", "h"], "two": ["ij"]}
+    pack(texts, TOKENIZER, 3, tmp_path / "rows", limits={"one": 6})
+    rows = Rows.open(tmp_path / "rows", seed=0)
+    assert rows.tokens.tolist() == [ids("abc"), [END, *ids("de")], [*ids("ij"), END]]
 
 
 def test_every_row_comes_once_in_the_order_of_the_seed(tmp_path: Path) -> None:
-    pack(["a" * 30, "b" * 41, "c" * 50], TOKENIZER, 3, tmp_path / "rows")
+    texts = {"text": ["a" * 30, "b" * 41, "c" * 50]}
+    pack(texts, TOKENIZER, 3, tmp_path / "rows")
     rows, same, other = (Rows.open(tmp_path / "rows", seed) for seed in (0, 0, 1))
     assert sorted(rows.order.tolist()) == list(range(41))
     assert rows.order.tolist() == same.order.tolist() != other.order.tolist()
-    drawn = np.concatenate([rows.batch(0, 15).numpy(), rows.batch(15, 41).numpy()])
+    drawn = np.concatenate([rows.batch(0, 15).tokens.numpy(), rows.batch(15, 41).tokens.numpy()])
     assert sorted(drawn.tolist()) == sorted(rows.tokens.tolist())
 
 
 @pytest.mark.parametrize(
     ("texts", "message"),
     [
-        ([], "the training data are empty"),
-        (["", ""], "the training data are empty"),
-        (["abcdef"], "hold 7 tokens, fewer than one row of 8"),
+        ([], "training data mine: empty, no document holds any text"),
+        (["", ""], "training data mine: empty, no document holds any text"),
+        (["abcdef"], "training data mine: 7 tokens are there, fewer than one row of 8"),
     ],
 )
 def test_too_little_text_is_refused(texts: list[str], message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message):
-        pack(texts, TOKENIZER, 8, tmp_path / "rows")
+        pack({"mine": texts}, TOKENIZER, 8, tmp_path / "rows")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -69,16 +116,7 @@ def test_tokenizer_that_ends_no_text_is_refused(tmp_path: Path) -> None:
     tokenizer = byte_tokenizer()
     tokenizer.eos_token = None
     with pytest.raises(UserError, match="no end-of-text token"):
-        pack(["abc"], tokenizer, 2, tmp_path / "rows")
-
-
-def test_data_are_a_known_collection_or_a_file(tmp_path: Path) -> None:
-    path = text_file(tmp_path / "mine.jsonl")
-    assert data_file(str(path)) == path
-    with pytest.raises(UserError, match="unknown training data 'tiny-pros'; did you mean"):
-        data_file("tiny-pros")
-    with pytest.raises(UserError, match=r"other\.jsonl: no such file"):
-        data_file(str(tmp_path / "other.jsonl"))
+        pack({"text": ["abc"]}, tokenizer, 2, tmp_path / "rows")
 
 
 def stages_of(preset: Preset, rows: int, large: int = 100, small: int = 50) -> list[Stage]:

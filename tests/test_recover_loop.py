@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 from recovery_examples import LENGTH, log_without_times, model_folder, recovery, weights
+from training_rows import write_training_hub
 
 from adaptprune.checkpoint import load_model, save_model
 from adaptprune.method import Context
 from adaptprune.models import shape_of
 from adaptprune.recover.log import TrainingLog, read_log
 from adaptprune.recover.objective import next_token_loss
-from adaptprune.recover.packing import Rows, pack
+from adaptprune.recover.packing import Batch, Rows, pack
 from adaptprune.recover.stage import recover_stage
 from adaptprune.schedule import WarmupStableDecay
 from adaptprune.tiny import byte_tokenizer
@@ -39,7 +40,7 @@ def plain_training(folder: Path, rows: Rows, batch: int, peak: float) -> Any:
         for start in range(0, len(rows.tokens), batch)
     ]
     schedule = WarmupStableDecay(len(batches), peak, 0.0)
-    for step, tokens in enumerate(batches):
+    for step, tokens in enumerate(batch.tokens for batch in batches):
         optimizer.param_groups[0]["lr"] = schedule.rate(step)
         optimizer.zero_grad()
         model(input_ids=tokens, labels=tokens).loss.backward()
@@ -53,7 +54,7 @@ def test_loop_is_that_of_plain_torch(tmp_path: Path) -> None:
     job = recovery(tmp_path, model=model, preset="train", micro_batch=4)
     log = train(job, tmp_path, "out")
     texts = [json.loads(line)["text"] for line in (tmp_path / "text.jsonl").open()]
-    pack(texts, byte_tokenizer(), LENGTH, tmp_path / "rows")
+    pack({"text": texts}, byte_tokenizer(), LENGTH, tmp_path / "rows")
     reference = plain_training(model, Rows.open(tmp_path / "rows", 0), batch=4, peak=1e-2)
     trained = weights(tmp_path / "out")
     for name, parameter in reference.named_parameters():
@@ -63,11 +64,19 @@ def test_loop_is_that_of_plain_torch(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [{"micro_batch": 1}, {"activation_checkpointing": True}])
-def test_way_of_computing_changes_no_loss(change: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize("data", ["text", "chats"])
+def test_way_of_computing_changes_no_loss(
+    change: dict[str, Any], data: str, tmp_path: Path
+) -> None:
     model = model_folder(tmp_path / "model", attention_dropout=0.0)
+    hub = write_training_hub(tmp_path / "hub")
+    source: dict[str, Any] = {"data": "paper", "local_data": hub} if data == "chats" else {}
     settings = {"model": model, "preset": "train", "tokens": 10 * 4 * LENGTH}
-    one = train(recovery(tmp_path, **settings), tmp_path, "one")
-    two = train(recovery(tmp_path, **settings, **change), tmp_path, "two")
+    jobs = [recovery(tmp_path, **settings, **more) for more in ({}, change)]
+    one, two = (
+        train(dataclasses.replace(job, **source), tmp_path, name)
+        for job, name in zip(jobs, ("one", "two"), strict=True)
+    )
     for key in ("loss", "gradient_norm"):
         assert [row[key] for row in two] == pytest.approx([row[key] for row in one], rel=1e-5)
 
@@ -105,7 +114,33 @@ def test_loss_is_the_mean_over_predicted_tokens(tmp_path: Path) -> None:
     rows = torch.tensor([[5, 6, 7], [8, 9, 10]])
     probabilities = model(input_ids=rows).logits.log_softmax(-1)
     by_hand = -sum(probabilities[i, j, rows[i, j + 1]] for i in (0, 1) for j in (0, 1)) / 4
-    torch.testing.assert_close(next_token_loss(model, rows), by_hand)
+    torch.testing.assert_close(next_token_loss(model, Batch.of(rows)), by_hand)
+
+
+def test_loss_leaves_out_what_does_not_count(tmp_path: Path) -> None:
+    model = load_model(model_folder(tmp_path / "model"))
+    rows = torch.tensor([[5, 6, 7, 8], [8, 9, 10, 11]])
+    counted = torch.tensor([[True, False, True, True], [True, False, False, True]])
+    probabilities = model(input_ids=rows).logits.log_softmax(-1)
+    by_hand = -(probabilities[0, 1, 7] + probabilities[0, 2, 8] + probabilities[1, 2, 11]) / 3
+    torch.testing.assert_close(next_token_loss(model, Batch(rows, counted)), by_hand)
+    nothing = next_token_loss(model, Batch(rows, torch.zeros_like(counted)))
+    assert nothing.item() == 0
+
+
+def test_micro_batches_weigh_by_what_they_count(tmp_path: Path) -> None:
+    model = load_model(model_folder(tmp_path / "model", attention_dropout=0.0))
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randint(5, 200, (5, 12), generator=generator)
+    counted = torch.rand(5, 12, generator=generator) < torch.linspace(0, 1, 5)[:, None]
+    whole = Batch(rows, counted)
+    parts = whole.split(2)
+    assert [len(part) for part in parts] == [2, 2, 1]
+    assert sum(part.predictions for part in parts) == whole.predictions
+    weighted = sum(
+        next_token_loss(model, part) * (part.predictions / whole.predictions) for part in parts
+    )
+    torch.testing.assert_close(weighted, next_token_loss(model, whole))
 
 
 def test_log_drops_what_lies_beyond_its_checkpoint(tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ import torch
 import yaml
 from recovery_examples import log_without_times, model_folder, recovery, weights
 from safetensors.torch import save_file
+from training_rows import write_training_hub
 
-from adaptprune.errors import UserError
+from adaptprune.errors import NumericalError, UserError
 from adaptprune.recover.checkpoints import restore_random_states
 from adaptprune.recover.stage import recover_stage
 
@@ -29,11 +30,15 @@ def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_two_processes_lose_as_much_as_one(tmp_path: Path, two_processes: Path) -> None:
+@pytest.mark.parametrize("data", ["text", "chats"])
+def test_two_processes_lose_as_much_as_one(data: str, tmp_path: Path, two_processes: Path) -> None:
     # Without dropout, whose random numbers belong to a process. A step of 5 rows is dealt out
     # unevenly, and a last step of one row leaves a process without any.
     model = model_folder(tmp_path / "model", attention_dropout=0.0)
     job = recovery(tmp_path, model=model, interleaves=1, batch=5, micro_batch=2, tokens=41 * 16)
+    if data == "chats":  # of which the answers alone count, so rows weigh differently
+        hub = write_training_hub(tmp_path / "hub")
+        job = dataclasses.replace(job, data="paper", local_data=hub)
     recover_stage(job, tmp_path / "one", tmp_path / "one.run")
     launched = dataclasses.replace(job, launch=two_processes)
     recover_stage(launched, tmp_path / "two", tmp_path / "two.run")
@@ -47,6 +52,32 @@ def test_two_processes_lose_as_much_as_one(tmp_path: Path, two_processes: Path) 
     first, second = weights(tmp_path / "one"), weights(tmp_path / "two")
     assert first.keys() == second.keys()
     assert max((first[name] - second[name]).abs().max() for name in first) < 1e-4
+
+
+def test_two_processes_distil_as_one(tmp_path: Path, two_processes: Path) -> None:
+    model = model_folder(tmp_path / "model", attention_dropout=0.0)
+    target = model_folder(tmp_path / "shape", hidden=12, heads=2, kv_heads=1, layers=2)
+    settings = {"preset": "minitron", "model": model, "target": str(target)}
+    job = recovery(tmp_path, **settings, batch=5, micro_batch=2, tokens=11 * 16)
+    recover_stage(job, tmp_path / "one", tmp_path / "one.run")
+    launched = dataclasses.replace(job, launch=two_processes)
+    recover_stage(launched, tmp_path / "two", tmp_path / "two.run")
+    one, two = (log_without_times(tmp_path / name) for name in ("one", "two"))
+    assert len(one) == 6
+    assert [row["loss"] for row in two] == pytest.approx([row["loss"] for row in one], rel=1e-4)
+    for key in ("tokens", "teacher_tokens", "flops"):
+        assert [row[key] for row in two] == [row[key] for row in one]
+
+
+def test_numbers_that_fail_in_another_process_are_told(tmp_path: Path, two_processes: Path) -> None:
+    model = model_folder(tmp_path / "model")
+    state = weights(model)
+    state["model.norm.weight"][0] = torch.nan
+    save_file(state, model / "model.safetensors", metadata={"format": "pt"})
+    job = recovery(tmp_path, preset="train", model=model)
+    broken = dataclasses.replace(job, launch=two_processes)
+    with pytest.raises(NumericalError, match=rf"step 1 \(stage 1\): loss nan.* is {model}$"):
+        recover_stage(broken, tmp_path / "out", tmp_path / "run")
 
 
 def test_failed_training_process_is_told(tmp_path: Path, two_processes: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import re
 import signal
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,9 @@ from recovery_examples import (
     weights,
 )
 
+from adaptprune.checkpoint import failure
 from adaptprune.errors import NumericalError, UserError
+from adaptprune.files import write_sealed_json
 from adaptprune.recover.loop import _Training
 from adaptprune.recover.stage import recover_stage
 
@@ -54,17 +57,59 @@ def test_killed_recovery_ends_with_the_same_bits(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    process = forks.Process(target=run_until_killed, args=(moment, undisturbed, tmp_path))
-    process.start()
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
-    assert not (tmp_path / "out").exists()
-    steps = count_steps(monkeypatch)
-    recover_stage(recovery(undisturbed), tmp_path / "out", tmp_path / "run")
-    assert len(steps) == steps_left
+    kill_and_resume(forks, moment, undisturbed, tmp_path, monkeypatch, steps_left)
     assert_same_weights(tmp_path / "out", undisturbed / "whole")
     assert log_without_times(tmp_path / "out") == log_without_times(undisturbed / "whole")
     assert sorted(path.name for path in tmp_path.iterdir()) == [".run.lock", "out"]
+
+
+def kill_and_resume(
+    forks: Any,
+    moment: str,
+    source: Path,
+    work: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    steps_left: int,
+    **changes: Any,
+) -> None:
+    """Kill a recovery, let it go on, and count the steps that were left to take."""
+    arguments = (moment, source, work)
+    process = forks.Process(target=run_until_killed, args=arguments, kwargs=changes)
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert not (work / "out").exists()
+    steps = count_steps(monkeypatch)
+    recover_stage(recovery(source, **changes), work / "out", work / "run")
+    assert len(steps) == steps_left
+
+
+@pytest.fixture(scope="module")
+def distilled(undisturbed: Path) -> dict[str, Any]:
+    """Settings of a Minitron of 7 and 7 steps, whose result is ``distilled`` beside the model."""
+    model_folder(undisturbed / "shape", hidden=12, heads=2, kv_heads=1, layers=2)
+    settings = {"preset": "minitron", "target": str(undisturbed / "shape"), "tokens": 28 * 16}
+    recover_stage(
+        recovery(undisturbed, **settings), undisturbed / "distilled", undisturbed / "distilled.run"
+    )
+    return settings
+
+
+@pytest.mark.parametrize(
+    ("moment", "steps_left"), [("teacher", 11), ("cut", 7), ("distillation", 4)]
+)
+def test_killed_distillation_ends_with_the_same_bits(
+    moment: str,
+    steps_left: int,
+    forks: Any,
+    undisturbed: Path,
+    distilled: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kill_and_resume(forks, moment, undisturbed, tmp_path, monkeypatch, steps_left, **distilled)
+    assert_same_weights(tmp_path / "out", undisturbed / "distilled")
+    assert log_without_times(tmp_path / "out") == log_without_times(undisturbed / "distilled")
 
 
 def count_steps(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
@@ -183,12 +228,32 @@ def test_loss_that_is_not_finite_names_step_and_checkpoint(
         return accumulate(training, batch)
 
     monkeypatch.setattr(_Training, "_accumulate", broken)
+    out, run = tmp_path / "out", tmp_path / "run"
     good = tmp_path / "run" / "checkpoints" / "stage-0001-step-000000003"
     expected = rf"step 5 \(stage 1\): loss nan.*the last good checkpoint is {good}"
     with pytest.raises(NumericalError, match=expected):
-        recover_stage(recovery(undisturbed), tmp_path / "out", tmp_path / "run")
+        recover_stage(recovery(undisturbed), out, run)
     assert all(tensor.isfinite().all() for tensor in weights(good).values())
-    assert not (tmp_path / "out").exists()
+    assert not out.exists()
+    calls[0] = 3  # from the checkpoint after step 3 on
+    recover_stage(recovery(undisturbed), out, run, record_failure=True)
+    record = json.loads((out / "recovery.json").read_text())
+    assert record["status"] == "failed"
+    assert re.match(expected, record["reason"])
+    assert record["params"] is None
+    assert not (out / "model.safetensors").exists()
+    assert good.is_dir()
     monkeypatch.undo()
-    recover_stage(recovery(undisturbed), tmp_path / "out", tmp_path / "run")
-    assert_same_weights(tmp_path / "out", undisturbed / "whole")
+    recover_stage(recovery(undisturbed), out, run)
+    assert_same_weights(out, undisturbed / "whole")
+
+
+def test_failed_model_stays_failed(undisturbed: Path, tmp_path: Path) -> None:
+    """What cannot be pruned is not trained or evaluated; its reason goes along."""
+    (tmp_path / "failed").mkdir()
+    write_sealed_json(tmp_path / "failed" / "pruning.json", {"status": "failed", "reason": "nan"})
+    job = recovery(undisturbed, preset="train", model=tmp_path / "failed")
+    recover_stage(job, tmp_path / "out", tmp_path / "run", record_failure=True)
+    assert failure(tmp_path / "out") == "nan"
+    with pytest.raises(UserError, match=r"holds no config\.json"):
+        recover_stage(job, tmp_path / "again", tmp_path / "run")

@@ -1,25 +1,29 @@
-"""Figures 3 and 4: what they show, and that picture and data are the same again."""
+"""Figures 3 and 4: what they show of trained cells."""
 
 from __future__ import annotations
 
-import itertools
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
-from table_examples import DECLARATIONS, SUITE
+from table_examples import DECLARATIONS
 from test_listed_tables import TINY, rows_of
 
 from adaptprune.cells import cell_folder
-from adaptprune.declarations import Figure, load_declaration
+from adaptprune.config import load_profile
 from adaptprune.errors import UserError
-from adaptprune.figures import drawing, save
+from adaptprune.figures import fig3, fig4
+from adaptprune.figures.catalog import Source, draw
 from adaptprune.results import COLUMNS
-from adaptprune.trainingfigures import draw_figure, kept_share, steps_of
+from adaptprune.tablecells import run_in_stages
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+CONFIG = DECLARATIONS.parent / "config"
+SMALL = load_profile(CONFIG, "small")
 
 
 def log_rows() -> list[dict[str, Any]]:
@@ -27,121 +31,80 @@ def log_rows() -> list[dict[str, Any]]:
     rows = []
     for step in range(1, 9):
         stage = 1 if step <= 2 else 2
-        rows.append(
-            {
-                "step": step,
-                "stage": stage,
-                "tokens": 100 * step,
-                "parameters": 1000 - 200 * stage,
-                "learning_rate": 0.01,
-                "loss": 5.0,
-            }
-        )
+        row = {"step": step, "stage": stage, "tokens": 100 * step, "learning_rate": 0.01}
+        rows.append(row | {"parameters": 1000 - 200 * stage, "loss": 5.0})
     return rows
 
 
-def declaration(name: str) -> Figure:
-    found = load_declaration(DECLARATIONS / f"{name}.yaml")
-    assert isinstance(found, Figure)
-    return found
-
-
-def draw(name: str, folder: Path) -> Path:
-    """Draw a declared figure of the tiny profile; returns the stem of the outputs."""
-    stem = folder / "generated" / name
-    draw_figure(
-        declaration(name),
-        folder / "results.csv",
-        DECLARATIONS / "published.csv",
-        stem,
-        runs=folder,
-        name="tiny",
-        profile=TINY,
-        suite=SUITE,
-    )
-    return stem
-
-
 @pytest.fixture
-def finished(tmp_path: Path) -> Path:
-    """A folder with the log of the run of Figure 3 and the results of Figure 4."""
-    run = TINY.listed_cells(declaration("fig3").rows["tiny"])[0]
-    log = cell_folder(tmp_path, "tiny", run) / "log.jsonl"
+def source(tmp_path: Path) -> Source:
+    """A run with the log that Figure 3 shows and the results that Figure 4 shows."""
+    log = cell_folder(tmp_path, "tiny", run_in_stages(TINY)) / "log.jsonl"
     log.parent.mkdir(parents=True)
     log.write_text("".join(json.dumps(row) + "\n" for row in log_rows()))
     rows = []
-    for place, cell in enumerate(TINY.listed_cells(declaration("fig4").rows["tiny"])):
-        rows += rows_of(cell, (0.4 + 0.01 * place, 0.6), tokens=2048)
-    frame = pd.DataFrame([vars(row) for row in rows], columns=COLUMNS)
-    for column in ("n", "params", "tokens"):
+    for place, name in enumerate(fig4.interleaved(TINY)):
+        for cell in TINY.recovery_cells(name):
+            rows += rows_of(cell, (0.4 + 0.01 * place, 0.6), tokens=2048)
+    frame = pd.DataFrame([asdict(row) for row in rows], columns=COLUMNS)
+    for column in ("n", "params", "tokens", "teacher_tokens"):
         frame[column] = frame[column].astype("Int64")
-    frame.to_csv(tmp_path / "results.csv", index=False)
-    return tmp_path
+    names = {"social_iqa": "tiny_local_place", "piqa": "tiny_local_thing"}
+    frame["task"] = frame["task"].replace(names | {"wikitext": "tiny_local_prose"})
+    frame.to_csv(tmp_path / "tiny" / f"results-{fig4.TABLE}.csv", index=False)
+    return Source("tiny", TINY, tmp_path)
 
 
-def test_a_run_is_told_step_by_step_with_the_share_of_its_stage(finished: Path) -> None:
-    stem = draw("fig3", finished)
-    data = pd.read_csv(stem.with_suffix(".csv"))
+def test_a_run_is_told_step_by_step_with_the_share_of_its_stage(source: Source) -> None:
+    data = draw("fig3", source).data
     assert data["tokens"].tolist() == [100 * step for step in range(1, 9)]
     assert data["stage_share"].tolist() == [25.0] * 2 + [75.0] * 6
     assert data["parameters"].tolist() == [800] * 2 + [600] * 6
 
 
-def test_interleaves_stand_beside_the_published_ratios(finished: Path) -> None:
-    stem = draw("fig4", finished)
-    data = pd.read_csv(stem.with_suffix(".csv")).set_index("interleaves")
+def test_the_first_recovery_in_stages_is_shown_at_the_first_seed() -> None:
+    cell = run_in_stages(TINY)
+    assert (cell.recovery, cell.method, cell.seed) == ("accel", "adapt-accel", 0)
+    with pytest.raises(UserError, match="no recovery prunes and trains in turns"):
+        run_in_stages(SMALL)
+
+
+def test_interleaves_stand_with_what_each_pruning_keeps(source: Source) -> None:
+    data = draw("fig4", source).data.set_index("interleaves")
     assert data.index.tolist() == [2, 3]
-    kept = data["kept_per_pruning"]
-    assert kept[2] ** 2 == pytest.approx(kept[3] ** 3)
-    assert data["published_ratio"].isna().all(), "the paper has neither 2 nor 3 interleaves"
-    assert data.loc[2, "average"] == pytest.approx(50.5)
+    assert data.loc[2, "kept"] ** 2 == pytest.approx(data.loc[3, "kept"] ** 3)
+    assert data["published"].isna().all(), "the paper has neither 2 nor 3 prunings"
+    assert data.loc[2, "average"] == pytest.approx(50.0)
+    assert data.loc[3, "average"] == pytest.approx(50.5)
     assert data.loc[3, "average_seeds"] == 2
 
 
-def test_published_ratios_are_close_to_those_of_the_arithmetic() -> None:
-    """MobileLLM-350M to 125M: (125/345)^(1/N_P), the paper's values to two or three digits."""
-    from adaptprune.config import load_profile
-    from adaptprune.trainingfigures import published_ratios
-
-    profile = load_profile(DECLARATIONS.parent / "config", "paper-interleaves")
-    printed = published_ratios(DECLARATIONS / "published.csv")
-    for row in declaration("fig4").rows["paper-interleaves"]:
-        count, kept = kept_share(profile.recovery(str(row.recovery)))
-        assert kept == pytest.approx(printed[count], abs=0.011)
-
-
-@pytest.mark.parametrize("name", ["fig3", "fig4"])
-def test_a_figure_is_vector_and_bitmap_and_the_same_again(finished: Path, name: str) -> None:
-    stem = draw(name, finished)
-    first = {suffix: stem.with_suffix(suffix).read_bytes() for suffix in (".pdf", ".png", ".csv")}
-    assert first[".pdf"].startswith(b"%PDF")
-    assert first[".png"].startswith(b"\x89PNG")
-    draw(name, finished)
-    assert first == {suffix: stem.with_suffix(suffix).read_bytes() for suffix in first}
+def test_only_recoveries_that_differ_in_interleaves_are_compared() -> None:
+    assert fig4.interleaved(TINY) == ["interleave-2", "accel"]
+    mini = load_profile(CONFIG, "mini")
+    assert fig4.interleaved(mini) == [
+        "interleave-1",
+        "interleave-9",
+        "interleave-12",
+        "accel-3m-1m",
+    ]
+    with pytest.raises(UserError, match="no recoveries that differ in interleaves"):
+        fig4.interleaved(SMALL)
 
 
-def test_lines_stay_apart_without_colour() -> None:
-    from adaptprune.figures import COLOURS, LINES
-
-    def luminance(colour: str) -> float:
-        red, green, blue = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
-        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
-
-    levels = sorted(luminance(colour) for colour in COLOURS)
-    assert min(b - a for a, b in itertools.pairwise(levels)) > 0.15
-    assert len({line["linestyle"] for line in LINES}) == len(LINES)
-
-
-def test_drawing_leaves_the_style_of_others_alone(tmp_path: Path) -> None:
-    import matplotlib
-
-    before = matplotlib.rcParams["font.size"]
-    with drawing(1) as (figure, axes):
-        axes[0].plot([0, 1])
-        save(figure, pd.DataFrame({"x": [0, 1]}), tmp_path / "f")
-    assert matplotlib.rcParams["font.size"] == before
+def test_published_ratios_are_printed_and_close_to_the_arithmetic() -> None:
+    """MobileLLM-350M to 125M: the paper's ratios to their two or three digits."""
+    published = pd.read_csv(DECLARATIONS / "published.csv")
+    rows = published[(published["key"] == "pruning_ratio") & (published["unit"] == "share")]
+    counts = rows["row_label"].str.removeprefix("N_P = ").astype(int)
+    assert dict(zip(counts, rows["value"], strict=True)) == fig4.PUBLISHED
+    profile = load_profile(CONFIG, "paper-interleaves")
+    names = [f"interleave-{count}" for count in fig4.PUBLISHED]
+    assert fig4.interleaved(profile) == names
+    for name, printed in zip(names, fig4.PUBLISHED.values(), strict=True):
+        assert fig4.kept_share(profile.recovery(name)) == pytest.approx(printed, abs=0.011)
 
 
 def test_an_absent_log_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"log\.jsonl: no step of a training"):
-        steps_of(tmp_path / "log.jsonl")
+        fig3.steps_of(tmp_path / "log.jsonl")

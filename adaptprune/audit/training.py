@@ -27,7 +27,7 @@ def audit_training(claims: Claims) -> list[Statement]:
     ]
 
 
-def _amount(text: str) -> tuple[float, float]:
+def amount(text: str) -> tuple[float, float]:
     """Read a printed amount such as ``1.80B``; return it and half its last digit."""
     digits, unit = text[:-1], _UNITS[text[-1]]
     decimals = len(digits.partition(".")[2])
@@ -36,9 +36,9 @@ def _amount(text: str) -> tuple[float, float]:
 
 def _training_data(claims: Claims) -> Statement:
     data = claims.training_data
-    amounts = [_amount(text) for text in data.tokens.values()]
+    amounts = [amount(text) for text in data.tokens.values()]
     total, slack = (sum(column) for column in zip(*amounts, strict=True))
-    printed, half = _amount(data.total)
+    printed, half = amount(data.total)
     fact = abs(total - printed) <= slack + half + 1
     return Statement(
         "The rows of Table 2 add up to its total",
@@ -145,7 +145,7 @@ def _targets(claims: Claims) -> Statement:
 
 def _allocation(claims: Claims) -> Statement:
     claim, trainings = claims.allocation, claims.pruning_ratio.interleaves
-    tokens, _ = _amount(claims.training_data.total)
+    tokens, _ = amount(claims.training_data.total)
     weights = [2 * (i + 1) for i in range(trainings)]
     printed = sum(weights) / (tokens * (tokens + 1))
     done = tokens * sum(weights) / (trainings * (trainings + 1))

@@ -25,6 +25,18 @@ def methods() -> None:
         print(f"{name:14} v{method.version}  {origin(name)}  {method.citation}  [{parameters}]")
 
 
+def recoveries() -> None:
+    """List the recovery presets, their methods and all values that ``--set`` changes."""
+    from adaptprune.recover.presets import find_preset, preset_names
+    from adaptprune.registry import RECOVERIES, origin
+
+    for name in preset_names():
+        preset = find_preset(name)
+        values = preset.model_dump(exclude={"name", "title", "method", "parameters"})
+        listed = ", ".join(f"{key}={value}" for key, value in (values | preset.parameters).items())
+        print(f"{name:18} {preset.method}  {origin(preset.method, RECOVERIES)}  [{listed}]")
+
+
 def models() -> None:
     """List the built-in models and where their weights come from."""
     from adaptprune.models import catalogue, shape_of

@@ -1,4 +1,4 @@
-"""Commands from a checkpoint to a table: evaluate, collect, status, table, figure."""
+"""Commands from a checkpoint to a table: evaluate, collect, status, table."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def collect(
     config_folder: ConfigFolderOption = Path("config"),
     override: OverrideOption = None,
     declaration: Annotated[
-        Path | None, typer.Option(help="table or figure whose cells to take; default: the matrix")
+        Path | None, typer.Option(help="table whose cells to take; default: the matrix")
     ] = None,
 ) -> None:
     """Collect the cells of a profile into one results file."""
@@ -186,7 +186,7 @@ def table(
     override: OverrideOption = None,
 ) -> None:
     """Render a declared table to LaTeX, CSV and Markdown; OUTPUT is the path without suffix."""
-    from adaptprune.declarations import Figure, ListedTable, load_declaration
+    from adaptprune.declarations import ListedTable, load_declaration
     from adaptprune.evaluate.suites import load_suite
     from adaptprune.listedtable import render_listed_table
     from adaptprune.tables import render_table
@@ -194,8 +194,6 @@ def table(
     chosen = read_profile(profile, config_folder, override)
     suite = load_suite(chosen.evaluation.suite)
     declared = load_declaration(declaration)
-    if isinstance(declared, Figure):
-        raise UserError(f"{declaration}: declares a figure; `figure` draws it")
     if isinstance(declared, ListedTable):
         published = declaration.parent / "published.csv"
         render_listed_table(
@@ -216,28 +214,20 @@ def table(
 
 
 def figure(
-    declaration: Annotated[Path, typer.Option(help="YAML file of the figure")],
-    results: Annotated[Path, typer.Option(help="results CSV")],
+    name: Annotated[str, typer.Option(help="of the figure")],
     profile: ProfileOption,
     output: OutputOption,
     runs: RunsOption = Path("results/runs"),
     config_folder: ConfigFolderOption = Path("config"),
     override: OverrideOption = None,
 ) -> None:
-    """Draw a declared figure as PDF and PNG with its data as CSV; OUTPUT is without suffix."""
-    from adaptprune.declarations import Figure, load_declaration
-    from adaptprune.evaluate.suites import load_suite
-    from adaptprune.trainingfigures import draw_figure
+    """Draw a figure as PDF, PNG and CSV; OUTPUT is the path without suffix."""
+    from adaptprune.figures.catalog import Source, draw
+    from adaptprune.figures.style import save_figure
 
-    declared = load_declaration(declaration)
-    if not isinstance(declared, Figure):
-        raise UserError(f"{declaration}: declares a table; `table` renders it")
     chosen = read_profile(profile, config_folder, override)
-    published = declaration.parent / "published.csv"
-    suite = load_suite(chosen.evaluation.suite)
-    draw_figure(
-        declared, results, published, output, runs=runs, name=profile, profile=chosen, suite=suite
-    )
+    drawing = draw(name, Source(profile, chosen, runs))
+    save_figure(drawing.figure, drawing.data, output)
 
 
 def benchmarks(

@@ -11,16 +11,18 @@ from adaptprune.commands.options import (
     CalibrationOption,
     DeviceOption,
     LengthOption,
+    LocalDataOption,
     ModelOption,
     OutputOption,
     SeedOption,
     SequencesOption,
     SetOption,
     ThreadsOption,
+    check_folder,
     parse_settings,
 )
 from adaptprune.commands.pruning import take_calibration
-from adaptprune.errors import NumericalError, UserError
+from adaptprune.errors import UserError
 
 RunOption = Annotated[
     Path | None, typer.Option("--run", help="where its state lies; default OUTPUT.run")
@@ -30,7 +32,7 @@ RunOption = Annotated[
 def recover(
     model: ModelOption,
     preset: Annotated[str, typer.Option(help="name of a recovery preset")],
-    data: Annotated[str, typer.Option(help="name of a text collection, or FILE.jsonl")],
+    data: Annotated[str, typer.Option(help="name of a mixture or text collection, or FILE.jsonl")],
     output: OutputOption,
     target_parameters: Annotated[
         int | None, typer.Option(min=1, help="size to prune to, for a preset that prunes")
@@ -40,6 +42,7 @@ def recover(
     ] = None,
     seed: SeedOption = 0,
     settings: SetOption = None,
+    local_data: LocalDataOption = None,
     calibration: CalibrationOption = "bigbench-prose",
     sequences: SequencesOption = 32,
     length: LengthOption = 64,
@@ -51,27 +54,27 @@ def recover(
         bool, typer.Option("--activation-checkpointing", help="recompute to save memory")
     ] = False,
     run: RunOption = None,
-    keep_failure: Annotated[
-        bool,
-        typer.Option("--keep-failure", help="let a numerical failure be the result"),
-    ] = False,
     launch: Annotated[
         Path | None, typer.Option(help="train by `accelerate launch` with this config file")
     ] = None,
+    record_failure: Annotated[
+        bool, typer.Option("--record-failure", help="write a record where numbers are not finite")
+    ] = False,
 ) -> None:
     """Train a model, changed between trainings as the preset says; resumes when killed."""
+    from adaptprune.recover.data import check_name
     from adaptprune.recover.folder import Execution
-    from adaptprune.recover.packing import data_file
     from adaptprune.recover.presets import find_preset
     from adaptprune.registry import find_recovery
 
     chosen = find_preset(preset, parse_settings(settings))
-    data_file(data)
+    check_folder(local_data)
+    check_name(data)
     tokens = None
     if target_parameters is not None and target_model is not None:
         raise UserError("give --target-parameters or --target-model, not both")
     if find_recovery(chosen.method).needs_calibration:
-        tokens = take_calibration(calibration, model, sequences, length, seed, None)
+        tokens = take_calibration(calibration, model, sequences, length, seed, local_data)
     execution = Execution(
         device=device,
         threads=threads,
@@ -79,17 +82,12 @@ def recover(
         checkpoint_every=checkpoint_every,
         activation_checkpointing=activation_checkpointing,
     )
-    from adaptprune.recover.stage import Recovery, recover_stage, write_failure  # imports torch
+    from adaptprune.recover.stage import Recovery, recover_stage  # imports torch
 
     target = target_parameters or target_model
-    job = Recovery(model, chosen, target, data, tokens, seed, execution, launch)
-    run = run or output.with_name(f"{output.name}.run")
-    try:
-        recover_stage(job, output, run)
-    except NumericalError as error:
-        if not keep_failure:
-            raise
-        write_failure(job, output, run, str(error))
+    job = Recovery(model, chosen, target, data, tokens, seed, execution, launch, local_data)
+    folder = run or output.with_name(f"{output.name}.run")
+    recover_stage(job, output, folder, record_failure=record_failure)
 
 
 def train_stage(

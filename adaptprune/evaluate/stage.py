@@ -128,7 +128,7 @@ def evaluate_stage(
 ) -> None:
     """Evaluate a model and write its scores, and the scores of every document beside them.
 
-    A checkpoint that failed to be made yields a failed evaluation with the same reason.
+    A checkpoint that failed to be pruned or trained fails here with the same reason.
 
     Args:
         model: id, folder or hub id.
@@ -149,8 +149,7 @@ def evaluate_stage(
     partial = output.with_name(f"{output.name}.partial")
     tasks = selection.tasks_to_run()
     check_tasks([task.name for task in tasks], TASK_FOLDER)
-    # A checkpoint that failed holds a record and no model.
-    reason = checkpoint.failure_of(Path(model))
+    reason = checkpoint.failure(Path(model))
     content: dict[str, Any] = {"schema": SCHEMA, "suite": selection.suite}
     if reason is not None:
         failed = harness.EvaluationResult.failed(reason)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pydantic
 
-from adaptprune.corpus import find_corpus
 from adaptprune.errors import UserError
 from adaptprune.models import find_entry, shape_of
+from adaptprune.recover.data import check_name
 from adaptprune.recover.method import Target
 from adaptprune.recover.presets import NO_RECOVERY, Preset, find_preset
 from adaptprune.recover.targets import shaped_like
@@ -27,7 +27,7 @@ class RecoveryConfig(pydantic.BaseModel):
         model: that the recovery begins with.
         target: what it is to become: the name of a model, whose shape or size is meant, or a
             number of parameters; None where the preset prunes nothing.
-        data: what it is trained on.
+        data: what it is trained on: a mixture, a collection of text, or a ``.jsonl`` file.
         overrides: values of the preset, or of its method, that differ here.
     """
 
@@ -87,7 +87,7 @@ class RecoveryConfig(pydantic.BaseModel):
             for model in self.models:
                 find_entry(model)
             if not self.data.endswith(".jsonl"):
-                find_corpus(self.data)
+                check_name(self.data)
             shape = shape_of(self.model) if self.outcome else None
             self.method.check(self.recipe, shape, self.outcome)
         except UserError as error:

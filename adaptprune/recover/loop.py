@@ -25,7 +25,7 @@ from adaptprune.recover import checkpoints
 from adaptprune.recover.checkpoints import Progress
 from adaptprune.recover.extra import ExtraTraining
 from adaptprune.recover.log import TrainingLog
-from adaptprune.recover.packing import Rows
+from adaptprune.recover.packing import Batch, Rows
 from adaptprune.recover.plan import TEACHER
 from adaptprune.registry import find_recovery
 from adaptprune.stages import Runtime
@@ -177,7 +177,7 @@ class _Training:
                 "step": progress.step + 1,
                 "position": stop,
                 "flops": progress.flops
-                + self.objective.flops(self.compute_parameters, batch.numel()),
+                + self.objective.flops(self.compute_parameters, batch.tokens.numel()),
             }
         )
         seconds = time.perf_counter() - started
@@ -186,15 +186,15 @@ class _Training:
             "stage": self.stage.number,
             "stage_step": self.progress.step,
             "rows": stop,
-            "tokens": self._trained_rows(teacher=False) * batch.shape[1],
-            "teacher_tokens": self._trained_rows(teacher=True) * batch.shape[1],
+            "tokens": self._trained_rows(teacher=False) * batch.tokens.shape[1],
+            "teacher_tokens": self._trained_rows(teacher=True) * batch.tokens.shape[1],
             "flops": self.progress.flops,
             "loss": loss,
             "learning_rate": rate,
             "gradient_norm": norm,
             "parameters": self.parameters,
             **figures,
-            "tokens_per_s": round(batch.numel() / seconds, 1),
+            "tokens_per_s": round(batch.tokens.numel() / seconds, 1),
             "seconds": round(seconds, 4),
         }
 
@@ -208,25 +208,27 @@ class _Training:
             rows -= self.stage.trained_rows(self.settings.preset.batch)
         return rows
 
-    def _accumulate(self, batch: torch.Tensor) -> tuple[float, float]:
+    def _accumulate(self, batch: Batch) -> tuple[float, float]:
         """Sum the gradients of a global batch over passes and processes, and clip them.
 
         Args:
-            batch: the rows of one optimiser step [rows, length], the same in every process.
+            batch: the rows of one optimiser step, the same in every process.
 
         Returns:
-            Mean loss (nats) over the batch and the gradient's norm before clipping.
+            Mean loss (nats) over all predictions of the batch that count, and the gradient's norm
+            before clipping.
         """
         accelerator, size = self.accelerator, self.settings.execution.micro_batch
         processes = accelerator.num_processes
         mine = batch[accelerator.process_index :: processes]
         # Gradients are averaged once per step and process, so a process without a row takes part
         # with one that counts nothing.
-        pieces = mine.split(size) if len(mine) else (batch[:1],)
+        pieces = mine.split(size) if len(mine) else [batch[:1]]
+        predictions = max(1, batch.predictions)
         total = torch.zeros((), device=accelerator.device)
         for index, piece in enumerate(pieces):
             last = index == len(pieces) - 1
-            weight = len(piece) / len(batch) if len(mine) else 0.0
+            weight = piece.predictions / predictions if len(mine) else 0.0
             with contextlib.nullcontext() if last else accelerator.no_sync(self.model):
                 loss = self.objective.loss(self.model, piece.to(accelerator.device)) * weight
                 accelerator.backward(loss * processes)

@@ -44,6 +44,21 @@ class Target(pydantic.BaseModel):
     parameters: int
     shape: ModelShape | None = None
 
+    def describe(self) -> dict[str, int]:
+        """Return the sizes that are given, for a record."""
+        if self.shape is None:
+            return {"parameters": self.parameters}
+        block = self.shape.blocks[0]
+        return {
+            "parameters": self.parameters,
+            "hidden_size": self.shape.hidden_size,
+            "num_hidden_layers": len(self.shape.blocks),
+            "num_attention_heads": block.kv_heads * self.shape.queries_per_kv_head,
+            "num_key_value_heads": block.kv_heads,
+            "head_dim": self.shape.head_dim,
+            "intermediate_size": block.intermediate_size,
+        }
+
 
 @dataclass(frozen=True)
 class Beginning:

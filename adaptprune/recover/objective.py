@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-    from adaptprune.recover.packing import Rows
+    from adaptprune.recover.packing import Batch, Rows
 
 
 @dataclass
@@ -65,7 +65,7 @@ class Objective:
             rate: the model's learning rate.
         """
 
-    def take(self, rows: Rows, start: int, stop: int) -> torch.Tensor:
+    def take(self, rows: Rows, start: int, stop: int) -> Batch:
         """Return the rows of a step, the same in every process.
 
         Args:
@@ -75,17 +75,17 @@ class Objective:
         """
         return rows.batch(start, stop)
 
-    def loss(self, model: Any, tokens: torch.Tensor) -> torch.Tensor:
-        """Return what is minimised, a mean over the predicted tokens (nats).
+    def loss(self, model: Any, batch: Batch) -> torch.Tensor:
+        """Return what is minimised, a mean over the predictions that count (nats).
 
-        The losses of a step's passes are averaged by their tokens over all passes and processes,
-        so a term that does not depend on the tokens counts once.
+        The losses of a step's passes are averaged by these predictions over all passes and
+        processes, so a term that does not depend on the tokens counts once.
 
         Args:
             model: the model, distributed as it is.
-            tokens: token ids [rows, length].
+            batch: the rows of a pass.
         """
-        return next_token_loss(model, tokens)
+        return next_token_loss(model, batch)
 
     def end_step(self, model: Any) -> dict[str, float]:
         """Do what follows an update; return what the log is to say of the step besides."""
@@ -110,9 +110,13 @@ class Objective:
         """Take up what ``state`` gave."""
 
 
-def next_token_loss(model: Any, tokens: torch.Tensor) -> torch.Tensor:
-    """Return the mean next-token cross-entropy (nats) of rows [rows, length]."""
+def next_token_loss(model: Any, batch: Batch) -> torch.Tensor:
+    """Return the mean next-token cross-entropy (nats) over what counts; 0 where nothing does."""
     import torch.nn.functional as F
 
-    logits = model(input_ids=tokens, use_cache=False).logits
-    return F.cross_entropy(logits[:, :-1].float().flatten(0, 1), tokens[:, 1:].flatten())
+    logits = model(input_ids=batch.tokens, use_cache=False).logits
+    targets = batch.tokens.masked_fill(~batch.counted, -100)[:, 1:]
+    total = F.cross_entropy(
+        logits[:, :-1].float().flatten(0, 1), targets.flatten(), ignore_index=-100, reduction="sum"
+    )
+    return total / (targets != -100).sum().clamp(min=1)

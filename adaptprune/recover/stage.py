@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from filelock import FileLock, Timeout
 
 from adaptprune import checkpoint
-from adaptprune.corpus import iterate_texts
 from adaptprune.errors import NumericalError, UserError
-from adaptprune.fetch import MANIFEST, write_manifest
-from adaptprune.files import atomic_directory, read_json, sha256_file, unseal, write_sealed_json
+from adaptprune.files import read_json
 from adaptprune.method import Context
 from adaptprune.models import locate, shape_of
 from adaptprune.provenance import Stopwatch, versions
-from adaptprune.recover.checkpoints import read_progress
+from adaptprune.recover.data import TrainingData, find_data
 from adaptprune.recover.folder import RunFolder, Settings
-from adaptprune.recover.log import read_log
 from adaptprune.recover.loop import train_stage
 from adaptprune.recover.method import Target
-from adaptprune.recover.packing import data_file, pack
+from adaptprune.recover.packing import pack
 from adaptprune.recover.plan import plan_stages
+from adaptprune.recover.record import is_finished, publish, publish_failure
 from adaptprune.recover.run import run_stages
 from adaptprune.recover.targets import shaped_like
 from adaptprune.registry import find_recovery
@@ -33,15 +33,11 @@ from adaptprune.stages import SCHEMA, Runtime
 from adaptprune.workflow import announce_workflow
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from adaptprune.calibration import CalibrationSet
     from adaptprune.recover.folder import Execution
     from adaptprune.recover.method import RecoveryMethod
     from adaptprune.recover.presets import Preset
     from adaptprune.shapes import ModelShape
-
-RECORD = "recovery.json"
 
 
 @dataclass(frozen=True)
@@ -53,12 +49,13 @@ class Recovery:
         preset: the recipe.
         target: parameters to end with, or the model whose shape is the target; for a preset that
             prunes.
-        data: name of a collection of text, or a ``.jsonl`` file.
+        data: name of a mixture or of a collection of text, or a ``.jsonl`` file.
         calibration: token ids for the prunings, or None for a preset without.
         seed: of the data order and of what is random in training.
         execution: how to compute.
         launch: config file of ``accelerate launch`` for the training processes; None trains in
             this process.
+        local_data: folder that stands for the hub's data sets, None for the hub.
     """
 
     model: str
@@ -69,6 +66,12 @@ class Recovery:
     seed: int
     execution: Execution
     launch: Path | None = None
+    local_data: Path | None = None
+
+    @functools.cached_property
+    def training_data(self) -> TrainingData:
+        """What it is trained on, its files there and looked at."""
+        return find_data(self.data, self.local_data)
 
     @property
     def method(self) -> RecoveryMethod:
@@ -106,18 +109,17 @@ class Recovery:
         self.method.check(self.preset, shape, target)
         return shape, target
 
-    def conditions(self) -> dict[str, Any]:
+    def conditions(self, target: Target | None) -> dict[str, Any]:
         """Return what decides the outcome; verifies the model folder."""
         used = self.calibration if self.method.needs_calibration else None
-        data = data_file(self.data)
         return {
             "schema": SCHEMA,
             "model": self.model,
             "model_hash": checkpoint.revision(locate(self.model)),
             "preset": self.preset.model_dump(mode="json"),
             "method_version": self.method.version,
-            "target": self.target,
-            "data": {"name": self.data, "sha256": sha256_file(data)},
+            "target": target.describe() if target else None,
+            "data": self.training_data.describe(),
             "calibration": used.describe() if used else None,
             "seed": self.seed,
             "device": self.execution.device,
@@ -157,7 +159,7 @@ class Recovery:
             raise UserError(f"the training processes failed (status {status}); see above why")
 
 
-def recover_stage(job: Recovery, output: Path, run: Path) -> None:
+def recover_stage(job: Recovery, output: Path, run: Path, *, record_failure: bool = False) -> None:
     """Recover a model, from wherever an earlier attempt stopped, and write its folder.
 
     Args:
@@ -165,57 +167,36 @@ def recover_stage(job: Recovery, output: Path, run: Path) -> None:
         output: the folder to write: an HF folder, ``recovery.json`` and ``log.jsonl``, and
             ``kept.json`` of a pruned model.
         run: where checkpoints and log lie until then; removed at the end.
+        record_failure: write a folder without weights whose ``recovery.json`` says why, and leave
+            ``run`` with the last good checkpoint, where numbers are not finite; or where the
+            model is the record of such a failure itself.
 
     Raises:
         UserError: something cannot work, or ``run`` was begun under other conditions.
-        NumericalError: a loss or gradient is not finite.
+        NumericalError: a loss or gradient is not finite, and that is not to be recorded.
     """
-    watch = Stopwatch()
+    watch, folder = Stopwatch(), RunFolder(run)
+    reason = checkpoint.failure(Path(job.model))
+    if reason is not None and record_failure:
+        conditions = {"model": job.model, "preset": job.preset.model_dump(mode="json")}
+        publish_failure(reason, output, folder, conditions, watch)
+        return
     shape, target = job.check()
     Runtime(device=job.execution.device, threads=job.execution.threads).apply()
-    conditions, folder = job.conditions(), RunFolder(run)
+    conditions = job.conditions(target)
     run.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(run.with_name(f".{run.name}.lock"), timeout=0):
-            if not _is_finished(output, conditions):
+            if not is_finished(output, conditions):
                 last = _work(job, folder, conditions, shape, target)
-                _publish(last, output, folder, conditions, watch)
+                publish(last, output, folder, conditions, watch)
             folder.remove()
+    except NumericalError as error:
+        if not record_failure:
+            raise
+        publish_failure(str(error), output, folder, conditions, watch)
     except Timeout:
         raise UserError(f"another process is working in {run}; wait until it ends") from None
-
-
-def write_failure(job: Recovery, output: Path, run: Path, reason: str) -> None:
-    """Write that a recovery failed in the place of its result; its checkpoints are kept.
-
-    Args:
-        job: what was to be done.
-        output: the folder to write: ``recovery.json`` and ``log.jsonl``, no weights.
-        run: where its state lies.
-        reason: what is not finite, and where.
-    """
-    watch, folder = Stopwatch(), RunFolder(run)
-    with atomic_directory(output) as target:
-        (target / "log.jsonl").touch()
-        if folder.log.is_file():
-            shutil.copyfile(folder.log, target / "log.jsonl")
-        record = {
-            "schema": SCHEMA,
-            "status": "failed",
-            "reason": reason,
-            "conditions": job.conditions(),
-            "provenance": watch.provenance(),
-        }
-        write_sealed_json(target / RECORD, record)
-
-
-def _is_finished(output: Path, conditions: dict[str, Any]) -> bool:
-    """Say whether an earlier attempt wrote this very result."""
-    path = output / RECORD
-    if not path.is_file():
-        return False
-    record = unseal(path, read_json(path))
-    return record["status"] == "ok" and record["conditions"] == conditions
 
 
 def _work(
@@ -231,8 +212,15 @@ def _work(
         # Rows of an attempt that was refused or killed here may be of another length.
         shutil.rmtree(folder.rows, ignore_errors=True)
         tokenizer = checkpoint.load_tokenizer(source)
-        texts = iterate_texts(data_file(job.data))
-        pack(texts, tokenizer, job.preset.sequence_length, folder.rows)
+        data = job.training_data
+        pack(
+            {domain.name: domain.documents() for domain in data.domains},
+            tokenizer,
+            job.preset.sequence_length,
+            folder.rows,
+            data.cut,
+            {domain.name: domain.tokens for domain in data.domains},
+        )
     packed = read_json(folder.rows / "rows.json")
     vocabulary = read_json(source / "config.json")["vocab_size"]
     if packed["largest"] >= vocabulary:
@@ -258,35 +246,3 @@ def _work(
         )
     )
     return run_stages(folder, job.context(), job.train)
-
-
-def _publish(
-    last: Path, output: Path, folder: RunFolder, conditions: dict[str, Any], watch: Stopwatch
-) -> None:
-    """Copy the last checkpoint's model to the output and write the record beside it."""
-    rows, progress = read_log(folder.log), read_progress(last)
-    with atomic_directory(output) as target:
-        shutil.copytree(
-            last, target, ignore=shutil.ignore_patterns("training", MANIFEST), dirs_exist_ok=True
-        )
-        shutil.copyfile(folder.log, target / "log.jsonl")
-        record = {
-            "schema": SCHEMA,
-            "status": "ok",
-            "reason": None,
-            "conditions": conditions,
-            "stages": [stage.model_dump() for stage in folder.settings().stages],
-            "prunings": progress.prunings,
-            "params": rows[-1]["parameters"],
-            "tokens": rows[-1]["tokens"],
-            "teacher_tokens": rows[-1]["teacher_tokens"],
-            "flops": progress.flops,
-            "steps": len(rows),
-            "provenance": watch.provenance()
-            | {
-                "train_s": round(sum(row["seconds"] for row in rows), 3),
-                "preparing_s": progress.preparing_s,
-            },
-        }
-        write_sealed_json(target / RECORD, record)
-        write_manifest(target)

@@ -1,0 +1,39 @@
+"""Commands about training data: how much there is of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from adaptprune.commands.options import LocalDataOption, ModelOption, OutputOption, check_folder
+
+
+def count_tokens(
+    data: Annotated[str, typer.Option(help="name of a mixture or text collection, or FILE.jsonl")],
+    model: ModelOption,
+    output: OutputOption,
+    local_data: LocalDataOption = None,
+) -> None:
+    """Count the tokens of each source of training data under a model's tokenizer."""
+    from adaptprune.models import find_entry
+    from adaptprune.recover.data import find_data
+    from adaptprune.recover.tokencount import write_counts
+
+    check_folder(local_data)
+    find_entry(model)
+    write_counts(find_data(data, local_data), model, output)
+
+
+def data_table(
+    counts: Annotated[Path, typer.Option(help="file that count-tokens wrote")],
+    output: OutputOption,
+    claims: Annotated[Path, typer.Option(help="what the paper prints")] = Path(
+        "paper_tables/quoted/claims.yaml"
+    ),
+) -> None:
+    """Render counted tokens next to the paper's Table 2; OUTPUT is the path without suffix."""
+    from adaptprune.recover.datatable import render_data_table
+
+    render_data_table(counts, claims, output)

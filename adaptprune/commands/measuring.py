@@ -1,0 +1,124 @@
+"""Commands that measure for figures, and tables of it: sensitivity, measure, speed, cost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from adaptprune.commands.options import (
+    CalibrationOption,
+    DeviceOption,
+    DtypeOption,
+    LengthOption,
+    LocalDataOption,
+    ModelOption,
+    OutputOption,
+    RemoteOption,
+    SeedOption,
+    SequencesOption,
+    ThreadsOption,
+    check_folder,
+)
+from adaptprune.commands.pruning import take_calibration
+from adaptprune.commands.reporting import (
+    ConfigFolderOption,
+    OverrideOption,
+    ProfileOption,
+    RunsOption,
+    read_profile,
+)
+
+if TYPE_CHECKING:
+    from adaptprune.figures.catalog import Source
+
+
+def sensitivity(
+    model: ModelOption,
+    suite: Annotated[str, typer.Option(help="name of a suite: its perplexity text is scored")],
+    output: OutputOption,
+    uniform: Annotated[int, typer.Option(min=0, max=99, help="percent cut from all layers")] = 0,
+    layer_sparsity: Annotated[
+        int, typer.Option(min=1, max=99, help="percent cut from one layer")
+    ] = 50,
+    perplexity_documents: Annotated[
+        int | None, typer.Option(min=1, help="seeded subset of the perplexity text")
+    ] = None,
+    window: Annotated[int, typer.Option(min=2, help="tokens that are scored together")] = 128,
+    calibration: CalibrationOption = "bigbench-prose",
+    sequences: SequencesOption = 32,
+    length: LengthOption = 64,
+    seed: SeedOption = 0,
+    local_data: LocalDataOption = None,
+    dtype: DtypeOption = "float32",
+    device: DeviceOption = "cpu",
+    threads: ThreadsOption = None,
+    trust_remote_code: RemoteOption = False,
+) -> None:
+    """Score a model with one layer cut at a time (Fig. 1)."""
+    from adaptprune.evaluate.suites import load_suite
+    from adaptprune.sensitivity import HeldOutText, sensitivity_stage
+
+    check_folder(local_data)
+    load_suite(suite)
+    tokens = take_calibration(calibration, model, sequences, length, seed, local_data)
+    text = HeldOutText(suite, perplexity_documents, window, local_data)
+    from adaptprune.stages import Runtime
+
+    runtime = Runtime(dtype, device, threads, trust_remote_code)
+    sensitivity_stage(model, uniform, layer_sparsity, tokens, text, runtime, output)
+
+
+def measure(
+    model: ModelOption,
+    output: OutputOption,
+    dense: Annotated[str | None, typer.Option(help="what it was pruned from")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="sequences at once")] = 1,
+    prompt: Annotated[int, typer.Option(min=1, help="tokens read at once")] = 256,
+    new_tokens: Annotated[int, typer.Option(min=1, help="tokens that follow one by one")] = 16,
+    rounds: Annotated[int, typer.Option(min=1, help="timed runs of each model")] = 7,
+    dtype: DtypeOption = "float32",
+    device: DeviceOption = "cpu",
+    threads: ThreadsOption = None,
+    trust_remote_code: RemoteOption = False,
+) -> None:
+    """Measure speed and memory of a checkpoint against the dense model."""
+    from adaptprune.speed import Workload, measure_stage
+    from adaptprune.stages import Runtime
+
+    workload = Workload(batch, prompt, new_tokens, rounds)
+    runtime = Runtime(dtype, device, threads, trust_remote_code)
+    measure_stage(model, dense, workload, runtime, output)
+
+
+def _source(profile: str, runs: Path, folder: Path, overrides: list[str] | None) -> Source:
+    from adaptprune.figures.catalog import Source
+
+    return Source(profile, read_profile(profile, folder, overrides), runs)
+
+
+def speed(
+    profile: ProfileOption,
+    output: OutputOption,
+    runs: RunsOption = Path("results/runs"),
+    config_folder: ConfigFolderOption = Path("config"),
+    override: OverrideOption = None,
+) -> None:
+    """Render what ``measure`` found of a profile; OUTPUT is the path without suffix."""
+    from adaptprune.speedtable import render_speed
+
+    render_speed(_source(profile, runs, config_folder, override), output)
+
+
+def cost(
+    profile: ProfileOption,
+    output: OutputOption,
+    runs: RunsOption = Path("results/runs"),
+    config_folder: ConfigFolderOption = Path("config"),
+    override: OverrideOption = None,
+) -> None:
+    """Render what pruning cost in time; OUTPUT is the path without suffix."""
+    from adaptprune.costs import render_costs
+
+    render_costs(_source(profile, runs, config_folder, override), output)

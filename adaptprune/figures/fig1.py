@@ -1,0 +1,112 @@
+"""Fig. 1: how much single layers matter, and how large they are left by the methods.
+
+Above: the increase of perplexity when one layer is cut by half, for the dense model and for models
+that were cut uniformly before. Below: the parameters of each layer of the pruned models.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from adaptprune.figures.catalog import Drawing, Source
+from adaptprune.figures.style import PAGE, new_figure, series_style, styled
+from adaptprune.files import read_json, unseal
+from adaptprune.models import shape_of, slug
+from adaptprune.registry import method_title
+from adaptprune.sensitivity import UNIFORM
+from adaptprune.shapes import BlockShape
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def draw(source: Source) -> Drawing:
+    """Draw the figure for the first model of the profile."""
+    model = source.profile.models[0]
+    sensitivity, sizes = _sensitivity(source, model), _sizes(source, model)
+    sparsities = source.profile.sparsities
+    with styled():
+        figure = new_figure(PAGE, 4.4)
+        above, below = figure.subfigures(2, 1)
+        panels: Any = above.subplots(1, len(UNIFORM), sharey=True, squeeze=False)
+        for axes, uniform in zip(panels[0], UNIFORM, strict=True):
+            _draw_sensitivity(axes, sensitivity[sensitivity["uniform"] == uniform], uniform)
+        panels[0][0].set_ylabel("Increase of perplexity")
+        panels = below.subplots(1, len(sparsities), sharey=True, squeeze=False)
+        for axes, sparsity in zip(panels[0], sparsities, strict=True):
+            _draw_sizes(axes, sizes[sizes["sparsity"].isin([0, sparsity])], sparsity)
+        panels[0][0].set_ylabel("Parameters of the layer (M)")
+        handles, labels = panels[0][0].get_legend_handles_labels()
+        below.legend(handles, labels, loc="outside lower center", ncols=4)
+        above.suptitle(f"One layer of {model} cut by half: token perplexity of held-out text")
+    return Drawing(figure, pd.concat([sensitivity, sizes], ignore_index=True))
+
+
+def _sensitivity(source: Source, model: str) -> pd.DataFrame:
+    """Return one row per uniformly cut model and layer."""
+    rows = []
+    for uniform in UNIFORM:
+        path = source.folder / "sensitivity" / slug(model) / f"u{uniform}.json"
+        record = unseal(path, read_json(path))
+        rows += [
+            {
+                "panel": "sensitivity",
+                "model": model,
+                "uniform": uniform,
+                "layer": layer,
+                "perplexity": perplexity,
+                "increase": perplexity - record["perplexity"],
+            }
+            for layer, perplexity in enumerate(record["layers"])
+        ]
+    return pd.DataFrame(rows)
+
+
+def _sizes(source: Source, model: str) -> pd.DataFrame:
+    """Return one row per pruned model and layer; methods that cut no layer by itself are left out.
+
+    Those are SliceGPT, whose layers all become narrower alike, and cells that failed.
+    """
+    shape = shape_of(model)
+    dense = [("dense", "Dense", 0, shape.blocks)]
+    for method in source.methods:
+        for sparsity in source.profile.sparsities:
+            kept = read_json(source.cell(model, method, sparsity) / "kept.json")["layers"]
+            blocks = tuple(BlockShape(len(k["kv_heads"]), len(k["mlp"])) for k in kept)
+            title = method_title(method)
+            dense.append((method, title, sparsity, blocks))
+    return pd.DataFrame(
+        {
+            "panel": "size",
+            "model": model,
+            "method": method,
+            "title": title,
+            "sparsity": sparsity,
+            "layer": layer,
+            "kv_heads": block.kv_heads,
+            "intermediate_size": block.intermediate_size,
+            "params": shape.block_parameters(block),
+        }
+        for method, title, sparsity, blocks in dense
+        for layer, block in enumerate(blocks)
+    )
+
+
+def _draw_sensitivity(axes: Axes, rows: pd.DataFrame, uniform: int) -> None:
+    axes.bar(rows["layer"], rows["increase"], color="0.35")
+    # Layers differ by orders of magnitude, and an increase may be negative.
+    axes.set_yscale("symlog", linthresh=1)
+    axes.axhline(0, color="black", linewidth=0.6)
+    axes.set_title(f"Uniformly pruned by {uniform} %" if uniform else "Dense")
+    axes.set_xlabel("Layer")
+
+
+def _draw_sizes(axes: Axes, rows: pd.DataFrame, sparsity: int) -> None:
+    for place, (_, layers) in enumerate(rows.groupby("method", sort=False)):
+        title = layers["title"].iloc[0]
+        axes.plot(layers["layer"], layers["params"] / 1e6, label=title, **series_style(place))
+    axes.set_ylim(bottom=0)
+    axes.set_title(f"Pruned to {sparsity} %")
+    axes.set_xlabel("Layer")

@@ -1,0 +1,118 @@
+"""Accuracy and perplexity of all methods against the size that they really reach."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from adaptprune.declarations import MethodTitle
+from adaptprune.evaluate.suites import load_suite
+from adaptprune.figures.catalog import Drawing, Source
+from adaptprune.figures.style import PAGE, new_figure, series_style, styled
+from adaptprune.registry import method_title
+from adaptprune.results import read_results
+from adaptprune.tablegrid import build_grid, columns_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def draw(source: Source) -> Drawing:
+    """Draw one line of panels per model: average accuracy, and perplexity where it is measured."""
+    points = _points(source)
+    models = list(dict.fromkeys(points["model"]))
+    measures = list(dict.fromkeys(points["measure"]))
+    with styled():
+        figure = new_figure(PAGE, 0.5 + 2.4 * max(1, len(models)))
+        panels: Any = figure.subplots(max(1, len(models)), max(1, len(measures)), squeeze=False)
+        for line, model in zip(panels, models, strict=False):
+            for axes, measure in zip(line, measures, strict=True):
+                chosen = (points["model"] == model) & (points["measure"] == measure)
+                _draw_panel(axes, points[chosen])
+                axes.set_title(model)
+        handles, labels = panels[0][0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=4)
+    return Drawing(figure, points)
+
+
+def _points(source: Source) -> pd.DataFrame:
+    """Return one row per model, method, sparsity and measure: means and spread over seeds."""
+    profile = source.profile
+    columns = columns_of(load_suite(profile.evaluation.suite))
+    lines = [MethodTitle(method=method, title=method_title(method)) for method in profile.methods]
+    grid = build_grid(
+        read_results(source.folder / "results.csv"),
+        columns,
+        lines,
+        models=profile.models,
+        sparsities=profile.sparsities,
+        seeds=profile.seeds,
+    )
+    shown = [column for column in columns if column.key == "average" or column.kind == "perplexity"]
+    points = pd.DataFrame(
+        {
+            "model": row.model,
+            "method": row.method,
+            "title": row.title,
+            "sparsity": row.sparsity,
+            "measure": column.key,
+            "label": "Average accuracy (%)" if column.kind == "accuracy" else column.header,
+            "better": "higher" if column.kind == "accuracy" else "lower",
+            "params": row.entries["params"].value,
+            "value": row.entries[column.key].value,
+            "std": row.entries[column.key].std,
+            "n_seeds": row.entries[column.key].n_seeds,
+        }
+        for row in grid.rows
+        for column in shown
+        if row.entries["params"].value is not None and row.entries[column.key].value is not None
+    )
+    if points.empty:
+        return points
+    fronts = [on_front(rows) for _, rows in points.groupby(["model", "measure"])]
+    return points.assign(on_front=pd.concat(fronts))
+
+
+def on_front(points: pd.DataFrame) -> pd.Series:
+    """Say of each point whether none that is smaller or as small is better (Pareto).
+
+    Args:
+        points: ``params``, ``value`` and ``better`` ("higher" or "lower") of one measure.
+    """
+    quality = points["value"].where(points["better"] == "higher", -points["value"])
+    return pd.Series(
+        [
+            not ((points["params"] <= params) & (quality > value)).any()
+            and not ((points["params"] < params) & (quality >= value)).any()
+            for params, value in zip(points["params"], quality, strict=True)
+        ],
+        index=points.index,
+    )
+
+
+def _draw_panel(axes: Axes, points: pd.DataFrame) -> None:
+    front = points[points["on_front"]].sort_values("params")
+    axes.step(
+        front["params"] / 1e6,
+        front["value"],
+        where="post",
+        color="0.75",
+        linewidth=3,
+        zorder=1,
+        label="Pareto front",
+    )
+    for place, (_, rows) in enumerate(points.groupby("method", sort=False)):
+        ordered = rows.sort_values("params")
+        axes.errorbar(
+            ordered["params"] / 1e6,
+            ordered["value"],
+            yerr=ordered["std"].fillna(0),
+            capsize=2,
+            label=rows["title"].iloc[0],
+            **series_style(place),
+        )
+    if (points["better"] == "lower").all():
+        axes.set_yscale("log")
+    axes.set_xlabel("Parameters (M)")
+    axes.set_ylabel(points["label"].iloc[0] if len(points) else "")

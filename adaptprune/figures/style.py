@@ -1,0 +1,110 @@
+"""What all figures share: one look that reads in grey, and files that are the same bytes again.
+
+No pyplot: a ``matplotlib.figure.Figure`` of its own needs no display and leaves no global state.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from adaptprune.files import atomic_file
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    import pandas as pd
+
+#: Width in inches of a figure across one column and across the page.
+COLUMN, PAGE = 3.3, 6.9
+
+SUFFIXES = (".pdf", ".png", ".csv")
+
+_SETTINGS: dict[str, Any] = {
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.linewidth": 0.6,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "figure.constrained_layout.use": True,
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the same everywhere
+    "font.size": 7.5,
+    "grid.color": "0.88",
+    "grid.linewidth": 0.5,
+    "image.cmap": "cividis",  # luminance rises evenly
+    "legend.fontsize": 7,
+    "legend.frameon": False,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 4,
+    "pdf.fonttype": 42,  # text stays text
+    "savefig.dpi": 200,
+    "svg.hashsalt": "adaptprune",
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+}
+
+# Colours (after Okabe and Ito) from dark to light, so that neighbours differ in grey; shape and
+# dashes tell them apart without any colour.
+_SERIES: tuple[tuple[str, str, Any], ...] = (
+    ("#000000", "o", "-"),
+    ("#0072b2", "s", (0, (5, 1.5))),
+    ("#d55e00", "^", (0, (1, 1))),
+    ("#009e73", "D", (0, (4, 1.5, 1, 1.5))),
+    ("#cc79a7", "v", (0, (3, 1, 1, 1, 1, 1))),
+    ("#56b4e9", "P", (0, (7, 2))),
+    ("#e69f00", "X", (0, (2, 2))),
+)
+
+
+def styled() -> AbstractContextManager[None]:
+    """Return a context in which figures are drawn; also usable as a decorator."""
+    return matplotlib.rc_context(_SETTINGS)
+
+
+def series_style(place: int) -> dict[str, Any]:
+    """Return colour, marker and dashes of the series at a place, as arguments of ``plot``.
+
+    Past the last style the colours begin again with hollow markers.
+    """
+    color, marker, dashes = _SERIES[place % len(_SERIES)]
+    hollow = {"markerfacecolor": "white"} if place >= len(_SERIES) else {}
+    return {"color": color, "marker": marker, "linestyle": dashes} | hollow
+
+
+def new_figure(width: float = COLUMN, height: float = 2.4) -> Figure:
+    """Return an empty figure.
+
+    Args:
+        width: in inches; ``COLUMN`` or ``PAGE``.
+        height: in inches.
+    """
+    with styled():
+        return Figure(figsize=(width, height))
+
+
+def save_figure(figure: Figure, data: pd.DataFrame, stem: Path) -> None:
+    """Write a figure as ``<stem>.pdf`` and ``<stem>.png``, and its data as ``<stem>.csv``.
+
+    Every file appears whole or not at all; the same figure gives the same bytes.
+
+    Args:
+        figure: drawn within ``styled()``.
+        data: tidy rows that hold every number the figure shows.
+        stem: path of the outputs without suffix.
+    """
+    # Neither date nor version of the software: they would make equal figures differ.
+    metadata: dict[str, dict[str, Any]] = {
+        ".pdf": {"Creator": "adaptprune", "Producer": None, "CreationDate": None},
+        ".png": {"Software": None},
+    }
+    with styled():
+        for suffix, fixed in metadata.items():
+            with atomic_file(stem.with_name(stem.name + suffix)) as temporary:
+                figure.savefig(temporary, format=suffix.removeprefix("."), metadata=fixed)
+    with atomic_file(stem.with_name(f"{stem.name}.csv")) as temporary:
+        data.to_csv(temporary, index=False, float_format="%.10g", lineterminator="\n")

@@ -1,0 +1,177 @@
+"""What gates do to a model: on activations while it is trained, in its weights when it is cut.
+
+Both compute the same function, for soft gates too, so that cutting changes no logit. The stock
+forward pass is left alone: hooks multiply what goes into and comes out of its modules.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from adaptprune.recover.cutting import LayerCut, UniformCut, cut_to_shape
+from adaptprune.surgery import shape_of_model
+from adaptprune.units import LayerUnits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+    from torch.utils.hooks import RemovableHandle
+
+    from adaptprune.shapes import ModelShape
+
+
+@dataclass(frozen=True)
+class Gates:
+    """One number in [0, 1] for every unit of a model; 0 removes it.
+
+    Args:
+        hidden: channels of the residual stream [hidden].
+        layers: decoder layers [layers].
+        heads: kv heads with their query heads [layers, kv_heads].
+        intermediate: neurons [layers, intermediate].
+    """
+
+    hidden: Tensor
+    layers: Tensor
+    heads: Tensor
+    intermediate: Tensor
+
+    @functools.cached_property
+    def width_ratio(self) -> Tensor:
+        """Width of the residual stream over its open channels, which a norm averages over."""
+        return len(self.hidden) / (self.hidden.detach() != 0).sum().clamp(min=1)
+
+    def channels(self, layer: int, shape: ModelShape, *, queries: bool) -> Tensor:
+        """Return a layer's head gates, one for each channel of its queries or of its values."""
+        width = shape.head_dim * (shape.queries_per_kv_head if queries else 1)
+        return self.heads[layer].repeat_interleave(width)
+
+    def output(self, layer: int) -> Tensor:
+        """Return what a layer's contributions to the residual stream are multiplied by [hidden]."""
+        return self.hidden * self.layers[layer]
+
+    def kept(self, shape: ModelShape) -> UniformCut:
+        """Return the units whose gates are not 0.
+
+        Args:
+            shape: the model's, in which they are counted.
+        """
+        layers = []
+        for layer in _open(self.layers):
+            units = LayerUnits(_open(self.heads[layer]), _open(self.intermediate[layer]))
+            queries = tuple(units.query_heads(shape.queries_per_kv_head))
+            layers.append(LayerCut(layer, units.kv_heads, queries, units.mlp))
+        return UniformCut(_open(self.hidden), tuple(layers))
+
+
+def _open(gates: Tensor) -> tuple[int, ...]:
+    return tuple(gates.nonzero().flatten().tolist())
+
+
+def attach(model: Any, gates: Callable[[], Gates]) -> list[RemovableHandle]:
+    """Let gates act on a model's forward pass.
+
+    The embeddings, and what attention and MLP add to the residual stream, are multiplied by the
+    hidden gates, so a closed channel is 0 throughout; norms average over the open channels alone.
+
+    Args:
+        model: a causal language model.
+        gates: returns the gates to use, at every forward pass.
+
+    Returns:
+        Handles that remove the hooks.
+    """
+    shape = shape_of_model(model)
+    handles = [
+        _scale_output(model.model.embed_tokens, lambda: gates().hidden),
+        *_gate_norm(model.model.norm, gates),
+    ]
+    for index, layer in enumerate(model.model.layers):
+        handles += _gate_layer(layer, index, gates, shape)
+    return handles
+
+
+def _gate_layer(
+    layer: Any, index: int, gates: Callable[[], Gates], shape: ModelShape
+) -> list[RemovableHandle]:
+    """Gate the heads, the neurons and what the layer adds to the residual stream."""
+    attention, mlp = layer.self_attn, layer.mlp
+    return [
+        *_gate_norm(layer.input_layernorm, gates),
+        *_gate_norm(layer.post_attention_layernorm, gates),
+        _scale_input(attention.o_proj, lambda: gates().channels(index, shape, queries=True)),
+        _scale_output(attention.o_proj, lambda: gates().output(index)),
+        _scale_input(mlp.down_proj, lambda: gates().intermediate[index]),
+        _scale_output(mlp.down_proj, lambda: gates().output(index)),
+    ]
+
+
+def _gate_norm(norm: Any, gates: Callable[[], Gates]) -> list[RemovableHandle]:
+    """Let an RMS norm take its mean over the open channels, and gate its output."""
+    return [
+        _scale_input(norm, lambda: gates().width_ratio.sqrt()),
+        _scale_output(norm, lambda: gates().hidden / gates().width_ratio.sqrt()),
+    ]
+
+
+def _scale_input(module: Any, factor: Callable[[], Tensor]) -> RemovableHandle:
+    def hook(_: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (arguments[0] * factor().to(arguments[0].dtype), *arguments[1:])
+
+    return module.register_forward_pre_hook(hook)
+
+
+def _scale_output(module: Any, factor: Callable[[], Tensor]) -> RemovableHandle:
+    def hook(_: Any, __: Any, output: Tensor) -> Tensor:
+        return output * factor().to(output.dtype)
+
+    return module.register_forward_hook(hook)
+
+
+@torch.no_grad()
+def merge(model: Any, gates: Gates) -> None:
+    """Multiply gates into a model's weights, in place.
+
+    A tied head is the embedding, which brings the hidden gates to the logits; in an untied model
+    the last norm brings them. (The released code multiplies them into the last norm and the untied
+    head, once more than its forward pass does.)
+
+    Args:
+        model: a causal language model without hooks.
+        gates: in its shape.
+    """
+    shape = shape_of_model(model)
+    model.model.embed_tokens.weight.mul_(gates.hidden)
+    if not shape.tied:
+        model.model.norm.weight.mul_(gates.hidden)
+    for index, layer in enumerate(model.model.layers):
+        layer.input_layernorm.weight.mul_(gates.hidden)
+        layer.post_attention_layernorm.weight.mul_(gates.hidden)
+        _scale_rows(layer.self_attn.v_proj, gates.channels(index, shape, queries=False))
+        _scale_rows(layer.self_attn.o_proj, gates.output(index))
+        _scale_rows(layer.mlp.up_proj, gates.intermediate[index])
+        _scale_rows(layer.mlp.down_proj, gates.output(index))
+
+
+def _scale_rows(linear: Any, factor: Tensor) -> None:
+    linear.weight.mul_(factor[:, None])
+    if linear.bias is not None:
+        linear.bias.mul_(factor)
+
+
+def cut(model: Any, gates: Gates, target: ModelShape) -> Any:
+    """Return the stock model that gates leave of a model; it computes what the gated model does.
+
+    Args:
+        model: a causal language model without hooks; its weights are altered.
+        gates: without chance, at the target shape.
+        target: that uniform shape.
+    """
+    kept = gates.kept(shape_of_model(model))
+    merge(model, gates)
+    return cut_to_shape(model, kept, target)

@@ -1,0 +1,210 @@
+"""Minitron: cut by activations to a uniform shape, then distil the uncut model's logits.
+
+Sources: "Compact Language Models via Pruning and Knowledge Distillation" (arXiv 2407.14679, [1])
+and "LLM Pruning and Distillation in Practice: The Minitron Approach" (arXiv 2408.11796, [2]).
+Three things happen: the uncut model is trained one epoch on the data ("teacher correction", [2]);
+it is cut to the target's shape by importances from activations ([1], section 2.2; see
+``baselines.activations``); the cut model learns the corrected teacher's logits by forward KL
+alone, on the same data.
+
+What the papers leave open, or do in several ways, is decided so:
+
+- The cut is made in one go ("single-shot", [2]), from the *corrected* teacher; [2] finds that
+  cutting the uncorrected one does as well.
+- Both trainings have a learning-rate schedule of their own with the preset's rates.
+- The distillation's temperature is 1, and no intermediate states are matched: [1] finds logits
+  alone to suffice unless the depth shrinks much, and [2] uses logits alone.
+- The loss runs over the positions that predict a token which training counts.
+"""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING, Any, Literal
+
+import pydantic
+
+from adaptprune.method import Parameters
+from adaptprune.recover.method import Beginning, Prepared, RecoveryMethod, Target
+from adaptprune.recover.objective import Objective
+from adaptprune.recover.plan import TEACHER, Draft
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import torch
+
+    from adaptprune.recover.folder import RunFolder, Settings
+    from adaptprune.recover.packing import Batch
+    from adaptprune.recover.plan import Stage
+    from adaptprune.recover.presets import Preset
+    from adaptprune.shapes import ModelShape
+
+
+class MinitronParameters(Parameters):
+    """Parameters of Minitron.
+
+    Args:
+        teacher_correction: whether the uncut model is trained one epoch on the data first.
+        batch_aggregation: how importances are summed up over sequences ([2]: L2 norm).
+        sequence_aggregation: how they are over the tokens of a sequence ([2]: mean).
+        depth: what a layer is worth: the rise of the loss without it (perplexity, [1]), or its
+            block influence 1 − cos(input, output) ([1]; one pass for all layers, the default).
+        batch: calibration sequences of one forward pass.
+    """
+
+    teacher_correction: bool = True
+    batch_aggregation: Literal["l2", "mean"] = "l2"
+    sequence_aggregation: Literal["l2", "mean"] = "mean"
+    depth: Literal["block-influence", "loss"] = "block-influence"
+    batch: int = pydantic.Field(8, ge=1)
+
+
+class Minitron(RecoveryMethod):
+    """Teacher correction, activation-based cut, logit distillation."""
+
+    name = "minitron"
+    title = "Minitron"
+    version = 1
+    citation = "Minitron, arXiv 2407.14679 and 2408.11796"
+    parameters = MinitronParameters
+    target = "shape"
+    needs_calibration = True
+
+    def check(self, preset: Preset, shape: ModelShape | None, target: Target | None) -> None:
+        """Refuse a shape that cutting cannot reach."""
+        from adaptprune.recover.targets import check_cut
+
+        super().check(preset, shape, target)
+        assert shape is not None
+        assert target is not None
+        assert target.shape is not None
+        check_cut(shape, target.shape)
+
+    def plan(
+        self, preset: Preset, rows: int, shape: ModelShape | None, target: Target | None
+    ) -> list[Draft]:
+        """Take all rows for the teacher and once more for the student."""
+        assert shape is not None
+        assert target is not None
+        assert target.shape is not None
+        teacher = shape.compute_parameters
+        distillation = Draft(
+            stop=rows,
+            kind="distil",
+            target=target.parameters,
+            schedule=2,
+            parameters=target.shape.compute_parameters,
+            forward_parameters=teacher,
+        )
+        if not self.parse(preset.parameters).teacher_correction:
+            return [distillation]
+        return [Draft(stop=rows, kind=TEACHER, parameters=teacher), distillation]
+
+    def prepare(self, beginning: Beginning) -> Prepared | None:
+        """Put the teacher aside and cut the student out of it."""
+        from adaptprune.checkpoint import count_compute_parameters
+        from adaptprune.recover.cutting import cut_to_shape
+        from baselines.activations import choose_units, measure
+
+        stage, settings, context = beginning.stage, beginning.settings, beginning.context
+        if stage.kind == TEACHER:
+            return None
+        chosen: MinitronParameters = self.parse(settings.preset.parameters)
+        target = settings.target
+        assert settings.shape is not None
+        assert target is not None
+        assert target.shape is not None
+        assert context.tokens is not None
+        if beginning.before is not None:
+            _put_aside(beginning.before, _teacher_folder(beginning.folder, settings))
+        model = beginning.load()
+        found = measure(
+            model,
+            context.tokens,
+            batch_aggregation=chosen.batch_aggregation,
+            sequence_aggregation=chosen.sequence_aggregation,
+            depth=chosen.depth if len(target.shape.blocks) < len(settings.shape.blocks) else None,
+            batch=chosen.batch,
+        )
+        cut = choose_units(found, settings.shape, target.shape)
+        student = cut_to_shape(model, cut, target.shape)
+        record = {
+            "target": target.parameters,
+            "params_before": settings.shape.parameters,
+            "params": target.shape.parameters,
+            "layers": [layer.layer for layer in cut.layers],
+            "layer_importance": found.layers,
+            "calibration_loss": found.loss,
+        }
+        passes = found.passes * context.tokens.numel()
+        flops = 2 * count_compute_parameters(model) * passes
+        return Prepared(student, student.config, cut.to_json(), record, flops)
+
+    def objective(self, folder: RunFolder, stage: Stage, device: torch.device) -> Objective:
+        """Train the teacher by itself and the student by the teacher."""
+        if stage.kind == TEACHER:
+            return Objective()
+        return Distillation(_teacher_folder(folder, folder.settings()), device)
+
+
+class Distillation(Objective):
+    """Forward KL from a frozen teacher's next-token distributions to the model's.
+
+    Args:
+        teacher: the teacher's folder.
+        device: where the process computes; on a GPU the teacher is held in bfloat16.
+    """
+
+    def __init__(self, teacher: Path, device: torch.device):
+        from adaptprune.checkpoint import count_compute_parameters, load_model
+
+        dtype = "bfloat16" if device.type == "cuda" else "float32"
+        self.teacher = load_model(teacher, dtype=dtype, device=str(device)).requires_grad_(False)
+        self.teacher_parameters = count_compute_parameters(self.teacher)
+
+    def loss(self, model: Any, batch: Batch) -> torch.Tensor:
+        """Return the mean divergence (nats) over the predictions that count."""
+        import torch
+
+        with torch.no_grad():
+            taught = self.teacher(input_ids=batch.tokens, use_cache=False).logits
+        learnt = model(input_ids=batch.tokens, use_cache=False).logits
+        counted = batch.counted[:, 1:]
+        divergence = forward_kl(learnt[:, :-1], taught[:, :-1])
+        return (divergence * counted).sum() / counted.sum().clamp(min=1)
+
+    def flops(self, parameters: int, tokens: int) -> int:
+        """Add the teacher's forward pass to the student's training."""
+        return super().flops(parameters, tokens) + 2 * self.teacher_parameters * tokens
+
+
+def forward_kl(learnt: torch.Tensor, taught: torch.Tensor) -> torch.Tensor:
+    """Return KL(teacher ‖ student) = Σ p·(log p − log q) of every position, in nats.
+
+    Args:
+        learnt: the student's logits [..., vocabulary].
+        taught: the teacher's.
+    """
+    log_p, log_q = taught.float().log_softmax(-1), learnt.float().log_softmax(-1)
+    return (log_p.exp() * (log_p - log_q)).sum(-1)
+
+
+def _teacher_folder(folder: RunFolder, settings: Settings) -> Path:
+    """Return where the teacher lies once it need not be trained any more."""
+    corrected = SPEC.parse(settings.preset.parameters).teacher_correction
+    return folder.models / "teacher" if corrected else settings.source
+
+
+def _put_aside(checkpoint: Path, target: Path) -> None:
+    """Copy a checkpoint's model; the checkpoint goes when the next stage has one."""
+    from adaptprune.fetch import MANIFEST, write_manifest
+    from adaptprune.files import atomic_directory
+
+    with atomic_directory(target) as temporary:
+        left_out = shutil.ignore_patterns("training", MANIFEST)
+        shutil.copytree(checkpoint, temporary, ignore=left_out, dirs_exist_ok=True)
+        write_manifest(temporary)
+
+
+SPEC = Minitron()

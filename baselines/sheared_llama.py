@@ -1,0 +1,244 @@
+"""ShearedLLaMA (Xia et al. 2024, arXiv 2310.06694): masks learnt towards a given uniform shape.
+
+The first stage trains the weights together with hard-concrete masks over channels of the residual
+stream, layers, neurons and kv heads, on a tenth of the tokens; a Lagrangian pulls the masks to the
+target shape. Then the model is cut to a stock model of that shape and trained on the other tokens.
+Both stages load their batches dynamically by domain; the domains are the sources of the data.
+
+Defaults are those of the released scripts (github.com/princeton-nlp/LLM-Shearing at b87218b,
+``llmshearing/scripts``) where those do not depend on their scale, the share of tokens is that of
+appendix A of the Adapt-Pruner paper. As in the released code each stage is a training of its own,
+with a fresh AdamW and a whole learning-rate schedule. Differences: the masks' learning rate is
+constant (there it follows the weights' schedule), and gradients of masks are not clipped.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pydantic
+
+from adaptprune.errors import UserError
+from adaptprune.method import Context, Parameters
+from adaptprune.recover.method import Beginning, Prepared, RecoveryMethod, Target
+from adaptprune.recover.plan import Draft, Stage
+from adaptprune.recover.targets import check_cut
+from adaptprune.shapes import FAMILIES, ModelShape
+
+if TYPE_CHECKING:
+    import torch
+
+    from adaptprune.recover.folder import RunFolder, Settings
+    from adaptprune.recover.objective import Objective
+    from adaptprune.recover.packing import Rows
+    from adaptprune.recover.presets import Preset
+    from baselines.dynamic_batches import DomainRows
+    from baselines.sheared_masks import Masks
+
+#: Kind of the stage that trains masks.
+SHEAR = "shear"
+
+
+class ShearedLlamaParameters(Parameters):
+    """Parameters of ShearedLLaMA.
+
+    Args:
+        shearing_share: share of the tokens that masks and weights are trained on together
+            (Adapt-Pruner, appendix A: 10 %; the original: 0.4 of 50.4 billion tokens).
+        mask_learning_rate: of the log-alphas (scripts: ``lag_lr=1.0``).
+        multiplier_learning_rate: of the Lagrangian's multipliers (scripts: the same).
+        lagrangian_warmup: share of the first stage's steps in which the targets of the sparsities
+            grow from 0 (scripts: 640 of 3,200 steps).
+        shearing_update_every: steps of the first stage between two updates of the domain weights
+            (scripts: 50).
+        training_update_every: the same of the second stage (scripts: 400).
+        held_out_rows: rows of each domain that its loss is measured on, never trained on (ours).
+        reference_losses: loss (nats) that each domain is to reach, by the domain's name; None
+            measures those of the source model on the held-out rows, the "source reference" of the
+            paper. The scripts give predictions of a scaling law for the target size, which exist
+            for their domains and tokenizer alone.
+        clip_excess: count a loss below its reference as equal to it when weights are updated, as
+            Algorithm 1 prints; the released code does not.
+    """
+
+    shearing_share: float = pydantic.Field(0.1, gt=0, lt=1)
+    mask_learning_rate: float = pydantic.Field(1.0, gt=0)
+    multiplier_learning_rate: float = pydantic.Field(1.0, gt=0)
+    lagrangian_warmup: float = pydantic.Field(0.2, ge=0, le=1)
+    shearing_update_every: int = pydantic.Field(50, ge=1)
+    training_update_every: int = pydantic.Field(400, ge=1)
+    held_out_rows: int = pydantic.Field(32, ge=1)
+    reference_losses: dict[str, float] | None = None
+    clip_excess: bool = False
+
+
+class ShearedLlama(RecoveryMethod):
+    """Learn masks towards a shape, cut to it, and go on training."""
+
+    name = "sheared-llama"
+    title = "ShearedLLaMA"
+    version = 1
+    citation = "ShearedLLaMA, arXiv 2310.06694"
+    parameters = ShearedLlamaParameters
+    target = "shape"
+
+    def check(self, preset: Preset, shape: ModelShape | None, target: Target | None) -> None:
+        """Refuse a target shape that cutting kv heads with their query heads cannot give."""
+        super().check(preset, shape, target)
+        wanted = _shape(target)
+        assert shape is not None, "a method with a target is given the model's shape"
+        check_cut(shape, wanted)
+        ratio, asked = shape.queries_per_kv_head, wanted.queries_per_kv_head
+        if ratio != asked:
+            raise UserError(
+                f"target shape: {asked} query heads per kv head, the model has {ratio}; "
+                f"{self.name} removes a kv head with its query heads"
+            )
+
+    def plan(
+        self, preset: Preset, rows: int, shape: ModelShape | None, target: Target | None
+    ) -> list[Draft]:
+        """Share the tokens out between training with masks and training of the cut model."""
+        assert shape is not None, "a method with a target is given the model's shape"
+        wanted = _shape(target)
+        first = int(rows * self.parse(preset.parameters).shearing_share)
+        return [
+            Draft(stop=first, kind=SHEAR, schedule=1, parameters=shape.compute_parameters),
+            Draft(
+                start=first,
+                stop=rows,
+                target=wanted.parameters,
+                schedule=2,
+                parameters=wanted.compute_parameters,
+            ),
+        ]
+
+    def prepare(self, beginning: Beginning) -> Prepared:
+        """Measure the reference losses before the first stage; cut before the second."""
+        if beginning.stage.kind == SHEAR:
+            return self._measure(beginning)
+        return self._cut(beginning)
+
+    def _measure(self, beginning: Beginning) -> Prepared:
+        """Note the losses that the domains are to reach, and where the loading begins."""
+        import torch
+
+        from adaptprune.recover.packing import Rows
+        from baselines.dynamic_batches import DomainState, check_references
+        from baselines.sheared_objective import HeldOut
+
+        settings, parameters = beginning.settings, self.parse(beginning.settings.preset.parameters)
+        rows = Rows.open(beginning.folder.rows, settings.seed)
+        domains = _domains(rows, settings, parameters)
+        model, flops = beginning.load(), 0
+        _check_stock(model)
+        if parameters.reference_losses is not None:
+            references = check_references(parameters.reference_losses, domains.names)
+        else:
+            device = torch.device(settings.execution.device)
+            held_out = HeldOut.of(rows, domains, settings.execution.micro_batch, device)
+            references = held_out.losses(model)
+            assert settings.shape is not None, "a method with a target is given the shape"
+            flops = 2 * settings.shape.compute_parameters * held_out.tokens
+        record = {
+            "reference_losses": dict(zip(domains.names, references, strict=True)),
+            "loading": DomainState.begin(domains.proportions()).model_dump(),
+        }
+        return Prepared(model, model.config, beginning.kept(), record, flops)
+
+    def _cut(self, beginning: Beginning) -> Prepared:
+        """Cut the model to the target shape by the masks that the first stage has learnt."""
+        import torch
+
+        from adaptprune.checkpoint import count_parameters
+        from adaptprune.recover import checkpoints
+        from baselines.masked_model import cut
+        from baselines.sheared_masks import KINDS
+
+        assert beginning.before is not None, "the first stage leaves a checkpoint"
+        state = checkpoints.read_objective(beginning.before)
+        assert state is not None, "which holds its masks"
+        masks = _masks(beginning.settings)
+        with torch.no_grad():
+            for kind in KINDS:
+                masks.log_alpha[kind].copy_(state.tensors[f"parameters/log_alpha.{kind}"])
+        shape, model = beginning.settings.shape, beginning.load()
+        assert shape is not None, "a method with a target is given the shape"
+        masks.to(model.device)
+        gates = masks.deterministic(at_target=True)
+        kept = gates.kept(shape).to_json()
+        small = cut(model, gates, _shape(beginning.settings.target))
+        record = {
+            "params_before": shape.parameters,
+            "params": count_parameters(small),
+            "expected_sparsity": {
+                kind: values.mean().item() for kind, values in masks.expected_sparsity().items()
+            },
+            "target_sparsity": masks.target_sparsity(),
+            "loading": state.values,
+        }
+        return Prepared(small, small.config, kept, record)
+
+    def objective(self, folder: RunFolder, stage: Stage, device: torch.device) -> Objective:
+        """Return training by domains, with masks in the first stage."""
+        from adaptprune.recover import checkpoints
+        from adaptprune.recover.packing import Rows
+        from baselines.dynamic_batches import DomainState
+        from baselines.sheared_objective import DomainTraining, HeldOut, Shearing
+
+        settings = folder.settings()
+        parameters = self.parse(settings.preset.parameters)
+        newest = checkpoints.newest(folder.checkpoints)
+        assert newest is not None, "every stage is prepared"
+        records = checkpoints.read_progress(newest).prunings
+        rows = Rows.open(folder.rows, settings.seed)
+        domains = _domains(rows, settings, parameters)
+        loading: dict[str, Any] = {
+            "domains": domains,
+            "held_out": HeldOut.of(rows, domains, settings.execution.micro_batch, device),
+            "references": [records[0]["reference_losses"][name] for name in domains.names],
+            "loading": DomainState.model_validate(records[-1]["loading"]),
+            "parameters": parameters,
+        }
+        if stage.kind != SHEAR:
+            return DomainTraining(**loading, every=parameters.training_update_every)
+        return Shearing(
+            masks=_masks(settings).to(device),
+            seed=settings.seed,
+            warmup_steps=round(parameters.lagrangian_warmup * stage.steps),
+            **loading,
+            every=parameters.shearing_update_every,
+        )
+
+
+def _shape(target: Target | None) -> ModelShape:
+    assert target is not None, "check has refused a recovery without a target"
+    assert target.shape is not None, "and one without a shape"
+    return target.shape
+
+
+def _masks(settings: Settings) -> Masks:
+    """Return the masks as the first stage begins with them."""
+    from baselines.sheared_masks import Masks
+
+    assert settings.shape is not None, "a method with a target is given the shape"
+    generator = Context(None, settings.seed).generator("masks")
+    return Masks(settings.shape, _shape(settings.target), generator)
+
+
+def _domains(rows: Rows, settings: Settings, parameters: ShearedLlamaParameters) -> DomainRows:
+    from baselines.dynamic_batches import DomainRows
+
+    return DomainRows(rows.domain, rows.domains, parameters.held_out_rows, settings.seed)
+
+
+def _check_stock(model: Any) -> None:
+    """Refuse a model that no stock class can hold once its layers are alike."""
+    if model.config.model_type not in FAMILIES:
+        raise UserError(
+            f"sheared-llama needs a stock model (allowed: {', '.join(FAMILIES)}), not "
+            f"{model.config.model_type}"
+        )
+
+
+SPEC = ShearedLlama()

@@ -1,0 +1,156 @@
+"""The declared ablations: what they run in every profile, and how they are printed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import pytest
+from table_examples import DECLARATIONS, MODEL, cell, render
+
+from adaptprune.config import Profile, load_profile, profile_names
+from adaptprune.declarations import load_declaration
+from adaptprune.errors import UserError
+from adaptprune.pruner import SPEC
+
+if TYPE_CHECKING:
+    from adaptprune.results import Row
+
+CONFIG = Path(__file__).parents[1] / "config"
+ABLATIONS = [*sorted(path.stem for path in DECLARATIONS.glob("ablation_*.yaml")), "table8"]
+AMPLITUDES = ("0", "0.005", "0.01", "0.02", "0.04")
+
+
+def profile_of(name: str, table: str) -> Profile:
+    return load_declaration(DECLARATIONS / f"{table}.yaml").widen(load_profile(CONFIG, name))
+
+
+@pytest.mark.parametrize("name", profile_names(CONFIG))
+def test_amplitude_divided_by_step_is_the_paper_s_in_every_profile(name: str) -> None:
+    chosen = profile_of(name, "table8")
+    assert chosen.sparsities == [50]
+    assert chosen.methods == ["dense", *(f"adapt-pruner@amplitude-{a}" for a in AMPLITUDES)]
+    for amplitude in AMPLITUDES:
+        settings = chosen.settings_of(f"adapt-pruner@amplitude-{amplitude}")
+        parameters = SPEC.parse(settings.parameters)
+        ratio = parameters.amplitude / parameters.increment(50)
+        assert ratio == pytest.approx(float(amplitude) / 0.01)
+
+
+@pytest.mark.parametrize("name", profile_names(CONFIG))
+def test_fewer_steps_keep_amplitude_divided_by_step(name: str) -> None:
+    chosen = profile_of(name, "ablation_steps")
+    assert chosen.sparsities == [40]
+    counts = []
+    for method in chosen.methods[1:]:
+        parameters = SPEC.parse(chosen.settings_of(method).parameters)
+        counts.append(parameters.count_steps(40))
+        assert parameters.amplitude / parameters.increment(40) == pytest.approx(2)
+    assert counts == [1, 2, 5, 10, 20]
+
+
+@pytest.mark.parametrize("name", profile_names(CONFIG))
+def test_calibration_variants_differ_from_the_profile_in_one_thing(name: str) -> None:
+    chosen = profile_of(name, "ablation_calibration")
+    plain = chosen.calibration
+    for part, size in (("quarter", 0.25), ("half", 0.5), ("double", 2)):
+        drawn = chosen.calibration_of(f"adapt-pruner@calibration-{part}")
+        if name != "smoke":  # which has a smaller set than the profile that it extends
+            assert drawn.sequences == size * plain.sequences
+        assert (drawn.dataset, drawn.length) == (plain.dataset, plain.length)
+    other = chosen.calibration_of("adapt-pruner@calibration-source")
+    assert other.dataset != plain.dataset
+    assert other.length == plain.length
+
+
+@pytest.mark.parametrize("name", profile_names(CONFIG))
+@pytest.mark.parametrize("table", ABLATIONS)
+def test_every_ablation_can_be_run_in_every_profile(name: str, table: str) -> None:
+    assert profile_of(name, table).cells()
+
+
+@pytest.mark.parametrize("name", ["paper", "small"])
+def test_table_8_has_its_own_tasks_where_the_paper_s_are_run(name: str) -> None:
+    stand_in = load_declaration(DECLARATIONS / "table8.yaml").profiles[name]
+    ours, theirs = load_profile(CONFIG, name), load_profile(CONFIG, stand_in)
+    assert theirs.evaluation.suite == "commonsense-boolq-paper"
+    assert theirs.evaluation == ours.evaluation.model_copy(
+        update={"suite": "commonsense-boolq-paper"}
+    )
+    assert set(theirs.models) <= set(ours.models)
+
+
+def test_a_table_with_sparsities_of_its_own_refuses_scores_of_the_profile_s() -> None:
+    chosen = load_profile(CONFIG, "mini")
+    with pytest.raises(UserError, match="flap is cut from scores of the profile's sparsities"):
+        chosen.with_sparsities(["dense", "flap"], [50])
+
+
+def test_an_unreachable_sparsity_is_refused() -> None:
+    chosen = load_profile(CONFIG, "mini")
+    with pytest.raises(UserError, match="step_size 5 does not divide sparsity 33"):
+        chosen.with_sparsities(["adapt-pruner"], [33])
+
+
+def amplitude_rows(profile: str) -> list[Row]:
+    """Return results in which the middle amplitude is the best in both seeds."""
+    rows = cell("dense", 0, 0, (0.6, 0.7), 10.0, profile=profile)
+    for amplitude, accuracy in zip(AMPLITUDES, (0.30, 0.34, 0.38, 0.42, 0.35), strict=True):
+        for seed, shift in ((0, 0.0), (1, 0.01 * float(amplitude) * 50), (2, 0.001)):
+            scores = (accuracy + shift, accuracy + shift)
+            rows += cell(
+                "adapt-pruner",
+                50,
+                seed,
+                scores,
+                10 / (accuracy + shift),
+                variant=f"amplitude-{amplitude}",
+                profile=profile,
+            )
+    return rows
+
+
+def test_table_8_prints_the_paper_s_numbers_beside_other_models(tmp_path: Path) -> None:
+    stem = render(tmp_path, amplitude_rows("mini"), name="table8")
+    text = stem.with_suffix(".md").read_text()
+    assert f"| {MODEL} | 50% | A = 0.02 |" in text
+    printed = text[text.index("## As printed in the paper (Table 8)") :]
+    assert (
+        "| LLaMA-3.1-8B | 50% | A = 0.02 | 4.43 | 40.61 | 26.45 | 62.05 | 35.18 | 28.20 | 62.30 "
+        "| 53.67 | 44.07 | 90.80 |" in printed
+    )
+    assert "diff." not in text
+    assert r"As printed in the paper (Table 8)" in stem.with_suffix(".tex").read_text()
+
+
+def test_table_8_tests_the_claim_in_a_sentence(tmp_path: Path) -> None:
+    stem = render(tmp_path, amplitude_rows("mini"), name="table8")
+    lines = stem.with_suffix(".md").read_text().splitlines()
+    claims = [line for line in lines if "as the amplitude grows, results improve and then" in line]
+    assert len(claims) == 2, "one for the average, one for the perplexity"
+    for line in claims:
+        assert "best at A = 0.02. A = 0.02 is better than A = 0 and A = 0.04, p = 0.0" in line
+        assert line.endswith("over 3 seeds: the claim holds.")
+
+
+def test_table_8_is_compared_where_the_same_is_run(tmp_path: Path) -> None:
+    stem = render(
+        tmp_path,
+        amplitude_rows("paper-table8"),
+        name="table8",
+        profile="paper-table8",
+    )
+    numbers = pd.read_csv(stem.with_suffix(".csv"))
+    chosen = numbers[
+        (numbers["method"] == "adapt-pruner@amplitude-0.02") & (numbers["column"] == "piqa")
+    ].iloc[0]
+    assert chosen["published"] == 62.30
+    assert chosen["difference"] == pytest.approx(chosen["value"] - 62.30)
+    assert "As printed" not in stem.with_suffix(".md").read_text()
+
+
+def test_other_tables_print_nothing_of_the_paper_beside_other_models(tmp_path: Path) -> None:
+    rows = cell("dense", 0, 0) + cell("adapt-pruner", 20, 0)
+    stem = render(tmp_path, rows, name="table7")
+    assert "As printed" not in stem.with_suffix(".md").read_text()

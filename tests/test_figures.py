@@ -1,0 +1,141 @@
+"""Every figure, drawn from a made-up run: its data, its files, what it refuses."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import pytest
+from run_examples import (
+    MODEL,
+    tiny_source,
+    write_kept,
+    write_results,
+    write_sensitivity,
+    write_trajectory,
+)
+
+from adaptprune.errors import UserError
+from adaptprune.figures.catalog import draw, figure_names
+from adaptprune.figures.size import on_front
+from adaptprune.figures.style import SUFFIXES, save_figure
+from adaptprune.files import read_json, write_json, write_sealed_json
+from adaptprune.models import shape_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from adaptprune.figures.catalog import Source
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Source:
+    """A run that fig1, fig2 and size can be drawn from."""
+    found = tiny_source(tmp_path)
+    write_kept(found)
+    write_sensitivity(found)
+    write_trajectory(found)
+    write_results(found, dense=0.7, flap=0.45, slicegpt=0.4)
+    return found
+
+
+def test_figures_are_found_by_their_module() -> None:
+    assert {"fig1", "fig2", "size", "speed"} <= set(figure_names())
+    assert not {"style", "catalog"} & set(figure_names())
+
+
+@pytest.mark.parametrize("name", ["fig1", "fig2", "size"])
+def test_a_figure_is_drawn_twice_in_the_same_bytes(
+    source: Source, tmp_path: Path, name: str
+) -> None:
+    for place in ("one", "two"):
+        drawing = draw(name, source)
+        save_figure(drawing.figure, drawing.data, tmp_path / place)
+    for suffix in SUFFIXES:
+        assert (tmp_path / f"one{suffix}").read_bytes() == (tmp_path / f"two{suffix}").read_bytes()
+
+
+def test_fig1_shows_the_increase_and_the_size_of_every_layer(source: Source) -> None:
+    data = draw("fig1", source).data
+    increases = data[data["panel"] == "sensitivity"].pivot(
+        index="uniform", columns="layer", values="increase"
+    )
+    assert increases.index.tolist() == [0, 10, 20]
+    assert increases.loc[20].tolist() == [1000, 10, 1, -0.5]
+    sizes = data[data["panel"] == "size"]
+    shape = shape_of(MODEL)
+    dense = sizes[sizes["method"] == "dense"]["params"]
+    assert dense.sum() == shape.decoder_parameters
+    assert set(sizes["method"]) == {"dense", "flap", "adapt-pruner"}, "SliceGPT cuts no layer"
+    flap = sizes[(sizes["method"] == "flap") & (sizes["sparsity"] == 40)]
+    assert flap["intermediate_size"].tolist() == [120, 119, 118, 117]
+    assert flap["kv_heads"].tolist() == [3, 2, 1, 1]
+
+
+def test_fig2_shows_what_the_log_holds(source: Source) -> None:
+    data = draw("fig2", source).data
+    assert len(data) == 4 * 4
+    last = data[(data["step"] == 4) & (data["layer"] == 3)].iloc[0]
+    assert (last["importance"], last["sparsity"], last["sparsity_goal"]) == (-1, 60, 40)
+
+
+def test_fig2_counts_layers_from_the_first_that_is_pruned(source: Source) -> None:
+    write_trajectory(source, first=2)
+    data = draw("fig2", source).data
+    assert sorted(set(data["layer"])) == [2, 3]
+    assert data[data["layer"] == 2]["importance"].tolist() == [1] * 4
+
+
+def test_fig2_refuses_a_run_without_steps(source: Source) -> None:
+    path = source.cell(MODEL, "adapt-pruner", 40) / "pruning.json"
+    write_sealed_json(path, {"model": MODEL, "status": "failed", "reason": "NaN", "steps": []})
+    with pytest.raises(UserError, match=r"pruning\.json: holds no steps \(NaN\)"):
+        draw("fig2", source)
+
+
+def test_size_shows_means_over_seeds_and_who_is_on_the_front(source: Source) -> None:
+    data = draw("size", source).data
+    found = data.set_index(["measure", "method", "sparsity"])
+    point = found.loc[("average", "adapt-pruner", 20)]
+    assert point["value"] == pytest.approx(40.5)
+    assert point["n_seeds"] == 2
+    front = data[data["on_front"]]
+    assert set(front["method"]) == {"dense", "adapt-pruner"}
+    assert set(front["measure"]) == {"average", "tiny_local_prose"}
+
+
+def test_the_front_holds_what_nothing_smaller_beats() -> None:
+    points = pd.DataFrame(
+        {"params": [10, 8, 8, 6, 5], "value": [70, 60, 65, 66, 30], "better": "higher"}
+    )
+    assert on_front(points).tolist() == [True, False, False, True, True]
+    lower = points.assign(value=-points["value"], better="lower")
+    assert on_front(lower).tolist() == [True, False, False, True, True]
+
+
+def test_an_unknown_figure_and_an_absent_run_are_told_in_one_line(
+    command: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    run = ("--profile", "tiny", "--runs", tmp_path, "--output", tmp_path / "x")
+    status, _, errors = command("figure", "--name", "fig11", *run)
+    assert (status, errors.count("\n")) == (2, 1)
+    assert "did you mean 'fig1'" in errors
+    status, _, errors = command("figure", "--name", "size", *run)
+    assert (status, errors.count("\n")) == (2, 1)
+    assert "results.csv: no such file" in errors
+    assert not list(tmp_path.glob("x*"))
+
+
+def test_a_figure_without_points_is_refused(source: Source) -> None:
+    results = pd.read_csv(source.folder / "results.csv")
+    results.assign(model="other").to_csv(source.folder / "results.csv", index=False)
+    with pytest.raises(UserError, match="profile 'tiny' holds nothing that it shows"):
+        draw("size", source)
+
+
+def test_an_altered_record_is_refused(source: Source) -> None:
+    path = source.folder / "sensitivity" / MODEL / "u10.json"
+    write_json(path, read_json(path) | {"perplexity": 1.0})
+    with pytest.raises(UserError, match=r"u10\.json: altered"):
+        draw("fig1", source)

@@ -1,0 +1,203 @@
+"""Measuring pruned models against dense: all kinds of checkpoints, ratios, the table."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from adaptprune.config import load_profile
+from adaptprune.errors import UserError
+from adaptprune.figures.catalog import Source
+from adaptprune.files import write_sealed_json
+from adaptprune.speed import compare_rates
+from adaptprune.speedtable import read_measures, render_speed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CONFIG = Path(__file__).parents[1] / "config"
+QUICK = ("--prompt", 8, "--new-tokens", 3, "--rounds", 2, "--threads", 1)
+
+
+def test_the_ratio_is_the_median_over_rounds_of_ratios_within_a_round() -> None:
+    # The machine is half as fast in the last round: both models meet it, the ratio stays.
+    found = compare_rates({"dense": [100.0, 100.0, 50.0], "pruned": [130.0, 120.0, 60.0]})
+    assert found["ratio"] == pytest.approx(1.2)
+    assert (found["ratio_least"], found["ratio_most"]) == pytest.approx((1.2, 1.3))
+    assert (found["dense"], found["pruned"]) == (100.0, 120.0)
+    assert found["faster"]
+    assert not compare_rates({"dense": [100.0, 100.0], "pruned": [120.0, 99.0]})["faster"]
+
+
+@pytest.mark.parametrize("method", ["flap", "slicegpt", "adapt-pruner", "llm-pruner"])
+def test_every_kind_of_checkpoint_is_measured(
+    command: Callable[..., tuple[int, str, str]], tmp_path: Path, method: str
+) -> None:
+    settings = ("--set", "steps=2") if method == "adapt-pruner" else ()
+    status, _, errors = command(
+        *("prune", "--model", "tiny-llama", "--method", method, "--sparsity", 40, "--seed", 0),
+        *("--calibration", "tiny-prose", "--sequences", 4, "--length", 32, *settings),
+        *("--output", tmp_path / "pruned"),
+    )
+    assert status == 0, errors
+    output = tmp_path / "speed.json"
+    status, _, errors = command(
+        "measure", "--model", tmp_path / "pruned", *QUICK, "--output", output
+    )
+    assert status == 0, errors
+    record = json.loads(output.read_text())
+    counts = json.loads((tmp_path / "pruned" / "pruning.json").read_text())["counts"]
+    assert (record["params"], record["params_dense"]) == (
+        counts["params"],
+        counts["params_dense"],
+    )
+    assert (record["dense"], record["method"], record["sparsity"]) == ("tiny-llama", method, 40)
+    for phase in ("prefill", "decode"):
+        measure = record["measures"][phase]
+        assert measure["pruned"] > 0
+        assert measure["ratio_least"] <= measure["ratio"] <= measure["ratio_most"]
+    assert set(record["measures"]) == {"prefill", "decode", "memory"}
+
+
+def test_the_memory_of_a_large_model_shows(tmp_path: Path) -> None:
+    from tiny_models import save_tiny_model
+
+    from adaptprune.speed import Workload, measure_stage
+    from adaptprune.stages import Runtime
+
+    if not Path("/proc/self/clear_refs").exists():
+        pytest.skip("only Linux tells the peak of resident memory")
+    sizes = {"small": 8, "large": 300_000}  # 0.1 and 58 MB of neurons
+    for name, neurons in sizes.items():
+        save_tiny_model(tmp_path / name, intermediate=neurons, layers=1)
+    output = tmp_path / "speed.json"
+    measure_stage(
+        str(tmp_path / "small"), str(tmp_path / "large"), Workload(1, 8, 2, 1), Runtime(), output
+    )
+    memory = json.loads(output.read_text())["measures"]["memory"]
+    assert 50 < memory["dense"] < 400
+    assert memory["pruned"] < memory["dense"] / 2
+
+
+def test_a_checkpoint_without_a_record_needs_to_be_told_its_dense_model(
+    command: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    from adaptprune.models import locate
+
+    model = locate("tiny-llama")
+    output = tmp_path / "speed.json"
+    status, _, errors = command("measure", "--model", model, *QUICK, "--output", output)
+    assert status == 2
+    assert "give --dense" in errors
+    status, _, errors = command(
+        "measure", "--model", model, "--dense", "tiny-llama", *QUICK, "--output", output
+    )
+    assert status == 0, errors
+
+
+def test_a_failed_checkpoint_stays_failed_with_its_reason(
+    command: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    pruned = tmp_path / "pruned"
+    pruned.mkdir()
+    write_sealed_json(
+        pruned / "pruning.json",
+        {
+            "model": "tiny-llama",
+            "method": "flap",
+            "variant": None,
+            "sparsity": 20,
+            "seed": 0,
+            "status": "failed",
+            "reason": "the calibration loss is nan",
+        },
+    )
+    output = tmp_path / "speed.json"
+    status, _, errors = command("measure", "--model", pruned, *QUICK, "--output", output)
+    assert status == 0, errors
+    record = json.loads(output.read_text())
+    assert (record["status"], record["reason"]) == ("failed", "the calibration loss is nan")
+    assert "measures" not in record
+
+
+def rates(ratio: float, least: float) -> dict[str, Any]:
+    return {
+        "unit": "tokens/s",
+        "dense": 100.0,
+        "pruned": 100.0 * ratio,
+        "ratio": ratio,
+        "ratio_least": least,
+        "ratio_most": ratio + 0.1,
+        "faster": least > 1,
+    }
+
+
+def write_record(source: Source, method: str, sparsity: int, **changes: Any) -> None:
+    record = {
+        "status": "ok",
+        "reason": None,
+        "workload": {"batch": 1, "prompt": 8, "new_tokens": 4, "rounds": 3},
+        "params": 1000 - 5 * sparsity,
+        "params_dense": 1000,
+        "dtype": "float32",
+        "device": "cpu",
+        "device_name": None,
+        "threads": 1,
+        "measures": {
+            "prefill": rates(1.3, 1.2),
+            "decode": rates(0.9, 0.8) if method == "slicegpt" else rates(1.2, 1.1),
+            "memory": {"unit": "MB", "dense": 400.0, "pruned": 300.0, "ratio": 0.75},
+        },
+    }
+    path = source.folder / "speed" / "tiny-llama" / method / f"{sparsity}.json"
+    write_sealed_json(path, {**record, **changes})
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Source:
+    overrides = {"methods": "dense,flap,slicegpt", "sparsities": "20"}
+    found = Source("tiny", load_profile(CONFIG, "tiny", overrides), tmp_path)
+    for method in ("flap", "slicegpt"):
+        write_record(found, method, 20)
+    return found
+
+
+def test_the_table_says_where_pruning_makes_nothing_faster(source: Source, tmp_path: Path) -> None:
+    render_speed(source, tmp_path / "speed")
+    text = (tmp_path / "speed.md").read_text()
+    assert "| tiny-llama | 20% | SliceGPT | 90.0% | 130 | 1.30 | 90.0 | 0.90 | 300 | 0.75 |" in text
+    assert "Every pruned model was faster at prefill in every round." in text
+    assert (
+        "Pruning does not make decoding faster in every round: SliceGPT at 20 % of tiny-llama "
+        "(0.80 to 1.00)." in text
+    )
+    assert r"\caption{Speed and memory" in (tmp_path / "speed.tex").read_text()
+    assert len((tmp_path / "speed.csv").read_text().splitlines()) == 1 + 2 * 3
+
+
+def test_a_failed_cell_stands_in_the_table_with_its_reason(source: Source, tmp_path: Path) -> None:
+    bare = {"params": None, "params_dense": None, "measures": {}}
+    path = source.folder / "speed" / "tiny-llama" / "flap" / "20.json"
+    content = json.loads(path.read_text()) | {"status": "failed", "reason": "NaN", **bare}
+    for key in ("sha256", "measures", "params", "params_dense"):
+        del content[key]
+    write_sealed_json(path, content)
+    render_speed(source, tmp_path / "speed")
+    text = (tmp_path / "speed.md").read_text()
+    assert "| FLAP | failed |" in text
+    assert "Not measured: FLAP at 20 % of tiny-llama, failed: NaN." in text
+
+
+def test_records_of_different_conditions_are_not_compared(source: Source) -> None:
+    write_record(source, "slicegpt", 20, threads=2)
+    with pytest.raises(UserError, match=r"mixed conditions: threads is 1 .* and 2"):
+        read_measures(source)
+
+
+def test_an_absent_record_is_named(source: Source) -> None:
+    (source.folder / "speed" / "tiny-llama" / "flap" / "20.json").unlink()
+    with pytest.raises(UserError, match=r"flap/20\.json: no such file"):
+        read_measures(source)
