@@ -374,11 +374,11 @@ def test_a_method_that_is_not_there_is_refused(files: tuple[Path, Path]) -> None
 
 
 def test_the_command_prints_or_writes(
-    command: Callable[..., Any], files: tuple[Path, Path], tmp_path: Path
+    command: Callable[..., Any], files: tuple[Path, Path], comparison: Comparison, tmp_path: Path
 ) -> None:
-    status, output, errors = command("compare", *files)
+    status, output, errors = command("compare", *files, "--method", "mine")
     assert status == 0, errors
-    assert output == render_markdown(compare_files(*files))
+    assert output == render_markdown(comparison)
     status, output, errors = command("compare", *files, "--output", tmp_path / "out")
     assert (status, output) == (0, "")
     assert {path.suffix for path in tmp_path.glob("out.*")} == {".md", ".tex", ".html", ".csv"}
