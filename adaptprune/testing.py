@@ -16,6 +16,7 @@ import copy
 import inspect
 import tempfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,18 +131,18 @@ def _rules(
     method: Method, settings: dict[str, Any], sparsities: Sequence[int]
 ) -> Iterator[tuple[str, Callable[[], None]]]:
     """Yield the rules in the order in which they build on one another."""
-    yield "has a name, title, version and citation", lambda: _check_declaration(method)
-    yield "imports torch inside its functions alone", lambda: _check_imports(method)
-    yield "refuses unknown parameters", lambda: _check_parameters(method, settings)
+    yield "has a name, title, version and citation", partial(_check_declaration, method)
+    yield "imports torch inside its functions alone", partial(_check_imports, method)
+    yield "refuses unknown parameters", partial(_check_parameters, method, settings)
     parameters = method.parse(settings)
-    yield "refuses sparsities outside 1..99", lambda: _check_sparsities(method, parameters)
+    yield "refuses sparsities outside 1..99", partial(_check_sparsities, method, parameters)
     for title, shape in MODELS.items():
         dense = random_model(**shape)
         trials = [_Trial(method, parameters, dense, sparsity) for sparsity in sparsities]
-        yield f"decides within its budget: {title}", lambda t=trials: _each(t, _check_decision)
-        yield f"decides the same twice: {title}", lambda t=trials: _each(t, _check_repetition)
-    yield "decides the same from stored scores", lambda: _check_scores(method, parameters)
-    yield "saves and loads the same model", lambda: _check_files(method, parameters)
+        yield f"decides within its budget: {title}", partial(_each, trials, _check_decision)
+        yield f"decides the same twice: {title}", partial(_each, trials, _check_repetition)
+    yield "decides the same from stored scores", partial(_check_stored, method, parameters)
+    yield "saves and loads the same model", partial(_check_files, method, parameters)
 
 
 def _each(trials: list[_Trial], check: Callable[[_Trial], None]) -> None:
@@ -182,16 +183,16 @@ def _check_imports(method: Method) -> None:
 
 def _check_parameters(method: Method, settings: dict[str, Any]) -> None:
     parameters = method.parse(settings)
-    if not _refused(UserError, lambda: method.parse({**settings, "no_such_parameter": 1})):
+    if not _refused(UserError, partial(method.parse, {**settings, "no_such_parameter": 1})):
         raise ConformanceError("no_such_parameter=1 is taken")
     for name in type(parameters).model_fields:
-        if not _refused(pydantic.ValidationError, lambda n=name: setattr(parameters, n, None)):
+        if not _refused(pydantic.ValidationError, partial(setattr, parameters, name, None)):
             raise ConformanceError(f"parameter {name} can be changed after it was read")
 
 
 def _check_sparsities(method: Method, parameters: Any) -> None:
     for sparsity in (-20, 0, 100):
-        if not _refused(UserError, lambda s=sparsity: method.check(s, parameters)):
+        if not _refused(UserError, partial(method.check, sparsity, parameters)):
             raise ConformanceError(f"a sparsity of {sparsity} % is taken")
 
 
@@ -239,7 +240,7 @@ def _check_repetition(trial: _Trial) -> None:
         raise ConformanceError("a second run with the same seed has another outcome")
 
 
-def _check_scores(method: Method, parameters: Any) -> None:
+def _check_stored(method: Method, parameters: Any) -> None:
     """One set of scores serves every sparsity, in any order."""
     if not method.shares_scores(parameters):
         return

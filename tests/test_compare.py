@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html.parser
 import importlib.metadata
+import json
 import math
 import re
 from pathlib import Path
@@ -33,6 +35,7 @@ from adaptprune.compare.words import (
 )
 from adaptprune.config import load_profile
 from adaptprune.errors import UserError
+from adaptprune.files import write_sealed_json
 from adaptprune.results import read_results
 from adaptprune.stats import bootstrap_mean, holm
 from adaptprune.store import read_matrix
@@ -175,10 +178,6 @@ def test_metrics_that_are_no_right_or_wrong_are_bootstrapped(tmp_path: Path) -> 
         place = documents["task"] == "tiny_local_place"
         documents.loc[place, "value"] = np.linspace(0, 0.5, 40) + shift
         documents.to_parquet(cell / "documents.parquet")
-        import json
-
-        from adaptprune.files import write_sealed_json
-
         content = json.loads((cell / "evaluation.json").read_text())
         del content["sha256"]
         content["results"]["tiny_local_place"]["acc"] = 0.25 + shift
@@ -280,8 +279,6 @@ def test_html_stands_alone(comparison: Comparison) -> None:
 
 
 def test_html_escapes_what_a_name_holds(comparison: Comparison) -> None:
-    import dataclasses
-
     page = render_html(dataclasses.replace(comparison, sentences=["<b> & co"]))
     assert "&lt;b&gt; &amp; co" in page
 
@@ -338,7 +335,7 @@ def test_two_versions_of_a_method_may_be_compared(tmp_path: Path, files: tuple[P
     assert "FLAP, against LLM-Pruner" not in text
 
 
-def test_other_words_of_a_document_are_refused(tmp_path: Path, files: tuple[Path, Path]) -> None:
+def test_other_documents_are_refused(tmp_path: Path, files: tuple[Path, Path]) -> None:
     cell = write_scored_cell(tmp_path / "cells", "mine")
     documents = pd.read_parquet(cell / "documents.parquet")
     documents.loc[documents["task"] == TEXT, "document_hash"] = "other"
@@ -377,11 +374,11 @@ def test_a_method_that_is_not_there_is_refused(files: tuple[Path, Path]) -> None
 
 
 def test_the_command_prints_or_writes(
-    command: Callable[..., Any], files: tuple[Path, Path], tmp_path: Path
+    command: Callable[..., Any], files: tuple[Path, Path], comparison: Comparison, tmp_path: Path
 ) -> None:
-    status, output, errors = command("compare", *files)
+    status, output, errors = command("compare", *files, "--method", "mine")
     assert status == 0, errors
-    assert output == render_markdown(compare_files(*files))
+    assert output == render_markdown(comparison)
     status, output, errors = command("compare", *files, "--output", tmp_path / "out")
     assert (status, output) == (0, "")
     assert {path.suffix for path in tmp_path.glob("out.*")} == {".md", ".tex", ".html", ".csv"}

@@ -97,12 +97,14 @@ def test_a_second_call_does_nothing_and_a_changed_file_runs_anew(
     again = run(folder, "compare", *config)
     assert again.returncode == 0
     assert "Nothing to be done" in again.stdout + again.stderr
+    earlier = evaluations(folder)
     file = folder / "my_method.py"
     file.write_text(file.read_text().replace("power: float = 2.0", "power: float = 1.0"))
     changed = run(folder, "compare", *config)
     assert changed.returncode == 0, changed.stdout + changed.stderr
     after = evaluations(folder)
     assert {cell: time for cell, time in after.items() if cell in before} == before
+    assert all(after[cell] > earlier[cell] for cell in set(after) - set(before))
 
 
 @pytest.mark.parametrize(

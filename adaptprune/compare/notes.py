@@ -22,7 +22,7 @@ def notes_of(
     overall = table[table["seed"] == ALL]
     sizes = {kind: len(rows) for kind, rows in overall.groupby("kind")}
     notes = [
-        f"Baselines: {sides.names[0]}; new: {sides.names[1]}. Both were measured under equal "
+        f"The results in {sides.names[0]} and {sides.names[1]} were measured under equal "
         "conditions: the same model, documents, calibration sets and library versions.",
         f"Scores are mean ± sample standard deviation over seeds {', '.join(seeds)}; a seed "
         "redraws the calibration set. Differences are taken at the same seed on the same "

@@ -274,6 +274,8 @@ def compare_pairings(pairings: Sequence[Pairing], suite: Suite) -> pd.DataFrame:
     """
     rows = [row for pairing in pairings if pairing.seeds for row in pairing.rows(suite)]
     table = pd.DataFrame(rows, columns=COLUMNS)
+    if table.empty:
+        return table
     tested = table["p"].notna()
     families = table[tested].groupby(["kind", "seed"])["p"]
     table.loc[tested, "p_corrected"] = families.transform(lambda p: holm(p.to_numpy()))

@@ -11,7 +11,7 @@ from adaptprune.compare.conditions import check_between
 from adaptprune.compare.paired import Cells, Pairing
 from adaptprune.errors import UserError, unknown
 from adaptprune.evaluate.suites import load_suite
-from adaptprune.registry import find_method, split_variant
+from adaptprune.registry import method_title
 from adaptprune.store import label_of, read_matrix
 from adaptprune.tablegrid import DENSE
 
@@ -67,12 +67,10 @@ class Sides:
 
 def title_of(label: str) -> str:
     """Return the printed name of a method or variant: its title where it is known here."""
-    name, variant = split_variant(label)
     try:
-        title = find_method(name).title
+        return method_title(label)
     except UserError:
-        title = name  # of someone else's results
-    return f"{title} ({variant})" if variant else title
+        return label  # somebody else's results
 
 
 def _narrow(matrix: Matrix, method: str, source: Path) -> Matrix:

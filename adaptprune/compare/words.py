@@ -62,7 +62,7 @@ def describe_average(row: pd.Series, method: str, baseline: str, agreeing: str) 
         agreeing: remark on the seeds, empty for one seed.
     """
     shown = row["p_corrected"] < LEVEL
-    at = f"at {row['sparsity']} %"
+    at = f"at {int(row['sparsity'])} %"
     if not shown:
         verdict = f"No difference between {method} and {baseline} is shown {at}"
     elif row["difference"] > 0:
