@@ -68,7 +68,7 @@ def write_pretrained_model(entry: ModelEntry, target: Path) -> None:
             calibration=None,
             seed=source.seed,
             # One thread: sums depend on their number, and the family is trained side by side.
-            execution=Execution(threads=1, checkpoint_every=CHECKPOINT_EVERY),
+            execution=Execution(threads=1, micro_batch=8, checkpoint_every=CHECKPOINT_EVERY),
         )
         with _own_threads():
             recover_stage(job, trained, work / "run")

@@ -107,8 +107,8 @@ class TrainingConfig(pydantic.BaseModel):
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
-    micro_batch: int = pydantic.Field(8, ge=1)
-    checkpoint_every: int = pydantic.Field(200, ge=1)
+    micro_batch: int = pydantic.Field(default=8, ge=1)
+    checkpoint_every: int = pydantic.Field(default=200, ge=1)
     activation_checkpointing: bool = False
     launch: str | None = None
-    gpus: int = pydantic.Field(1, ge=1)
+    gpus: int = pydantic.Field(default=1, ge=1)
