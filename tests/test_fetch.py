@@ -149,7 +149,7 @@ def _hub(files: list[str], monkeypatch: pytest.MonkeyPatch) -> dict[str, object]
         asked.update(options, repository=repository)
         for name in [*files, ".cache/huggingface/x"]:
             (Path(local_dir) / name).parent.mkdir(parents=True, exist_ok=True)
-            (Path(local_dir) / name).write_text(name)
+            (Path(local_dir) / name).write_text("{}")
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     return asked
