@@ -61,10 +61,10 @@ class EvaluationConfig(_Closed):
 class SpeedConfig(_Closed):
     """What pruned and dense models are timed with (``adaptprune.speed.Workload``)."""
 
-    batch: int = pydantic.Field(1, ge=1)
-    prompt: int = pydantic.Field(256, ge=1)
-    new_tokens: int = pydantic.Field(16, ge=1)
-    rounds: int = pydantic.Field(7, ge=1)
+    batch: int = pydantic.Field(default=1, ge=1)
+    prompt: int = pydantic.Field(default=256, ge=1)
+    new_tokens: int = pydantic.Field(default=16, ge=1)
+    rounds: int = pydantic.Field(default=7, ge=1)
 
 
 class MethodSettings(_Closed):

@@ -308,7 +308,9 @@ def read_provenance(path: Path) -> pd.DataFrame:
     Raises:
         UserError: the file is absent or has other columns.
     """
-    types = {name: _DTYPES[name] for name in CELL} | {"stage": "str"}
+    types = (
+        {name: _DTYPES[name] for name in CELL} | {"stage": "str"} | dict.fromkeys(COSTS, "float64")
+    )
     try:
         return pd.read_csv(
             path,

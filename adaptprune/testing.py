@@ -244,7 +244,7 @@ def _check_stored(method: Method, parameters: Any) -> None:
     """One set of scores serves every sparsity, in any order."""
     if not method.shares_scores(parameters):
         return
-    dense = random_model(**SHAPES["grouped"])
+    dense = random_model("llama", **SHAPES["grouped"])
     trials = [_Trial(method, parameters, dense, sparsity) for sparsity in (50, 20)]
     scores = trials[0].score(copy.deepcopy(dense), [20, 50])
     for trial in trials:
@@ -255,7 +255,7 @@ def _check_stored(method: Method, parameters: Any) -> None:
 
 def _check_files(method: Method, parameters: Any) -> None:
     """The stages that the workflow runs write the same checkpoint twice, and it loads."""
-    dense = random_model(**SHAPES["grouped"])
+    dense = random_model("llama", **SHAPES["grouped"])
     calibration = CalibrationSet(random_tokens().tolist(), "made-up", 3)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)

@@ -37,8 +37,7 @@ def test_seconds_are_means_over_seeds_of_scores_and_cut(source: Source) -> None:
 
 
 def test_a_method_without_calibration_has_no_rate(source: Source) -> None:
-    results = pd.read_csv(source.folder / "results.csv").drop(columns="calibration")
-    results.insert(23, "calibration", "")
+    results = pd.read_csv(source.folder / "results.csv").assign(calibration="")
     results.to_csv(source.folder / "results.csv", index=False)
     render_costs(source, source.runs / "cost")
     (line,) = [

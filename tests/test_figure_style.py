@@ -51,12 +51,18 @@ def test_a_name_with_a_dot_keeps_it(tmp_path: Path) -> None:
     assert (tmp_path / "llama-3.1.pdf").is_file()
 
 
+def luminance(color: str) -> float:
+    """Return how bright a colour is in grey (Rec. 709)."""
+    red, green, blue = to_rgb(color)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
 def test_series_differ_without_colour() -> None:
     styles = [series_style(place) for place in range(14)]
     looks = {(style["marker"], style.get("markerfacecolor")) for style in styles}
     assert len(looks) == len(styles)
     for one, other in itertools.pairwise(styles[:7]):
-        grey = [sum(to_rgb(style["color"])) / 3 for style in (one, other)]
+        grey = [luminance(style["color"]) for style in (one, other)]
         assert one["linestyle"] != other["linestyle"]
         assert abs(grey[0] - grey[1]) > 0.03
 

@@ -29,7 +29,8 @@ def draw(source: Source) -> Drawing:
     sparsities = source.profile.sparsities
     with styled():
         figure = new_figure(PAGE, 4.4)
-        above, below = figure.subfigures(2, 1)
+        parts: Any = figure.subfigures(2, 1)
+        above, below = parts
         panels: Any = above.subplots(1, len(UNIFORM), sharey=True, squeeze=False)
         for axes, uniform in zip(panels[0], UNIFORM, strict=True):
             _draw_sensitivity(axes, sensitivity[sensitivity["uniform"] == uniform], uniform)

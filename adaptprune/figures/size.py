@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from adaptprune.declarations import MethodTitle
+from adaptprune.errors import UserError
 from adaptprune.evaluate.suites import load_suite
 from adaptprune.figures.catalog import Drawing, Source
 from adaptprune.figures.style import PAGE, new_figure, series_style, styled
@@ -24,9 +25,9 @@ def draw(source: Source) -> Drawing:
     models = list(dict.fromkeys(points["model"]))
     measures = list(dict.fromkeys(points["measure"]))
     with styled():
-        figure = new_figure(PAGE, 0.5 + 2.4 * max(1, len(models)))
-        panels: Any = figure.subplots(max(1, len(models)), max(1, len(measures)), squeeze=False)
-        for line, model in zip(panels, models, strict=False):
+        figure = new_figure(PAGE, 0.5 + 2.4 * len(models))
+        panels: Any = figure.subplots(len(models), len(measures), squeeze=False)
+        for line, model in zip(panels, models, strict=True):
             for axes, measure in zip(line, measures, strict=True):
                 chosen = (points["model"] == model) & (points["measure"] == measure)
                 _draw_panel(axes, points[chosen])
@@ -69,7 +70,7 @@ def _points(source: Source) -> pd.DataFrame:
         if row.entries["params"].value is not None and row.entries[column.key].value is not None
     )
     if points.empty:
-        return points
+        raise UserError(f"figure size: profile {source.name!r} holds nothing that it shows")
     fronts = [on_front(rows) for _, rows in points.groupby(["model", "measure"])]
     return points.assign(on_front=pd.concat(fronts))
 

@@ -57,13 +57,13 @@ _SERIES: tuple[tuple[str, str, Any], ...] = (
     ("#009e73", "D", (0, (4, 1.5, 1, 1.5))),
     ("#cc79a7", "v", (0, (3, 1, 1, 1, 1, 1))),
     ("#56b4e9", "P", (0, (7, 2))),
-    ("#e69f00", "X", (0, (2, 2))),
+    ("#e6b800", "X", (0, (2, 2))),
 )
 
 
 def styled() -> AbstractContextManager[None]:
     """Return a context in which figures are drawn; also usable as a decorator."""
-    return matplotlib.rc_context(_SETTINGS)
+    return matplotlib.rc_context(_SETTINGS)  # type: ignore[arg-type]
 
 
 def series_style(place: int) -> dict[str, Any]:
