@@ -46,7 +46,9 @@ def start_forkserver() -> None:
         [sys.executable, "-m", "adaptprune.forkserver", folder],
         env=environment,
         stdin=subprocess.DEVNULL,
+        # Whoever reads the workflow's output must not wait for this process too.
         stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
 
 

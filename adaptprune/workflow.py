@@ -6,14 +6,11 @@ import os
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from adaptprune.errors import UserError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _VARIABLE = "ADAPTPRUNE_WORKFLOW"
 _locks: list[FileLock] = []
@@ -46,8 +43,13 @@ def announce_workflow() -> None:
 def is_workflow_gone() -> bool:
     """Say whether this process was started by a workflow on this machine that has ended."""
     host, _, process = os.environ.get(_VARIABLE, "").partition(":")
-    known = host == os.uname().nodename and process and os.path.isdir("/proc/self")
-    return bool(known) and not os.path.exists(f"/proc/{process}")
+    if host != os.uname().nodename or not process or not os.path.isdir("/proc/self"):
+        return False
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return state in "ZX"  # ended, but its parent has not asked yet
 
 
 def end_with_workflow(interval: float = 0.5) -> None:

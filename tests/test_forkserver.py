@@ -33,8 +33,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, subp
         time.sleep(0.1)
     yield folder, process
     workflow.kill()
+    assert process.wait(timeout=30) == 0, "it ends with its workflow, though nobody asked for it"
     workflow.wait()
-    assert process.wait(timeout=30) == 0, "it ends with its workflow"
     assert not Path(folder).exists()
 
 
