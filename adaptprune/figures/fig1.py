@@ -100,6 +100,7 @@ def _draw_sensitivity(axes: Axes, rows: pd.DataFrame, uniform: int) -> None:
     # Layers differ by orders of magnitude, and an increase may be negative.
     axes.set_yscale("symlog", linthresh=1)
     axes.axhline(0, color="black", linewidth=0.6)
+    axes.locator_params(axis="x", integer=True)
     axes.set_title(f"Uniformly pruned by {uniform} %" if uniform else "Dense")
     axes.set_xlabel("Layer")
 
@@ -109,5 +110,6 @@ def _draw_sizes(axes: Axes, rows: pd.DataFrame, sparsity: int) -> None:
         title = layers["title"].iloc[0]
         axes.plot(layers["layer"], layers["params"] / 1e6, label=title, **series_style(place))
     axes.set_ylim(bottom=0)
+    axes.locator_params(axis="x", integer=True)
     axes.set_title(f"Pruned to {sparsity} %")
     axes.set_xlabel("Layer")

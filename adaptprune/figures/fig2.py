@@ -69,6 +69,7 @@ def _heat_map(axes: Axes, rows: pd.DataFrame, column: str, title: str) -> AxesIm
     axes.grid(False)
     axes.set_title(title)
     axes.set_xlabel("Step")
+    axes.locator_params(integer=True)
     extent = (steps[0] - 0.5, steps[-1] + 0.5, layers[0] - 0.5, layers[-1] + 0.5)
     return axes.imshow(
         grid.to_numpy(), aspect="auto", origin="lower", extent=extent, interpolation="nearest"
