@@ -301,7 +301,8 @@ def test_cost_of_distillation_counts_the_teacher(tmp_path: Path) -> None:
 
 
 def test_without_correction_the_first_model_teaches(tmp_path: Path) -> None:
-    record = distilled(tmp_path, teacher_correction=False, peak_learning_rate=1e-30)
+    still = {"peak_learning_rate": 1e-30, "minimum_learning_rate": 0}
+    record = distilled(tmp_path, teacher_correction=False, **still)
     assert record["teacher_tokens"] == 0
     kept = json.loads((tmp_path / "out" / "kept.json").read_text())
     first = weights(tmp_path / "model")["model.embed_tokens.weight"]
