@@ -5,6 +5,9 @@ min_version("9.0")
 
 
 include: "rules/common.smk"
+include: "rules/functions/recover.smk"
+include: "rules/functions/compare.smk"
+include: "rules/functions/figures.smk"
 
 
 rule all:

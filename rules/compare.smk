@@ -2,51 +2,6 @@
 # `--config method=NAME` names, the cells alone are run.
 
 
-def baseline_file():
-    """Return the baselines: the file that was given, or the stored matrix of the profile."""
-    here = Path(f"results/{PROFILE}.csv")
-    return str(config.get("baseline", here if here.is_file() else ROOT / here))
-
-
-def comparison_files():
-    """Return what `compare` makes, once it is clear that the results can be compared."""
-    if COMPARED is None:
-        return []
-    # Not above: they bring pandas, which the other targets can do without.
-    from adaptprune.compare.conditions import check_plan
-    from adaptprune.results import read_results
-
-    try:
-        stored = read_results(Path(baseline_file()))
-        check_plan(profile(PROFILE), str(COMPARED), stored, baseline_file())
-    except UserError as error:
-        raise SystemExit(f"error: {error}")
-    stem = f"results/runs/{PROFILE}/compare/{COMPARED}/comparison"
-    return [f"{stem}{suffix}" for suffix in (".md", ".tex", ".html", ".csv")]
-
-
-COMPARISON = comparison_files()
-
-
-def wanted_comparison(wildcards):
-    if COMPARED is None:
-        raise SystemExit("error: compare which method? --config method=NAME")
-    return COMPARISON
-
-
-def stored_files(wildcards):
-    """Return what is kept of every cell of the profile."""
-    return [
-        f"results/runs/{PROFILE}/cells/{cell.key}/{name}"
-        for cell in profile(PROFILE).cells()
-        for name in (
-            record_name(cell.recovery),
-            "evaluation.json",
-            "documents.parquet",
-        )
-    ]
-
-
 rule compare:
     input:
         wanted_comparison,
@@ -57,9 +12,9 @@ rule new_results:
     input:
         stored_files,
     output:
-        multiext(
+        csv="results/runs/{profile}/compare/{method}/new.csv",
+        beside=multiext(
             "results/runs/{profile}/compare/{method}/new",
-            ".csv",
             ".csv.sha256",
             ".provenance.csv",
             ".documents.parquet",
@@ -78,7 +33,7 @@ rule new_results:
         "gather the results of {wildcards.method}"
     shell:
         "python -m adaptprune store --profile {wildcards.profile} --config-folder {params.folder} "
-        "{params.overrides} --output {output[0]} > {log} 2>&1"
+        "{params.overrides} --output {output.csv} > {log} 2>&1"
 
 
 rule comparison:

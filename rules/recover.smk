@@ -2,53 +2,6 @@
 # of what Snakemake removes, so a killed one goes on from its last checkpoint.
 
 
-def recovery_of(wildcards):
-    return profile(wildcards.profile).recovery(wildcards.recovery)
-
-
-def recovery_calibration(wildcards):
-    """Return the calibration set of a recovery, or nothing where its method needs none."""
-    if not recovery_of(wildcards).method.needs_calibration:
-        return []
-    drawn = profile(wildcards.profile).calibration.slug
-    return f"results/runs/{wildcards.profile}/calibration/{wildcards.model}/{drawn}/s{wildcards.seed}.json"
-
-
-def recovery_flags(wildcards):
-    """Return what is trained into what, as command line options."""
-    chosen = recovery_of(wildcards)
-    flags = ["--preset", chosen.preset, "--data", chosen.data]
-    if chosen.target is not None:
-        kind = "parameters" if isinstance(chosen.target, int) else "model"
-        flags += [f"--target-{kind}", str(chosen.target)]
-    for key, value in sorted(chosen.overrides.items()):
-        flags += ["--set", f"{key}={json.dumps(value)}"]
-    if path := recovery_calibration(wildcards):
-        flags += ["--calibration", path]
-    return shlex.join(flags)
-
-
-def training_flags(wildcards):
-    """Return how a recovery is computed, as command line options."""
-    chosen = profile(wildcards.profile)
-    training = chosen.training
-    flags = [
-        *("--device", chosen.device.split(":")[0], "--threads", str(chosen.threads)),
-        *("--micro-batch", str(training.micro_batch)),
-        *("--checkpoint-every", str(training.checkpoint_every)),
-    ]
-    if training.activation_checkpointing:
-        flags.append("--activation-checkpointing")
-    if training.launch is not None:
-        flags += ["--launch", str(ROOT / training.launch)]
-    return shlex.join(flags)
-
-
-def training_gpus(wildcards):
-    """Return how many GPUs a recovery occupies."""
-    return gpus_of(wildcards) * profile(wildcards.profile).training.gpus
-
-
 rule recover:
     input:
         "results/runs/{profile}/models/{model}.json",
