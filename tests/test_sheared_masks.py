@@ -151,8 +151,8 @@ def test_descent_on_masks_and_ascent_on_multipliers_reach_the_target() -> None:
 def test_samples_differ_only_by_their_generator() -> None:
     masks = small_masks()
     one, same, other = (masks.sample(torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
-    assert torch.equal(one.hidden, same.hidden)
-    assert not torch.equal(one.heads, other.heads)
+    assert torch.equal(one.intermediate, same.intermediate)
+    assert not torch.equal(one.intermediate, other.intermediate)
 
 
 def test_gates_as_many_as_expected_before_the_target() -> None:
