@@ -177,6 +177,7 @@ class Shearing(DomainTraining):
         self._lagrangian = lagrangian.detach()
         return next_token_loss(model, batch) + lagrangian
 
+    @torch.no_grad()
     def end_step(self, model: Any) -> dict[str, float]:
         """Put the masks back within their bounds; domain losses are those at the expected size."""
         self.masks.clamp()

@@ -154,8 +154,8 @@ def test_samples_differ_only_by_their_generator() -> None:
         for log_alpha in masks.log_alpha.values():
             log_alpha.zero_()  # as likely open as closed
     one, same, other = (masks.sample(torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
-    assert torch.equal(one.hidden, same.hidden)
-    assert not torch.equal(one.heads, other.heads)
+    assert torch.equal(one.intermediate, same.intermediate)
+    assert not torch.equal(one.intermediate, other.intermediate)
 
 
 def test_gates_as_many_as_expected_before_the_target() -> None:
