@@ -46,7 +46,7 @@ VERDICTS = {
     "One pair of model sizes": Verdict.REFUTED,
     "Each cut of Adapt-Accel": Verdict.REFUTED,
     "Eq. 11": Verdict.REFUTED,
-    "Both texts number": Verdict.HOLDS,
+    "Both texts number": Verdict.REFUTED,
     "All sources agree on the number of the table against": Verdict.REFUTED,
     "All sources agree on the number of the table of recovered": Verdict.REFUTED,
     "All sources agree on the model": Verdict.REFUTED,

@@ -39,6 +39,8 @@ def _averages(numbers: list[Printed]) -> Statement:
     near: dict[int, list[bool]] = {}
     others = []
     for (table, *labels), row in _accuracies(numbers).items():
+        if "average" not in row:
+            continue
         columns = [value for key, value in row.items() if key != "average"]
         mean = sum(columns) / len(columns)
         gap = abs(mean - row["average"])

@@ -16,7 +16,7 @@ def audit_texts(numbers: list[Printed], claims: Claims) -> list[Statement]:
 
 
 def _table_numbers(numbers: list[Printed]) -> Statement:
-    pairs = sorted({(n.table, n.table_acl) for n in numbers})
+    pairs = sorted({(n.table, n.table_acl) for n in numbers if n.table})  # 0 is the running text
     rows = [(arxiv, acl, yes(arxiv == acl)) for arxiv, acl in pairs]
     fact = all(arxiv == acl for arxiv, acl in pairs)
     return Statement(
