@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from adaptprune.errors import UserError
 from adaptprune.files import read_json, unseal
 from adaptprune.recover.presets import NO_RECOVERY
+from adaptprune.registry import join_variant
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -194,8 +195,7 @@ def read_cell(cell_dir: Path) -> CellFiles | None:
     made: Pruning | Training
     if recovery == NO_RECOVERY:
         made = _read(path, Pruning)
-        model, method, seed = made.model, made.method, made.seed
-        method += f"@{made.variant}" if made.variant else ""
+        model, method, seed = made.model, join_variant(made.method, made.variant), made.seed
         described = f"{method}/{made.sparsity}/{recovery}/s{seed}"
     else:
         made = _read(path, Training)

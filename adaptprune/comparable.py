@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from adaptprune.errors import UserError
+from adaptprune.registry import join_variant
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -38,12 +39,12 @@ SOURCE = "source"
 
 def describe_cell(row: pd.Series) -> str:
     """Return ``model/method/sparsity/recovery/seed`` of a result row, and its file where known."""
-    method = f"{row['method']}@{row['variant']}" if row["variant"] else row["method"]
+    method = join_variant(row["method"], row["variant"])
     cell = f"{row['model']}/{method}/{row['sparsity']}/{row['recovery']}/s{row['seed']}"
     return f"{cell} of {row[SOURCE]}" if SOURCE in row.index else cell
 
 
-def _minor(version: str) -> str:
+def minor_version(version: str) -> str:
     """Return the part of a version that must agree: ``5.23.1`` -> ``5.23``."""
     return ".".join(version.split(".")[:2])
 
@@ -75,7 +76,9 @@ def check_comparable(results: pd.DataFrame, apart_from: Collection[str] = ()) ->
     """
     # Named variants may change the calibration settings: that is what they are for.
     _check_equal(results[results["variant"] == ""], "calibration", ["model"])
-    minor_versions = {name: results[name].map(_minor) for name in ("lm_eval", "transformers")}
+    minor_versions = {
+        name: results[name].map(minor_version) for name in ("lm_eval", "transformers")
+    }
     results = results.assign(**minor_versions)
     for condition, scope in CONDITIONS:
         if condition not in apart_from:

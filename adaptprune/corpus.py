@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import functools
 import json
-from importlib import resources
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pydantic
-import yaml
 
 from adaptprune.errors import UserError, unknown
-from adaptprune.files import atomic_file, cache_directory
+from adaptprune.files import atomic_file, cache_directory, packaged_yaml
 from adaptprune.hubdata import read_split
 from adaptprune.local_data import LocalSource, ensure_source
 
@@ -55,9 +53,8 @@ _ADAPTER: pydantic.TypeAdapter[Corpus] = pydantic.TypeAdapter(
 @functools.cache
 def corpora() -> dict[str, Corpus]:
     """Return all named collections of text."""
-    folder = resources.files("adaptprune") / "corpora"
-    files = sorted((f for f in folder.iterdir() if f.name.endswith(".yaml")), key=lambda f: f.name)
-    entries = (_ADAPTER.validate_python(yaml.safe_load(file.read_text())) for file in files)
+    contents = packaged_yaml("adaptprune", "corpora").values()
+    entries = (_ADAPTER.validate_python(content) for content in contents)
     return {entry.name: entry for entry in entries}
 
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import pandas as pd
 
 from adaptprune.models import shape_of
-from adaptprune.registry import method_title
+from adaptprune.registry import join_variant, method_title
 from adaptprune.results import read_provenance, read_results
 from adaptprune.tables import write_panels
-from adaptprune.typeset import MISSING, Heading, Panel, PanelRow, Text
+from adaptprune.typeset import MISSING, Heading, Panel, Text, lay_out
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,7 +64,7 @@ def measure_costs(source: Source) -> pd.DataFrame:
     )
     rows = []
     for (model, method, variant, sparsity), group in merged.groupby(_KEY[:4], sort=False):
-        name = f"{method}@{variant}" if variant else str(method)
+        name = join_variant(str(method), variant)
         score, cut = group["score_wall_s"].fillna(0).mean(), group["wall_s"].mean()
         params = int(group["params_dense"].iloc[0])
         tokens = _tokens(group["calibration"].iloc[0])
@@ -102,15 +102,12 @@ def render_costs(source: Source, stem: Path) -> None:
         UserError: see ``measure_costs``.
     """
     costs = measure_costs(source)
-    rows: list[PanelRow] = []
+    lines = []
     for _, cost in costs.iterrows():
-        same_model = bool(rows) and rows[-1].model == cost["model"]
-        sparsity = f"{cost['sparsity']}%"
-        block = not same_model or rows[-1].sparsity != sparsity
         texts = [Text(f"{cost[key]:.1f}") for key in ("score_s", "cut_s", "total_s")]
         relative = None if pd.isna(cost["relative"]) else cost["relative"]
         texts += [_in(1e-3, relative), _in(60, _on_claimed(relative))]
-        rows.append(PanelRow(cost["model"], sparsity, cost["title"], texts, not same_model, block))
+        lines.append((cost["model"], f"{cost['sparsity']}%", cost["title"], texts))
     headers = ["Scores s", "Cut s", "Together s", "ms per 10⁹ parameters and token", "8B, minutes"]
     heading = Heading(
         "cost",
@@ -119,7 +116,7 @@ def render_costs(source: Source, stem: Path) -> None:
         source.name,
         len(costs),
     )
-    panels = [Panel("", headers, [], rows), _claimed_panel()]
+    panels = [Panel("", headers, [], lay_out(lines)), _claimed_panel()]
     write_panels(stem, panels, _notes(source, costs), heading, costs)
 
 
@@ -141,15 +138,15 @@ def _in(unit: float, seconds: float | None) -> Text:
 def _claimed_panel() -> Panel:
     """Return the paper's claim in the same unit."""
     unit = shape_of(CLAIMED_MODEL).parameters / 1e9 * CLAIMED_TOKENS
-    rows = []
-    for place, claim in enumerate(CLAIMS):
+    lines = []
+    for claim in CLAIMS:
         relative = f"{1e3 * claim.least / unit:.3g} to {1e3 * claim.most / unit:.3g}"
         minutes = f"{claim.least / 60:.0f} to {claim.most / 60:.0f}"
         texts = [Text(relative), Text(minutes)]
         label = f"Adapt-Pruner, {claim.device}"
-        rows.append(PanelRow(CLAIMED_MODEL, MISSING, label, texts, place == 0, place == 0))
+        lines.append((CLAIMED_MODEL, MISSING, label, texts))
     headers = ["ms per 10⁹ parameters and token", "8B, minutes"]
-    return Panel("As the paper claims (Computation Cost)", headers, [], rows)
+    return Panel("As the paper claims (Computation Cost)", headers, [], lay_out(lines))
 
 
 def _notes(source: Source, costs: pd.DataFrame) -> list[str]:

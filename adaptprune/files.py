@@ -8,10 +8,12 @@ import json
 import os
 import shutil
 import tempfile
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import platformdirs
+import yaml
 
 from adaptprune.errors import UserError
 
@@ -102,6 +104,23 @@ def unseal(path: Path, content: dict[str, Any]) -> dict[str, Any]:
     if content.get("sha256") != sha256_json(record):
         raise UserError(f"{path}: altered since it was written (its sha256 does not fit)")
     return record
+
+
+def write_texts(stem: Path, texts: dict[str, str]) -> None:
+    """Write one thing in several forms, atomically: ``<stem><suffix>`` for each suffix."""
+    for suffix, text in texts.items():
+        with atomic_file(stem.with_name(stem.name + suffix)) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
+def packaged_yaml(package: str, folder: str) -> dict[str, Any]:
+    """Return the content of the YAML files in a folder of a package, by name without suffix."""
+    files = {file.name: file for file in (resources.files(package) / folder).iterdir()}
+    return {
+        name.removesuffix(".yaml"): yaml.safe_load(files[name].read_text(encoding="utf-8"))
+        for name in sorted(files)
+        if name.endswith(".yaml")
+    }
 
 
 def read_json(path: Path) -> Any:

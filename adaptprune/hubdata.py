@@ -28,6 +28,12 @@ def split_stem(folder: Path, dataset: str, configuration: str | None, split: str
     return folder / dataset / (configuration or "default") / split
 
 
+def find_split(stem: Path) -> Path | None:
+    """Return the file of a split, None where there is none."""
+    candidates = (stem.with_name(stem.name + suffix) for suffix in SUFFIXES)
+    return next((file for file in candidates if file.is_file()), None)
+
+
 def split_file(
     folder: Path, dataset: str, configuration: str | None, split: str, columns: Sequence[str] = ()
 ) -> Path:
@@ -44,11 +50,9 @@ def split_file(
         UserError: there is no file, or it is not the one of the manifest.
     """
     stem = split_stem(folder, dataset, configuration, split)
-    for suffix in SUFFIXES:
-        file = stem.with_name(stem.name + suffix)
-        if file.is_file():
-            _verify(folder, file)
-            return file
+    if (file := find_split(stem)) is not None:
+        _verify(folder, file)
+        return file
     expected = f" with the columns {', '.join(columns)}" if columns else ""
     raise UserError(f"{stem}.jsonl (or .parquet): no such file; expected the hub's rows{expected}")
 
@@ -86,10 +90,7 @@ def read_split(
         UserError: the file is absent, altered, unreadable or empty, or lacks a column.
     """
     file = split_file(folder, dataset, configuration, split, columns)
-    rows = _read(file, limit)
-    if len(rows) == 0:
-        raise UserError(f"{file}: holds no rows")
-    check_columns(rows.features, columns, str(file))
+    rows = _checked_rows(file, columns, limit)
     for column in columns:
         values = rows.data.column(column.partition(".")[0])
         if values.null_count:
@@ -137,11 +138,17 @@ def check_split(
         UserError: the file is absent, altered, unreadable or empty, or lacks a column.
     """
     file = split_file(folder, dataset, configuration, split, columns)
-    first = _read(file, limit=1)
-    if len(first) == 0:
-        raise UserError(f"{file}: holds no rows")
-    check_columns(first.features, columns, str(file))
+    _checked_rows(file, columns, limit=1)
     return file
+
+
+def _checked_rows(file: Path, columns: Sequence[str], limit: int | None) -> datasets.Dataset:
+    """Return rows of a split's file, of which there are some and which have the columns."""
+    rows = _read(file, limit)
+    if len(rows) == 0:
+        raise UserError(f"{file}: holds no rows")
+    check_columns(rows.features, columns, str(file))
+    return rows
 
 
 def iterate_rows(file: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:

@@ -7,13 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from adaptprune.listedgrid import build_listed_grid, listed_columns
-from adaptprune.tables import (
-    perplexity_note,
-    problem_notes,
-    profile_results,
-    task_note,
-    write_table,
-)
+from adaptprune.tables import column_notes, problem_notes, profile_results, write_table
 from adaptprune.typeset import AT_CHANCE, Heading
 
 if TYPE_CHECKING:
@@ -94,10 +88,7 @@ def render_listed_table(
     compared = declaration.published is not None and any(row.printed for row in rows)
     if declaration.published is not None and compared:
         _add_published(grid, rows, published_csv, declaration.published)
-    notes = [task_note(results, suite)]
-    if suite.perplexity is not None:
-        notes.append(perplexity_note(results, suite.perplexity))
-    notes += [_seeds_note(profile.seeds), _ACCOUNT_NOTE]
+    notes = [*column_notes(results, suite), _seeds_note(profile.seeds), _ACCOUNT_NOTE]
     if any(entry.at_chance for row in grid.rows for entry in row.entries.values()):
         notes.append(_CHANCE_NOTE)
     notes += [*declaration.notes, f"Profile {profile.title}."]

@@ -7,16 +7,14 @@ folder, or by a hub id.
 from __future__ import annotations
 
 import functools
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
-import yaml
 
 from adaptprune import pretrained
 from adaptprune.errors import UserError, unknown
-from adaptprune.files import cache_directory, read_json
+from adaptprune.files import cache_directory, packaged_yaml, read_json
 from adaptprune.shapes import ModelShape
 
 
@@ -92,9 +90,8 @@ class ModelEntry(_Closed):
 @functools.cache
 def catalogue() -> dict[str, ModelEntry]:
     """Return the built-in models by id."""
-    folder = resources.files("adaptprune") / "architectures"
-    files = sorted((f for f in folder.iterdir() if f.name.endswith(".yaml")), key=lambda f: f.name)
-    entries = (ModelEntry(**yaml.safe_load(file.read_text())) for file in files)
+    contents = packaged_yaml("adaptprune", "architectures").values()
+    entries = (ModelEntry(**content) for content in contents)
     return {entry.id: entry for entry in entries}
 
 

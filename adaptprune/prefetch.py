@@ -13,7 +13,7 @@ from adaptprune.evaluate.catalog import TASK_FOLDER, check_size, task_config
 from adaptprune.evaluate.hubtasks import hub_source
 from adaptprune.evaluate.suites import load_suite
 from adaptprune.files import atomic_file, read_json, sha256_file, write_json
-from adaptprune.hubdata import MANIFEST, SUFFIXES, load_split, split_stem
+from adaptprune.hubdata import MANIFEST, find_split, load_split, split_stem
 from adaptprune.models import is_pretrained, locate
 from adaptprune.recover.data import fetch_split
 from adaptprune.recover.mixtures import CorpusSource, find_mixture, mixtures
@@ -93,7 +93,7 @@ def _splits(benchmark: Benchmark, folder: Path) -> list[Path]:
             continue
         for split in source.splits:
             stem = split_stem(folder, source.dataset, source.configuration, split)
-            if (file := _present(stem)) is None:
+            if (file := find_split(stem)) is None:
                 rows = load_split(source.dataset, source.configuration, split)
                 if split == source.split:
                     check_size(task, len(rows), member.documents)
@@ -104,11 +104,6 @@ def _splits(benchmark: Benchmark, folder: Path) -> list[Path]:
     return files
 
 
-def _present(stem: Path) -> Path | None:
-    candidates = (stem.with_name(stem.name + suffix) for suffix in SUFFIXES)
-    return next((file for file in candidates if file.is_file()), None)
-
-
 def _corpus(name: str, folder: Path | None) -> list[Path]:
     """Fetch calibration text; return its file, where a folder takes it as a split."""
     corpus = find_corpus(name)
@@ -116,7 +111,7 @@ def _corpus(name: str, folder: Path | None) -> list[Path]:
         corpus_file(name)
         return []
     stem = split_stem(folder, corpus.repository, corpus.configuration, corpus.split)
-    if (file := _present(stem)) is None:
+    if (file := find_split(stem)) is None:
         import datasets
 
         file = stem.with_name(f"{stem.name}.parquet")

@@ -126,6 +126,11 @@ def method_title(method: str) -> str:
     return f"{title} ({variant})" if variant else title
 
 
+def join_variant(name: str, variant: str | None) -> str:
+    """Return ``name@variant``, or the plain name where there is no variant."""
+    return f"{name}@{variant}" if variant else name
+
+
 def split_variant(method: str) -> tuple[str, str | None]:
     """Split ``name@variant`` into its parts; a plain name has no variant."""
     name, separator, variant = method.partition("@")

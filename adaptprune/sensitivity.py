@@ -113,12 +113,7 @@ def sensitivity_stage(
     folder = locate(model)
     revision = checkpoint.revision(folder)
     windows = torch.tensor(text.windows(checkpoint.load_tokenizer(folder)), device=runtime.device)
-    loaded = checkpoint.load_model(
-        folder,
-        dtype=runtime.dtype,
-        device=runtime.device,
-        trust_remote_code=runtime.trust_remote_code,
-    )
+    loaded = runtime.load(folder)
     tokens = torch.tensor(calibration.tokens, device=runtime.device)
     shape = shape_of_model(loaded)
     if uniform:

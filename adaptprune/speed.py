@@ -99,19 +99,11 @@ def _measure(folders: dict[str, Path], workload: Workload, runtime: Runtime) -> 
 
     from adaptprune import checkpoint
 
-    def load(kind: str) -> Any:
-        return checkpoint.load_model(
-            folders[kind],
-            dtype=runtime.dtype,
-            device=runtime.device,
-            trust_remote_code=runtime.trust_remote_code,
-        )
-
     memory: dict[str, int | None] = {}
     # The first run also brings in libraries; the later one of the same model replaces its number.
     for kind in ("pruned", "dense", "pruned"):
-        memory[kind] = _peak_bytes(partial(load, kind), workload, runtime.device)
-    models = {kind: load(kind) for kind in folders}
+        memory[kind] = _peak_bytes(partial(runtime.load, folders[kind]), workload, runtime.device)
+    models = {kind: runtime.load(folder) for kind, folder in folders.items()}
     sizes = {model.config.vocab_size for model in models.values()}
     if len(sizes) > 1:
         raise UserError(f"{folders['pruned']} has another vocabulary than {folders['dense']}")

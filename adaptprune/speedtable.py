@@ -12,7 +12,7 @@ from adaptprune.models import slug
 from adaptprune.registry import method_title
 from adaptprune.speed import PHASES
 from adaptprune.tables import write_panels
-from adaptprune.typeset import MISSING, Heading, Panel, PanelRow, Text
+from adaptprune.typeset import MISSING, Heading, Panel, Text, lay_out
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,14 +74,11 @@ def render_speed(source: Source, stem: Path) -> None:
         UserError: see ``read_measures``.
     """
     measures = read_measures(source)
-    rows: list[PanelRow] = []
+    lines = []
     for (model, sparsity, _), cell in measures.groupby(["model", "sparsity", "method"], sort=False):
-        same_model = bool(rows) and rows[-1].model == model
-        block = not same_model or rows[-1].sparsity != f"{sparsity}%"
-        title = cell["title"].iloc[0]
-        rows.append(PanelRow(model, f"{sparsity}%", title, _texts(cell), not same_model, block))
+        lines.append((model, f"{sparsity}%", cell["title"].iloc[0], _texts(cell)))
     headers = ["Size", *(part for title in _HEADERS.values() for part in (title, "×"))]
-    panels = [Panel("", headers, [], rows)]
+    panels = [Panel("", headers, [], lay_out(lines))]
     heading = Heading(
         "speed",
         "Speed and memory of pruned models, and the ratio to the dense model.",

@@ -68,6 +68,15 @@ class Runtime:
         # Debugging help that comes with them: every new tensor would be filled with NaN first.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
+    def load(self, folder: Path) -> Any:
+        """Load a model in this dtype onto this device."""
+        return checkpoint.load_model(
+            folder,
+            dtype=self.dtype,
+            device=self.device,
+            trust_remote_code=self.trust_remote_code,
+        )
+
 
 @dataclass(frozen=True)
 class Job:
@@ -127,12 +136,7 @@ class Job:
         Raises:
             UserError: the calibration tokens do not belong to its vocabulary.
         """
-        model = checkpoint.load_model(
-            folder,
-            dtype=self.runtime.dtype,
-            device=self.runtime.device,
-            trust_remote_code=self.runtime.trust_remote_code,
-        )
+        model = self.runtime.load(folder)
         if self.calibration is not None:
             largest = max(max(row) for row in self.calibration.tokens)
             if largest >= model.config.vocab_size:

@@ -17,6 +17,7 @@ from adaptprune.cells import Cell
 from adaptprune.comparable import check_comparable, describe_cell
 from adaptprune.errors import UserError
 from adaptprune.files import atomic_file, read_json, sha256_json, write_json
+from adaptprune.registry import join_variant
 from adaptprune.results import (
     CELL,
     KEYS,
@@ -75,7 +76,12 @@ def _cell_documents(results: pd.DataFrame, cell_dirs: Sequence[Path]) -> pd.Data
 
 def label_of(row: pd.Series) -> str:
     """Return a row's method, with its variant where it has one."""
-    return f"{row['method']}@{row['variant']}" if row["variant"] else str(row["method"])
+    return join_variant(row["method"], row["variant"])
+
+
+def labels_of(frame: pd.DataFrame) -> pd.Series:
+    """Return the method of every row, with its variant where it has one."""
+    return frame["method"].where(frame["variant"] == "", frame["method"] + "@" + frame["variant"])
 
 
 def cell_of(row: pd.Series) -> Cell:

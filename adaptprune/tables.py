@@ -8,7 +8,7 @@ import pandas as pd
 
 from adaptprune.declarations import Declaration, load_declaration
 from adaptprune.errors import UserError
-from adaptprune.files import atomic_file
+from adaptprune.files import write_texts
 from adaptprune.peaks import peak_sentences
 from adaptprune.results import read_results
 from adaptprune.tablegrid import Grid, build_grid, columns_of
@@ -16,8 +16,8 @@ from adaptprune.typeset import (
     MISSING,
     Heading,
     Panel,
-    PanelRow,
     Text,
+    lay_out,
     panels_of,
     to_latex,
     to_markdown,
@@ -71,19 +71,16 @@ def _printed_panel(path: Path, table: int) -> Panel:
     published = pd.read_csv(path, dtype=str, keep_default_na=False)
     published = published[published["table_arxiv"] == str(table)]
     headers = list(dict.fromkeys(published["column"]))
-    rows: list[PanelRow] = []
+    lines = []
     groups = published.groupby(["model", "sparsity", "row_label"], sort=False)
     for (model, sparsity, label), numbers in groups:
         printed = dict(
             zip(numbers["column"], numbers["value"] + numbers["std"].map(_spread), strict=True)
         )
         texts = [Text(printed.get(header, MISSING)) for header in headers]
-        first = not rows or (rows[-1].model, rows[-1].sparsity) != (model, f"{sparsity}%")
-        new_model = not rows or rows[-1].model != model
-        rows.append(PanelRow(str(model), f"{sparsity}%", str(label), texts, new_model, first))
-    return Panel(
-        f"As printed in the paper (Table {table}), other models and tasks", headers, [], rows
-    )
+        lines.append((str(model), f"{sparsity}%", str(label), texts))
+    title = f"As printed in the paper (Table {table}), other models and tasks"
+    return Panel(title, headers, [], lay_out(lines))
 
 
 def _spread(std: str) -> str:
@@ -114,6 +111,14 @@ def perplexity_note(results: pd.DataFrame, perplexity: PerplexityTask) -> str:
     )
 
 
+def column_notes(results: pd.DataFrame, suite: Suite) -> list[str]:
+    """Say what the columns of a suite count."""
+    notes = [task_note(results, suite)]
+    if suite.perplexity is not None:
+        notes.append(perplexity_note(results, suite.perplexity))
+    return notes
+
+
 def _seed_note(seeds: Sequence[int]) -> str:
     listed = ", ".join(str(seed) for seed in seeds)
     if len(seeds) == 1:
@@ -132,10 +137,7 @@ def _notes(
     seeds: Sequence[int],
 ) -> list[str]:
     """Return the sentences under the table."""
-    notes = [task_note(results, suite)]
-    if suite.perplexity is not None:
-        notes.append(perplexity_note(results, suite.perplexity))
-    notes.append(_seed_note(seeds))
+    notes = [*column_notes(results, suite), _seed_note(seeds)]
     notes.append(
         "#Param. counts the whole model, tied embeddings once. Best in bold, second underlined, "
         "within each model and sparsity; dense is left out."
@@ -326,6 +328,4 @@ def write_panels(
         ".md": to_markdown(list(panels), notes, heading),
         ".csv": tidy.to_csv(index=False, float_format="%.10g", lineterminator="\n"),
     }
-    for suffix, text in outputs.items():
-        with atomic_file(stem.with_name(stem.name + suffix)) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+    write_texts(stem, outputs)

@@ -10,7 +10,7 @@ import jinja2
 from adaptprune.tablegrid import COUNTED
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from adaptprune.tablegrid import Column, Entry, Grid, TableRow
 
@@ -223,18 +223,28 @@ def format_change(entry: Entry, column: Column) -> str:
     return f"{text} ± {_decimals(entry.change.std / scale)}"
 
 
+def lay_out(
+    lines: Iterable[tuple[str, str, str, list[Text]]], *, listed: bool = False
+) -> list[PanelRow]:
+    """Lay lines out, marking where a model or a block of one sparsity begins.
+
+    Args:
+        lines: model, sparsity as it is printed, label, and texts of each.
+        listed: whether a model is one block, whatever the sparsities.
+    """
+    rows: list[PanelRow] = []
+    for model, sparsity, label, texts in lines:
+        starts_model = not rows or rows[-1].model != model
+        starts_block = starts_model or (rows[-1].sparsity != sparsity and not listed)
+        rows.append(PanelRow(model, sparsity, label, texts, starts_model, starts_block))
+    return rows
+
+
 def _panel_rows(
     lines: list[tuple[TableRow, list[Text]]], *, listed: bool = False
 ) -> list[PanelRow]:
-    """Lay rows out, marking where a model or a block of one sparsity begins."""
-    rows: list[PanelRow] = []
-    model, sparsity = "", -1
-    for row, texts in lines:
-        starts_model = row.model != model
-        starts_block = starts_model or (row.sparsity != sparsity and not listed)
-        model, sparsity = row.model, row.sparsity
-        rows.append(PanelRow(model, f"{sparsity}%", row.label, texts, starts_model, starts_block))
-    return rows
+    printed = ((row.model, f"{row.sparsity}%", row.label, texts) for row, texts in lines)
+    return lay_out(printed, listed=listed)
 
 
 def _measured_texts(row: TableRow, columns: list[Column]) -> list[Text]:

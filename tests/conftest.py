@@ -15,7 +15,9 @@ import hypothesis
 import pytest
 from hub_rows import small_facts
 
+from adaptprune import registry
 from adaptprune.evaluate import benchmarks, suites
+from adaptprune.registry import find_method
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -74,3 +76,11 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     suites.load_suite.cache_clear()
     yield facts
     suites.load_suite.cache_clear()
+
+
+@pytest.fixture
+def forget_registered() -> Iterator[None]:
+    """Let no test find the methods that another one registered."""
+    yield
+    registry._registered.clear()
+    find_method.cache_clear()

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import pydantic
 import pytest
 
-from adaptprune import registry
 from adaptprune.errors import UserError
 from adaptprune.method import Budget, Method, Parameters, Pruned, Scores
 from adaptprune.methodfile import load_method_file
@@ -18,18 +17,13 @@ from adaptprune.testing import MODELS, ConformanceError, check_method
 from adaptprune.units import KeptUnits, LayerUnits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 PLUGIN = Path(__file__).parent / "plugin" / "my_method.py"
 SOURCE = PLUGIN.read_text()
 
 
-@pytest.fixture(autouse=True)
-def forget_registered() -> Iterator[None]:
-    """Let no test find the methods that another one registered."""
-    yield
-    registry._registered.clear()
-    find_method.cache_clear()
+pytestmark = pytest.mark.usefixtures("forget_registered")
 
 
 @pytest.mark.parametrize(

@@ -13,23 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from adaptprune import registry
 from adaptprune.files import read_json
-from adaptprune.registry import find_method
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 ROOT = Path(__file__).parent.parent
 PLUGIN = Path(__file__).parent / "plugin"
 
 
-@pytest.fixture(autouse=True)
-def forget_registered() -> Iterator[None]:
-    """Let no test find the methods that another one registered."""
-    yield
-    registry._registered.clear()
-    find_method.cache_clear()
+pytestmark = pytest.mark.usefixtures("forget_registered")
 
 
 @pytest.mark.parametrize(

@@ -32,9 +32,11 @@ def command(folder: Path, *arguments: str, target: str | tuple[str, ...] = "tabl
     ]
 
 
-def run(folder: Path, *arguments: str, target: str = "table1") -> subprocess.CompletedProcess[str]:
+def run(
+    folder: Path, *arguments: str, target: str | tuple[str, ...] = "table1", timeout: int = 600
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command(folder, *arguments, target=target), capture_output=True, text=True, timeout=600
+        command(folder, *arguments, target=target), capture_output=True, text=True, timeout=timeout
     )
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pandas as pd
 import pytest
-from test_workflow import command, runs
+import test_workflow
+from test_workflow import runs
 
 from adaptprune.figures.style import SUFFIXES
 
@@ -24,12 +25,8 @@ MATRIX = ("methods=dense,adapt-pruner,slicegpt", "sparsities=20", "seeds=0")
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
 
 
-def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Ask for all targets of this kind at once."""
-    start = command(folder, *arguments, target=TARGETS[0])
-    place = start.index(TARGETS[0]) + 1
-    call = [*start[:place], *TARGETS[1:], *start[place:]]
-    return subprocess.run(call, capture_output=True, text=True, timeout=900)
+#: Ask for all targets of this kind at once.
+run = partial(test_workflow.run, target=TARGETS, timeout=900)
 
 
 @pytest.fixture(scope="module")

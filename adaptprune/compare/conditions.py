@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from adaptprune.comparable import SOURCE, check_comparable
+from adaptprune.comparable import SOURCE, check_comparable, minor_version
 from adaptprune.errors import UserError
 from adaptprune.evaluate.suites import load_suite
 from adaptprune.registry import find_method, split_variant
@@ -63,10 +63,6 @@ def _check_listed(kind: str, planned: Iterable[object], stored: pd.Series, sourc
             )
 
 
-def _minor(version: str) -> str:
-    return ".".join(version.split(".")[:2])
-
-
 def check_plan(profile: Profile, method: str, baseline: pd.DataFrame, source: str) -> None:
     """Refuse, before any work, a run whose results could not be compared with stored ones.
 
@@ -102,7 +98,7 @@ def check_plan(profile: Profile, method: str, baseline: pd.DataFrame, source: st
     for condition, package in (("lm_eval", "lm-eval"), ("transformers", "transformers")):
         for stored in sorted(set(rows[condition]) - {""}):
             installed = importlib.metadata.version(package)
-            _differs(condition, _minor(stored), _minor(installed), sources)
+            _differs(condition, minor_version(stored), minor_version(installed), sources)
     if find_method(split_variant(method)[0]).needs_calibration and "@" not in method:
         drawn = profile.calibration_of(method)
         set_size = f"{drawn.dataset} {drawn.sequences}x{drawn.length}"

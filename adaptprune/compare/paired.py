@@ -10,7 +10,7 @@ import pandas as pd
 
 from adaptprune.errors import UserError
 from adaptprune.stats import Bootstrap, bootstrap_mean, bootstrap_ratio, holm, mcnemar
-from adaptprune.store import label_of
+from adaptprune.store import label_of, labels_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,9 +46,8 @@ class Cells:
     def __init__(self, matrix: Matrix) -> None:
         """Take them apart by place, method and seed."""
         documents = matrix.documents
-        label = documents["method"] + documents["variant"].map(lambda v: f"@{v}" if v else "")
         keys = ["model", "recovery", "sparsity", "label", "seed"]
-        self._by_cell = dict(list(documents.assign(label=label).groupby(keys)))
+        self._by_cell = dict(list(documents.assign(label=labels_of(documents)).groupby(keys)))
         self._values: dict[tuple[Any, ...], pd.Series] = {}
         stopped = matrix.results[matrix.results["status"] != "ok"]
         self.stopped: dict[tuple[Place, str], list[str]] = {}

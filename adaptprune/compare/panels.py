@@ -9,8 +9,8 @@ import pandas as pd
 from adaptprune.compare.paired import ALL, LEVEL, Place
 from adaptprune.compare.words import plain, print_p, ratio, signed, tally
 from adaptprune.stats import Summary, summarize
-from adaptprune.store import label_of
-from adaptprune.typeset import MISSING, Panel, PanelRow, Text
+from adaptprune.store import labels_of
+from adaptprune.typeset import MISSING, Panel, PanelRow, Text, lay_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -20,18 +20,13 @@ if TYPE_CHECKING:
 _PAIR = ["model", "recovery", "sparsity", "method", "baseline"]
 
 
-def lay_out(lines: Iterable[tuple[Place, str, list[Text]]]) -> list[PanelRow]:
-    """Return printed lines from (place, label, texts), marking where a model or block begins."""
-    rows: list[PanelRow] = []
-    before: Place | None = None
+def _lay_out(lines: Iterable[tuple[Place, str, list[Text]]]) -> list[PanelRow]:
+    """Return printed lines from (place, label, texts)."""
+    printed = []
     for place, label, texts in lines:
-        starts_model = before is None or place.model != before.model
-        starts_block = starts_model or place != before
-        before = place
         recovered = "" if place.recovery == "none" else f" {place.recovery}"
-        sparsity = f"{place.sparsity}%{recovered}"
-        rows.append(PanelRow(place.model, sparsity, label, texts, starts_model, starts_block))
-    return rows
+        printed.append((place.model, f"{place.sparsity}%{recovered}", label, texts))
+    return lay_out(printed)
 
 
 def _spread(summary: Summary, form: Callable[[float], str]) -> str:
@@ -53,7 +48,7 @@ def cost_panel(
     cells = results[results["status"] == "ok"].drop_duplicates(
         ["model", "recovery", "sparsity", "method", "variant", "seed"]
     )
-    cells = cells.assign(label=[label_of(row) for _, row in cells.iterrows()])
+    cells = cells.assign(label=labels_of(cells))
     cost = costs(provenance)
     lines = []
     for place in sorted({Place(*key) for key in _places(cells)}):
@@ -76,7 +71,7 @@ def cost_panel(
             ]
             lines.append((place, titles[label], texts))
     headers = ["#Param.", "Channels removed", "Seconds", "Peak memory (MB)"]
-    return Panel("Size reached, and what it cost", headers, [], lay_out(lines))
+    return Panel("Size reached, and what it cost", headers, [], _lay_out(lines))
 
 
 def _places(rows: pd.DataFrame) -> Iterable[Any]:
@@ -97,7 +92,7 @@ def costs(provenance: pd.DataFrame) -> pd.DataFrame:
     frame = pd.DataFrame(
         {
             **{key: made[key] for key in ("model", "recovery", "sparsity")},
-            "label": [label_of(row) for _, row in made.iterrows()],
+            "label": labels_of(made),
             "seed": made["seed"],
             "seconds": made["wall_s"] + made["score_wall_s"].fillna(0),
             "memory_mb": made[["peak_rss_mb", "score_peak_rss_mb"]].max(axis=1),
@@ -147,7 +142,7 @@ def difference_panel(
         model, recovery, sparsity, method, baseline = key
         place = Place(model, recovery, int(sparsity))
         lines.append((place, title(method, baseline), [*texts, Text(str(tally(rows)))]))
-    return Panel("Difference to every baseline", [*headers, "W/T/L"], [], lay_out(lines))
+    return Panel("Difference to every baseline", [*headers, "W/T/L"], [], _lay_out(lines))
 
 
 def task_panel(comparison: pd.DataFrame, suite: Suite, title: Callable[[str, str], str]) -> Panel:
@@ -167,4 +162,4 @@ def task_panel(comparison: pd.DataFrame, suite: Suite, title: Callable[[str, str
         model, recovery, sparsity, method, baseline = key
         lines.append((Place(model, recovery, int(sparsity)), title(method, baseline), texts))
     headers = [task.title for task in suite.tasks]
-    return Panel("Task by task, in points", headers, ["diff.", "p"], lay_out(lines))
+    return Panel("Task by task, in points", headers, ["diff.", "p"], _lay_out(lines))

@@ -15,7 +15,7 @@ from adaptprune.compare.sides import pairings_of, read_sides
 from adaptprune.compare.words import agreeing_seeds, describe_average, describe_perplexity
 from adaptprune.declarations import MethodTitle
 from adaptprune.errors import UserError
-from adaptprune.files import atomic_file
+from adaptprune.files import write_texts
 from adaptprune.tablegrid import DENSE, build_grid, columns_of
 from adaptprune.typeset import Heading, Panel, panels_of, to_latex, to_markdown
 
@@ -152,6 +152,4 @@ def write_comparison(comparison: Comparison, output_stem: Path) -> None:
         ".html": render_html(comparison),
         ".csv": comparison.table.to_csv(index=False, float_format="%.10g", lineterminator="\n"),
     }
-    for suffix, text in outputs.items():
-        with atomic_file(output_stem.with_name(output_stem.name + suffix)) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+    write_texts(output_stem, outputs)

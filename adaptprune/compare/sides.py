@@ -12,7 +12,7 @@ from adaptprune.compare.paired import Cells, Pairing
 from adaptprune.errors import UserError, unknown
 from adaptprune.evaluate.suites import load_suite
 from adaptprune.registry import method_title
-from adaptprune.store import label_of, read_matrix
+from adaptprune.store import label_of, labels_of, read_matrix
 from adaptprune.tablegrid import DENSE
 
 if TYPE_CHECKING:
@@ -75,14 +75,11 @@ def title_of(label: str) -> str:
 
 def _narrow(matrix: Matrix, method: str, source: Path) -> Matrix:
     """Keep one method of a matrix."""
-    known = sorted({label_of(row) for _, row in matrix.results.iterrows()})
+    known = sorted(set(labels_of(matrix.results)))
     if method not in known:
         raise unknown(f"method in {source}", method, known)
-    frames = []
-    for frame in matrix:
-        labels = frame["method"] + frame["variant"].map(lambda name: f"@{name}" if name else "")
-        frames.append(frame[labels == method].reset_index(drop=True))
-    return type(matrix)(*frames)
+    kept = (frame[labels_of(frame) == method].reset_index(drop=True) for frame in matrix)
+    return type(matrix)(*kept)
 
 
 def _names(one: Path, two: Path) -> tuple[str, str]:

@@ -7,13 +7,12 @@ Where Table 6 does not decide, the file states the choice, which is ours.
 from __future__ import annotations
 
 import functools
-from importlib import resources
 from typing import Any, Literal
 
 import pydantic
-import yaml
 
 from adaptprune.errors import unknown
+from adaptprune.files import packaged_yaml
 
 Version = int | float | str
 
@@ -130,12 +129,7 @@ class PerplexityTask(Benchmark):
 @functools.cache
 def benchmark_facts() -> dict[str, dict[str, Any]]:
     """Return the content of the files in ``benchmarks/`` by name."""
-    folder = resources.files("adaptprune.evaluate") / "benchmarks"
-    return {
-        file.name.removesuffix(".yaml"): yaml.safe_load(file.read_text(encoding="utf-8"))
-        for file in folder.iterdir()
-        if file.name.endswith(".yaml")
-    }
+    return packaged_yaml("adaptprune.evaluate", "benchmarks")
 
 
 def find_facts(name: str) -> dict[str, Any]:

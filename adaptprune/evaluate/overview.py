@@ -8,8 +8,8 @@ import pandas as pd
 
 from adaptprune.evaluate.catalog import TASK_FOLDER, task_config
 from adaptprune.evaluate.hubtasks import hub_source
-from adaptprune.files import atomic_file
-from adaptprune.typeset import escape_latex
+from adaptprune.files import write_texts
+from adaptprune.plaintable import plain_latex, plain_markdown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,40 +74,18 @@ def overview(suite: Suite) -> pd.DataFrame:
 
 
 def _markdown(table: pd.DataFrame, caption: str) -> str:
-    lines = [list(table.columns), ["---"] * len(table.columns), *table.astype(str).values.tolist()]
-    body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-    return f"# {caption}\n\n{body}\n"
+    return plain_markdown([list(table.columns), *table.astype(str).values.tolist()], [], caption)
 
 
 def _latex(table: pd.DataFrame, caption: str, label: str) -> str:
     """Return the narrow columns as a table, and the choices as its notes."""
     shown = table.drop(columns=["Data", "Decided by"]).astype(str)
-    lines = [" & ".join(map(escape_latex, row)) + r" \\" for row in shown.values.tolist()]
     notes = [
-        f"{escape_latex(row['Benchmark'])}: {escape_latex(row['Decided by'])}."
+        f"{row['Benchmark']}: {row['Decided by']}."
         for _, row in table.iterrows()
         if "ours" in row["Decided by"]
     ]
-    return "\n".join(
-        [
-            r"% Needs \usepackage{booktabs}.",
-            r"\begin{table*}[t]",
-            r"\centering",
-            rf"\caption{{{escape_latex(caption)}}}",
-            rf"\label{{{label}}}",
-            rf"\begin{{tabular}}{{{'l' * len(shown.columns)}}}",
-            r"\toprule",
-            " & ".join(map(escape_latex, shown.columns)) + r" \\",
-            r"\midrule",
-            *lines,
-            r"\bottomrule",
-            r"\end{tabular}",
-            r"\par\smallskip\footnotesize\raggedright",
-            *notes,
-            r"\end{table*}",
-            "",
-        ]
-    )
+    return plain_latex([list(shown.columns), *shown.values.tolist()], notes, caption, label)
 
 
 def render_overview(suite: Suite, output_stem: Path) -> None:
@@ -119,6 +97,4 @@ def render_overview(suite: Suite, output_stem: Path) -> None:
         ".csv": table.to_csv(index=False, lineterminator="\n"),
         ".tex": _latex(table, caption, f"tab:{output_stem.name}"),
     }
-    for suffix, text in outputs.items():
-        with atomic_file(output_stem.with_name(output_stem.name + suffix)) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+    write_texts(output_stem, outputs)

@@ -160,12 +160,7 @@ def evaluate_stage(
         runtime.apply()
         content["model_hash"] = checkpoint.revision(folder)
         result = harness.evaluate_checkpoint(
-            checkpoint.load_model(
-                folder,
-                dtype=runtime.dtype,
-                device=runtime.device,
-                trust_remote_code=runtime.trust_remote_code,
-            ),
+            runtime.load(folder),
             checkpoint.load_tokenizer(folder),
             tasks,
             include_path=TASK_FOLDER,

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import functools
 import random
-from importlib import resources
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import pydantic
-import yaml
 
 from adaptprune.errors import UserError, unknown
 from adaptprune.evaluate.benchmarks import (
@@ -22,10 +20,8 @@ from adaptprune.evaluate.benchmarks import (
     find_facts,
 )
 from adaptprune.evaluate.dense import DenseScores
+from adaptprune.files import packaged_yaml
 from adaptprune.local_data import LocalSource
-
-if TYPE_CHECKING:
-    from importlib.resources.abc import Traversable
 
 __all__ = ["PerplexityTask", "Suite", "SuiteTask", "list_suites", "load_suite", "subset"]
 
@@ -77,18 +73,14 @@ class Suite(pydantic.BaseModel):
         return (*self.tasks, *([self.perplexity] if self.perplexity else []))
 
 
-def _files() -> dict[str, Traversable]:
-    folder = resources.files("adaptprune.evaluate") / "suites"
-    return {
-        file.name.removesuffix(".yaml"): file
-        for file in folder.iterdir()
-        if file.name.endswith(".yaml")
-    }
+@functools.cache
+def _contents() -> dict[str, Any]:
+    return packaged_yaml("adaptprune.evaluate", "suites")
 
 
 def list_suites() -> list[str]:
     """Return the names of all suites."""
-    return sorted(_files())
+    return list(_contents())
 
 
 @functools.cache
@@ -98,10 +90,9 @@ def load_suite(name: str) -> Suite:
     Raises:
         UserError: no suite has that name.
     """
-    files = _files()
-    if name not in files:
-        raise unknown("suite", name, files)
-    return Suite(name=name, **yaml.safe_load(files[name].read_text(encoding="utf-8")))
+    if name not in _contents():
+        raise unknown("suite", name, list_suites())
+    return Suite(name=name, **_contents()[name])
 
 
 def subset(benchmark: Benchmark, available: int, count: int | None, seed: int) -> list[int]:

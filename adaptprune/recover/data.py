@@ -19,6 +19,7 @@ from adaptprune.files import atomic_file, cache_directory, sha256_file, sha256_j
 from adaptprune.hubdata import (
     check_columns,
     check_split,
+    find_split,
     iterate_rows,
     load_split,
     split_stem,
@@ -164,12 +165,11 @@ def fetch_split(source: HubSource, folder: Path | None = None) -> Path:
     columns = source.format.columns
     folder = folder or cache_directory() / "hub"
     stem = split_stem(folder, *where)
-    file = stem.with_name(f"{stem.name}.parquet")
-    if not file.is_file() and not stem.with_name(f"{stem.name}.jsonl").is_file():
+    if find_split(stem) is None:
         rows = load_split(*where, revision=source.revision)
         check_columns(rows.features, columns, source.repository)
         names = list(dict.fromkeys(column.partition(".")[0] for column in columns))
-        with atomic_file(file) as temporary:
+        with atomic_file(stem.with_name(f"{stem.name}.parquet")) as temporary:
             rows.select_columns(names).to_parquet(temporary)
     return check_split(folder, *where, columns)
 

@@ -9,8 +9,9 @@ import pandas as pd
 from adaptprune.audit.sources import load_claims
 from adaptprune.audit.training import amount
 from adaptprune.errors import UserError
-from adaptprune.files import atomic_file, read_json, unseal
-from adaptprune.typeset import MINUS, MISSING, escape_latex
+from adaptprune.files import read_json, unseal, write_texts
+from adaptprune.plaintable import plain_latex, plain_markdown
+from adaptprune.typeset import MINUS, MISSING
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,38 +86,6 @@ def _notes(conditions: dict[str, Any], table: pd.DataFrame, total: float) -> lis
     ]
 
 
-def _markdown(lines: list[list[str]], notes: list[str], caption: str) -> str:
-    ruled = [lines[0], ["---", *["---:"] * (len(lines[0]) - 1)], *lines[1:]]
-    body = "\n".join("| " + " | ".join(line) + " |" for line in ruled)
-    return f"# {caption}\n\n{body}\n\n" + "".join(f"- {note}\n" for note in notes)
-
-
-def _latex(lines: list[list[str]], notes: list[str], caption: str, label: str) -> str:
-    header, *body = [" & ".join(map(escape_latex, line)) + r" \\" for line in lines]
-    return "\n".join(
-        [
-            r"% Needs \usepackage{booktabs}.",
-            r"\begin{table*}[t]",
-            r"\centering",
-            rf"\caption{{{escape_latex(caption)}}}",
-            rf"\label{{{label}}}",
-            rf"\begin{{tabular}}{{l{'r' * (len(lines[0]) - 1)}}}",
-            r"\toprule",
-            header,
-            r"\midrule",
-            *body[:-1],
-            r"\midrule",
-            body[-1],
-            r"\bottomrule",
-            r"\end{tabular}",
-            r"\par\smallskip\footnotesize\raggedright",
-            *map(escape_latex, notes),
-            r"\end{table*}",
-            "",
-        ]
-    )
-
-
 def render_data_table(counts: Path, claims: Path, output_stem: Path) -> None:
     """Render counts to ``<stem>.md``, ``<stem>.csv`` (unrounded) and ``<stem>.tex``.
 
@@ -139,10 +108,10 @@ def render_data_table(counts: Path, claims: Path, output_stem: Path) -> None:
     lines, notes = _printed(table, total), _notes(conditions, table, total)
     caption = CAPTION.format(name=conditions["data"]["name"])
     outputs = {
-        ".md": _markdown(lines, notes, caption),
+        ".md": plain_markdown(lines, notes, caption, numbers=True),
         ".csv": table.to_csv(index=False, lineterminator="\n"),
-        ".tex": _latex(lines, notes, caption, f"tab:{output_stem.name}"),
+        ".tex": plain_latex(
+            lines, notes, caption, f"tab:{output_stem.name}", numbers=True, total=True
+        ),
     }
-    for suffix, text in outputs.items():
-        with atomic_file(output_stem.with_name(output_stem.name + suffix)) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+    write_texts(output_stem, outputs)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import functools
-from importlib import resources
 from typing import Annotated, Literal
 
 import pydantic
-import yaml
 
 from adaptprune.errors import UserError, unknown
+from adaptprune.files import packaged_yaml
 from adaptprune.recover.adapters import Adapter
 
 
@@ -126,9 +125,8 @@ class Mixture(pydantic.BaseModel):
 @functools.cache
 def mixtures() -> dict[str, Mixture]:
     """Return all mixtures by name."""
-    folder = resources.files("adaptprune.recover") / "mixtures"
-    files = {f.name.removesuffix(".yaml"): f for f in folder.iterdir() if f.name.endswith(".yaml")}
-    entries = (Mixture.model_validate(yaml.safe_load(files[n].read_text())) for n in sorted(files))
+    contents = packaged_yaml("adaptprune.recover", "mixtures").values()
+    entries = (Mixture.model_validate(content) for content in contents)
     return {entry.name: entry for entry in entries}
 
 

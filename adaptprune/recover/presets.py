@@ -9,13 +9,12 @@ but for ``handover``. Torch-free.
 from __future__ import annotations
 
 import functools
-from importlib import resources
 from typing import Any
 
 import pydantic
-import yaml
 
 from adaptprune.errors import UserError, unknown
+from adaptprune.files import packaged_yaml
 from adaptprune.registry import find_recovery
 
 #: The recovery of a cell that is pruned and not trained.
@@ -72,16 +71,13 @@ _SETTINGS.remove("parameters")
 
 
 @functools.cache
-def _files() -> dict[str, str]:
-    """Return the text of each preset's file by its name."""
-    folder = resources.files("adaptprune.recover") / "presets"
-    found = {f.name.removesuffix(".yaml"): f for f in folder.iterdir() if f.name.endswith(".yaml")}
-    return {name: found[name].read_text() for name in sorted(found)}
+def _contents() -> dict[str, dict[str, Any]]:
+    return packaged_yaml("adaptprune.recover", "presets")
 
 
 def preset_names() -> list[str]:
     """Return the names of all presets that train."""
-    return list(_files())
+    return list(_contents())
 
 
 def find_preset(name: str, overrides: dict[str, Any] | None = None) -> Preset:
@@ -97,9 +93,9 @@ def find_preset(name: str, overrides: dict[str, Any] | None = None) -> Preset:
     if name == NO_RECOVERY:
         allowed = ", ".join(preset_names())
         raise UserError(f"preset {NO_RECOVERY!r} trains nothing (allowed: {allowed})")
-    if name not in _files():
+    if name not in _contents():
         raise unknown("recovery preset", name, preset_names())
-    content = yaml.safe_load(_files()[name]) | {"name": name}
+    content = _contents()[name] | {"name": name}
     method = find_recovery(content["method"])
     parameters = dict(content.get("parameters", {}))
     for key, value in (overrides or {}).items():
