@@ -186,6 +186,7 @@ class AdaptAccel(RecoveryMethod):
         moments = checkpoints.read_moments(before) if before and chosen.carry_moments else None
         dense = copy.deepcopy(model) if moments is not None else None
         kept, steps = prune_to(model, stage.target, beginning.context, chosen.pruner)
+        after = shape_of_model(model)
         if moments is not None:
             moments = cut_moments(dense, kept, moments)
         kept_before = beginning.kept()
@@ -195,7 +196,7 @@ class AdaptAccel(RecoveryMethod):
         record = {
             "target": stage.target,
             "params_before": shape.parameters,
-            "params": shape_of_model(model).parameters,
+            "params": after.parameters,
             "steps": [{"params": s["params"], "loss_before": s["loss_before"]} for s in steps],
             "kv_heads": [block.kv_heads for block in kept.blocks()],
             "intermediate_size": [block.intermediate_size for block in kept.blocks()],
@@ -207,7 +208,7 @@ class AdaptAccel(RecoveryMethod):
         flops = sum(6 * (work - less) for less in lost) * beginning.context.tokens.numel()
         return Prepared(
             model,
-            pruned_config(model, shape_of_model(model)),
+            pruned_config(model, after),
             kept.to_json(shape),
             record,
             flops,

@@ -29,6 +29,11 @@ class Parameters(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+def seed_for(scope: str, seed: int) -> int:
+    """Return the seed of a random generator for one purpose, independent of other purposes."""
+    return int.from_bytes(hashlib.sha256(f"{scope}:{seed}".encode()).digest()[:7], "big")
+
+
 @dataclass(frozen=True)
 class Context:
     """What a method is handed besides the model.
@@ -46,8 +51,7 @@ class Context:
         """Return a random generator for one purpose, independent of every other purpose."""
         import torch
 
-        digest = hashlib.sha256(f"{scope}:{self.seed}".encode()).digest()
-        return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+        return torch.Generator().manual_seed(seed_for(scope, self.seed))
 
 
 @dataclass

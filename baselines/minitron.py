@@ -25,7 +25,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import pydantic
 
 from adaptprune.method import Parameters
-from adaptprune.recover.method import Beginning, Prepared, RecoveryMethod, Target
+from adaptprune.recover.method import (
+    Beginning,
+    Prepared,
+    RecoveryMethod,
+    Target,
+    shape_to_reach,
+)
 from adaptprune.recover.objective import Objective
 from adaptprune.recover.plan import TEACHER, Draft
 
@@ -77,24 +83,20 @@ class Minitron(RecoveryMethod):
 
         super().check(preset, shape, target)
         assert shape is not None
-        assert target is not None
-        assert target.shape is not None
-        check_cut(shape, target.shape)
+        check_cut(shape, shape_to_reach(target))
 
     def plan(
         self, preset: Preset, rows: int, shape: ModelShape | None, target: Target | None
     ) -> list[Draft]:
         """Take all rows for the teacher and once more for the student."""
         assert shape is not None
-        assert target is not None
-        assert target.shape is not None
-        teacher = shape.compute_parameters
+        wanted, teacher = shape_to_reach(target), shape.compute_parameters
         distillation = Draft(
             stop=rows,
             kind="distil",
-            target=target.parameters,
+            target=wanted.parameters,
             schedule=2,
-            parameters=target.shape.compute_parameters,
+            parameters=wanted.compute_parameters,
             forward_parameters=teacher,
         )
         if not self.parse(preset.parameters).teacher_correction:
@@ -111,10 +113,8 @@ class Minitron(RecoveryMethod):
         if stage.kind == TEACHER:
             return None
         chosen: MinitronParameters = self.parse(settings.preset.parameters)
-        target = settings.target
+        wanted = shape_to_reach(settings.target)
         assert settings.shape is not None
-        assert target is not None
-        assert target.shape is not None
         assert context.tokens is not None
         if beginning.before is not None:
             _put_aside(beginning.before, _teacher_folder(beginning.folder, settings))
@@ -124,15 +124,15 @@ class Minitron(RecoveryMethod):
             context.tokens,
             batch_aggregation=chosen.batch_aggregation,
             sequence_aggregation=chosen.sequence_aggregation,
-            depth=chosen.depth if len(target.shape.blocks) < len(settings.shape.blocks) else None,
+            depth=chosen.depth if len(wanted.blocks) < len(settings.shape.blocks) else None,
             batch=chosen.batch,
         )
-        cut = choose_units(found, settings.shape, target.shape)
-        student = cut_to_shape(model, cut, target.shape)
+        cut = choose_units(found, settings.shape, wanted)
+        student = cut_to_shape(model, cut, wanted)
         record = {
-            "target": target.parameters,
+            "target": wanted.parameters,
             "params_before": settings.shape.parameters,
-            "params": target.shape.parameters,
+            "params": wanted.parameters,
             "layers": [layer.layer for layer in cut.layers],
             "layer_importance": found.layers,
             "calibration_loss": found.loss,

@@ -20,7 +20,13 @@ import pydantic
 
 from adaptprune.errors import UserError
 from adaptprune.method import Context, Parameters
-from adaptprune.recover.method import Beginning, Prepared, RecoveryMethod, Target
+from adaptprune.recover.method import (
+    Beginning,
+    Prepared,
+    RecoveryMethod,
+    Target,
+    shape_to_reach,
+)
 from adaptprune.recover.plan import Draft, Stage
 from adaptprune.recover.targets import check_cut
 from adaptprune.shapes import FAMILIES, ModelShape
@@ -85,7 +91,7 @@ class ShearedLlama(RecoveryMethod):
     def check(self, preset: Preset, shape: ModelShape | None, target: Target | None) -> None:
         """Refuse a target shape that cutting kv heads with their query heads cannot give."""
         super().check(preset, shape, target)
-        wanted = _shape(target)
+        wanted = shape_to_reach(target)
         assert shape is not None, "a method with a target is given the model's shape"
         check_cut(shape, wanted)
         ratio, asked = shape.queries_per_kv_head, wanted.queries_per_kv_head
@@ -100,7 +106,7 @@ class ShearedLlama(RecoveryMethod):
     ) -> list[Draft]:
         """Share the tokens out between training with masks and training of the cut model."""
         assert shape is not None, "a method with a target is given the model's shape"
-        wanted = _shape(target)
+        wanted = shape_to_reach(target)
         first = int(rows * self.parse(preset.parameters).shearing_share)
         return [
             Draft(stop=first, kind=SHEAR, schedule=1, parameters=shape.compute_parameters),
@@ -167,7 +173,7 @@ class ShearedLlama(RecoveryMethod):
         masks.to(model.device)
         gates = masks.deterministic(at_target=True)
         kept = gates.kept(shape).to_json()
-        small = cut(model, gates, _shape(beginning.settings.target))
+        small = cut(model, gates, shape_to_reach(beginning.settings.target))
         record = {
             "params_before": shape.parameters,
             "params": count_parameters(small),
@@ -211,19 +217,13 @@ class ShearedLlama(RecoveryMethod):
         )
 
 
-def _shape(target: Target | None) -> ModelShape:
-    assert target is not None, "check has refused a recovery without a target"
-    assert target.shape is not None, "and one without a shape"
-    return target.shape
-
-
 def _masks(settings: Settings) -> Masks:
     """Return the masks as the first stage begins with them."""
     from baselines.sheared_masks import Masks
 
     assert settings.shape is not None, "a method with a target is given the shape"
     generator = Context(None, settings.seed).generator("masks")
-    return Masks(settings.shape, _shape(settings.target), generator)
+    return Masks(settings.shape, shape_to_reach(settings.target), generator)
 
 
 def _domains(rows: Rows, settings: Settings, parameters: ShearedLlamaParameters) -> DomainRows:

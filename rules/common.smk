@@ -256,12 +256,16 @@ def cell_files(wildcards):
     ]
 
 
-def overrides_flags(wildcards):
+def given_overrides(name):
     """Repeat the overrides of the command line for a job that reads the profile itself."""
-    given = overrides() if is_asked_for(wildcards.profile) else {}
+    given = overrides() if is_asked_for(name) else {}
     return " ".join(
         f"--override {shlex.quote(f'{key}={value}')}" for key, value in given.items()
     )
+
+
+def overrides_flags(wildcards):
+    return given_overrides(wildcards.profile)
 
 
 def declaration_flag(wildcards):

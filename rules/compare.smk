@@ -76,10 +76,7 @@ rule store:
         "../environment.yml"
     params:
         name=PROFILE,
-        overrides=lambda wildcards: " ".join(
-            f"--override {shlex.quote(f'{key}={value}')}"
-            for key, value in overrides().items()
-        ),
+        overrides=given_overrides(PROFILE),
         folder=str(ROOT / "config"),
     message:
         "store the results of profile {params.name} in results/"

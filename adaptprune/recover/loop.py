@@ -9,7 +9,6 @@ pruning happens between training processes.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import math
 import sys
 import time
@@ -21,6 +20,7 @@ from tqdm import tqdm
 from adaptprune.checkpoint import count_compute_parameters, count_parameters, load_model
 from adaptprune.errors import NumericalError
 from adaptprune.files import read_json, write_json
+from adaptprune.method import seed_for
 from adaptprune.recover import checkpoints
 from adaptprune.recover.checkpoints import Progress
 from adaptprune.recover.extra import ExtraTraining
@@ -113,9 +113,8 @@ class _Training:
             assert state is not None, "a checkpoint within a stage holds the objective's state"
             self.extra.restore(state)
         else:
-            process = self.accelerator.process_index
-            scope = f"recover:{self.settings.seed}:{self.stage.number}:{process}"
-            torch.manual_seed(int.from_bytes(hashlib.sha256(scope.encode()).digest()[:7], "big"))
+            scope = f"recover:{self.settings.seed}:{self.stage.number}"
+            torch.manual_seed(seed_for(scope, self.accelerator.process_index))
 
     def run(self) -> None:
         """Take the steps that are left of this stage and leave a checkpoint behind."""

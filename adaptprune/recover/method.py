@@ -60,6 +60,13 @@ class Target(pydantic.BaseModel):
         }
 
 
+def shape_to_reach(target: Target | None) -> ModelShape:
+    """Return the shape of a target that ``RecoveryMethod.check`` has let pass."""
+    assert target is not None, "check has refused a recovery without a target"
+    assert target.shape is not None, "and one without a shape"
+    return target.shape
+
+
 @dataclass(frozen=True)
 class Beginning:
     """What a stage begins with.

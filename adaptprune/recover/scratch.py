@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
-from adaptprune.recover.method import Beginning, Prepared, RecoveryMethod, Target
+from adaptprune.method import seed_for
+from adaptprune.recover.method import (
+    Beginning,
+    Prepared,
+    RecoveryMethod,
+    Target,
+    shape_to_reach,
+)
 from adaptprune.recover.plan import Draft
 
 if TYPE_CHECKING:
@@ -29,10 +35,9 @@ class FromScratch(RecoveryMethod):
         self, preset: Preset, rows: int, shape: ModelShape | None, target: Target | None
     ) -> list[Draft]:
         """Take all data in one stage."""
-        assert target is not None
-        assert target.shape is not None
-        size = target.shape.compute_parameters
-        return [Draft(stop=rows, target=target.parameters, parameters=size)]
+        wanted = shape_to_reach(target)
+        size = wanted.compute_parameters
+        return [Draft(stop=rows, target=wanted.parameters, parameters=size)]
 
     def prepare(self, beginning: Beginning) -> Prepared:
         """Make the random model."""
@@ -41,16 +46,14 @@ class FromScratch(RecoveryMethod):
 
         from adaptprune.recover.cutting import uniform_config
 
-        target, settings = beginning.settings.target, beginning.settings
-        assert target is not None
-        assert target.shape is not None
+        settings = beginning.settings
+        wanted = shape_to_reach(settings.target)
         config = AutoConfig.from_pretrained(settings.source, local_files_only=True)
-        digest = hashlib.sha256(f"from-scratch:{settings.seed}".encode()).digest()
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int.from_bytes(digest[:7], "big"))
-            chosen = uniform_config(config, target.shape)
+            torch.manual_seed(seed_for("from-scratch", settings.seed))
+            chosen = uniform_config(config, wanted)
             model = AutoModelForCausalLM.from_config(chosen, dtype=torch.float32)
-        record = {"target": target.parameters, "params": target.parameters}
+        record = {"target": wanted.parameters, "params": wanted.parameters}
         return Prepared(model, model.config, None, record)
 
 
