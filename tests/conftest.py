@@ -34,6 +34,13 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("stable")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes minutes, so that no process is left with it at the end."""
+    items.sort(
+        key=lambda item: not ({"workflow", "parity"} & {m.name for m in item.iter_markers()})
+    )
+
+
 @pytest.fixture(scope="session")
 def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that serves as cache for all tests that ask for ``cache``."""
