@@ -22,7 +22,7 @@ TARGETS = (
 )
 MATRIX = ("methods=dense,adapt-pruner,slicegpt", "sparsities=20", "seeds=0")
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
+pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("figures")]
 
 
 #: Ask for all targets of this kind at once.
