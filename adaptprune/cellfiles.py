@@ -41,13 +41,19 @@ class Calibration(BaseModel):
 
 
 class Provenance(BaseModel):
-    """What is recorded and never compared; a pruning's scores serve several of them."""
+    """What is recorded and never compared.
+
+    A pruning's scores serve several of them. A recovery's seconds of training, and of the work
+    between its stages, are those of all its runs, where it was killed and went on.
+    """
 
     wall_s: float | None = None
     cpu_s: float | None = None
     peak_rss_mb: float | None = None
     score_wall_s: float | None = None
     score_peak_rss_mb: float | None = None
+    train_s: float | None = None
+    preparing_s: float | None = None
     host: str | None = None
     date: str | None = None
     commit: str | None = None

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from adaptprune.models import find_entry, shape_of
+from adaptprune.results import CELL, profile_results, read_provenance
 from adaptprune.stats import summarize
 from adaptprune.tablegrid import (
     COUNTED,
@@ -23,6 +24,7 @@ from adaptprune.tablegrid import (
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     import pandas as pd
 
@@ -34,6 +36,7 @@ _ACCOUNT = [
     Column("tokens", "Tokens", "tokens", "tokens"),
     Column("teacher_tokens", "Teacher tokens", "tokens", "tokens"),
     Column("training_flops", "FLOPs", "flops", "flops"),
+    Column("training_s", "Time", "time", "time"),
 ]
 
 
@@ -47,13 +50,26 @@ def listed_columns(suite: Suite) -> list[Column]:
     return [params, *_ACCOUNT, *marked]
 
 
+def read_listed_results(results_csv: Path, provenance_csv: Path, profile: str) -> pd.DataFrame:
+    """Return a profile's rows of a results file, with the seconds of a recovery as ``training_s``.
+
+    Raises:
+        UserError: a file cannot be trusted, or there are no rows.
+    """
+    results = profile_results(results_csv, profile)
+    stages = read_provenance(provenance_csv)
+    stages = stages[stages["stage"] == "recover"]
+    seconds = stages[CELL].assign(training_s=stages["train_s"] + stages["preparing_s"])
+    return results.merge(seconds, on=CELL, how="left", validate="many_to_one")
+
+
 def build_listed_grid(
     results: pd.DataFrame, columns: list[Column], rows: Sequence[ListedRow], profile: Profile
 ) -> Grid:
     """Arrange results row by row; best and second are marked within each block.
 
     Args:
-        results: rows of one profile, as ``read_results`` returns them.
+        results: rows of one profile, as ``read_listed_results`` returns them.
         columns: as ``listed_columns`` returns them.
         rows: the declared rows of that profile.
         profile: says what the recoveries are, and at which seeds they are expected.

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from adaptprune.listedgrid import build_listed_grid, listed_columns
-from adaptprune.tables import column_notes, problem_notes, profile_results, write_table
+from adaptprune.listedgrid import build_listed_grid, listed_columns, read_listed_results
+from adaptprune.tables import column_notes, problem_notes, write_table
 from adaptprune.typeset import AT_CHANCE, Heading
 
 if TYPE_CHECKING:
@@ -26,7 +26,8 @@ _ACCOUNT_NOTE = (
     "Tokens are those that the row's model was trained on; a teacher's own training is counted "
     "apart. FLOPs: all of a recovery, 6 per parameter and token in training and 2 in a forward "
     "pass, prunings and teacher included. Dense: tokens of the pretraining as its makers state "
-    "them, FLOPs 6 per parameter and token. Removed: percent of the larger model's parameters "
+    "them, FLOPs 6 per parameter and token. Time: of training and the work between its stages, on "
+    "the machine of this run. Removed: percent of the larger model's parameters "
     "that the target is without. Best in bold, second underlined, within each block."
 )
 _CHANCE_NOTE = (
@@ -62,6 +63,7 @@ def render_listed_table(
     declaration: ListedTable,
     published_csv: Path,
     results_csv: Path,
+    provenance_csv: Path,
     output_stem: Path,
     *,
     name: str,
@@ -74,6 +76,7 @@ def render_listed_table(
         declaration: of the table.
         published_csv: the paper's numbers.
         results_csv: what ``write_results`` wrote.
+        provenance_csv: and beside it.
         output_stem: path of the outputs without suffix.
         name: of the profile whose rows are shown.
         profile: the profile.
@@ -83,7 +86,7 @@ def render_listed_table(
         UserError: the results cannot be used, or the declaration has no rows for the profile.
     """
     rows = declaration.rows_for(name)
-    results = profile_results(results_csv, name)
+    results = read_listed_results(results_csv, provenance_csv, name)
     grid = build_listed_grid(results, listed_columns(suite), rows, profile)
     compared = declaration.published is not None and any(row.printed for row in rows)
     if declaration.published is not None and compared:

@@ -91,7 +91,15 @@ STATUSES = {"ok", "skipped", "failed"}
 _PANDAS_TYPES = {"str": "str", "int": "Int64", "int | None": "Int64", "float | None": "float64"}
 _DTYPES = {field.name: _PANDAS_TYPES[str(field.type)] for field in fields(Row)}
 
-COSTS = ["wall_s", "cpu_s", "peak_rss_mb", "score_wall_s", "score_peak_rss_mb"]
+COSTS = [
+    "wall_s",
+    "cpu_s",
+    "peak_rss_mb",
+    "score_wall_s",
+    "score_peak_rss_mb",
+    "train_s",
+    "preparing_s",
+]
 PROVENANCE = [*COSTS, "host", "date", "commit"]
 PROVENANCE_KEYS = [*CELL, "stage"]
 
@@ -353,4 +361,17 @@ def read_results(path: Path) -> pd.DataFrame:
     if not set(results["status"]) <= STATUSES:
         raise UserError(f"{path}: status other than {', '.join(sorted(STATUSES))}")
     _check_duplicates(results)
+    return results
+
+
+def profile_results(results_csv: Path, profile: str) -> pd.DataFrame:
+    """Return a profile's rows of a results file.
+
+    Raises:
+        UserError: there are none, or the file cannot be trusted.
+    """
+    results = read_results(results_csv)
+    results = results[results["profile"] == profile]
+    if results.empty:
+        raise UserError(f"{results_csv}: no results of profile {profile!r}")
     return results

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 DENSE = "dense"
 #: Kinds of columns that count something, and say nothing about who is best.
-COUNTED = ("params", "tokens", "flops")
+COUNTED = ("params", "tokens", "flops", "time")
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Column:
 
     key: str
     header: str
-    kind: Literal["params", "tokens", "flops", "accuracy", "perplexity"]
+    kind: Literal["params", "tokens", "flops", "time", "accuracy", "perplexity"]
     metric: str
     chance: float | None = None
 
@@ -221,7 +221,7 @@ def note_cells(grid: Grid, place: str, cells: dict[int, CellNumbers | None]) -> 
             absent = [
                 column.header
                 for column in grid.columns
-                if column.key not in cell.values and column.kind not in ("tokens", "flops")
+                if column.key not in cell.values and column.kind not in ("tokens", "flops", "time")
             ]
             if absent:
                 missing.setdefault(f" ({', '.join(absent)})", []).append(f"s{seed}")

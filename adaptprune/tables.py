@@ -10,7 +10,7 @@ from adaptprune.declarations import Declaration, load_declaration
 from adaptprune.errors import UserError
 from adaptprune.files import write_texts
 from adaptprune.peaks import peak_sentences
-from adaptprune.results import read_results
+from adaptprune.results import profile_results
 from adaptprune.tablegrid import Grid, build_grid, columns_of
 from adaptprune.typeset import (
     MISSING,
@@ -34,6 +34,7 @@ _UNITS: dict[str, str] = {
     "params": "parameters",
     "tokens": "tokens",
     "flops": "FLOP",
+    "time": "s",
     "accuracy": "%",
     "perplexity": "ppl",
 }
@@ -50,7 +51,7 @@ def _add_published(grid: Grid, path: Path, table: int) -> None:
     factor = published["unit"].map({"B": 1e9}).fillna(1.0)
     published = published.assign(value=published["value"] * factor, std=published["std"] * factor)
     # Table 8 varies the amplitude of one method: its rows are variants named after it.
-    variants = published["amplitude"].map("@amplitude-{:g}".format, na_action="ignore").fillna("")
+    variants = published["amplitude"].map(lambda a: "" if pd.isna(a) else f"@amplitude-{a:g}")
     published = published.assign(method=published["method"] + variants)
     numbers = {
         (line.model_id, line.method, line.sparsity, line.key, line.metric): (line.value, line.std)
@@ -233,19 +234,6 @@ def write_table(
     panels = [*panels_of(grid, with_published=published), *more]
     tidy = _tidy(grid, heading.name, heading.profile, published=published)
     write_panels(output_stem, panels, notes, heading, tidy)
-
-
-def profile_results(results_csv: Path, profile: str) -> pd.DataFrame:
-    """Return a profile's rows of a results file.
-
-    Raises:
-        UserError: there are none, or the file cannot be trusted.
-    """
-    results = read_results(results_csv)
-    results = results[results["profile"] == profile]
-    if results.empty:
-        raise UserError(f"{results_csv}: no results of profile {profile!r}")
-    return results
 
 
 def render_table(

@@ -48,6 +48,13 @@ _LATEX = str.maketrans(
     }
 )
 
+#: By kind of column, the units to print in, from the largest.
+_UNITS = {
+    "params": ((1e9, "B"), (1e6, "M")),
+    "tokens": ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")),
+    "time": ((3600.0, " h"), (60.0, " min"), (1.0, " s")),
+}
+
 _TEMPLATE = r"""% Table << heading.name >>, profile << heading.profile >>.
 % Made from << heading.n_rows >> result rows.
 % Needs \usepackage{booktabs,graphicx}.
@@ -166,12 +173,8 @@ def escape_latex(text: str) -> str:
 
 def _scale(value: float, column: Column) -> tuple[float, str]:
     """Return divisor and suffix: parameters and tokens are counted in millions, say."""
-    if column.kind == "params":
-        return (1e9, "B") if abs(value) >= 1e9 else (1e6, "M")
-    if column.kind != "tokens":
-        return 1.0, ""
-    steps = ((1e12, "T"), (1e9, "B"), (1e6, "M"))
-    return next((step for step in steps if abs(value) >= step[0]), (1e3, "k"))
+    steps = _UNITS.get(column.kind, ((1.0, ""),))
+    return next((step for step in steps if abs(value) >= step[0]), steps[-1])
 
 
 def _decimals(value: float) -> str:

@@ -65,10 +65,10 @@ def table_cells(name, table):
     return cells_of(declaration(table), profile(name), name)
 
 
-def results_file(name, table):
-    """Return the results that a table is made from: the profile's, or those of its own cells."""
+def results_file(name, table, kind="results"):
+    """Return the results (or provenance) of a table: the profile's, or those of its own cells."""
     same = table_cells(name, table) == profile(name).cells()
-    return f"results/runs/{name}/results{'' if same else f'-{table}'}.csv"
+    return f"results/runs/{name}/{kind}{'' if same else f'-{table}'}.csv"
 
 
 def table_files(table, name=None):

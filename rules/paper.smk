@@ -4,6 +4,9 @@
 rule table:
     input:
         results=lambda wildcards: results_file(wildcards.profile, wildcards.table),
+        provenance=lambda wildcards: results_file(
+            wildcards.profile, wildcards.table, "provenance"
+        ),
         declaration=lambda wildcards: ROOT / "paper_tables" / f"{wildcards.table}.yaml",
     output:
         multiext("paper_tables/generated/{profile}/{table}", ".tex", ".csv", ".md"),
@@ -22,7 +25,7 @@ rule table:
         "render {wildcards.table} of profile {wildcards.profile}"
     shell:
         "python -m adaptprune table --declaration {input.declaration} --results {input.results} "
-        "--profile {wildcards.profile} --config-folder {params.folder} {params.overrides} "
+        "--provenance {input.provenance} --profile {wildcards.profile} --config-folder {params.folder} {params.overrides} "
         "--output {params.stem} > {log} 2>&1"
 
 

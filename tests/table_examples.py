@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from adaptprune.results import COLUMNS, Row
+from adaptprune.results import CELL, COLUMNS, PROVENANCE, PROVENANCE_KEYS, Row
 from adaptprune.tables import render_table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 DECLARATIONS = Path(__file__).parents[1] / "paper_tables"
 
@@ -149,3 +152,20 @@ def example(folder: Path) -> Path:
     for seed in (0, 1, 2):
         rows += stopped("flap", 40, seed, "failed", "loss is NaN in layer_3 & 100% of steps")
     return render(folder, rows, notes=["Measured on 2 cores."])
+
+
+def write_trained(folder: Path, rows: Sequence[Row], suffix: str = "") -> tuple[Path, Path]:
+    """Write results, and provenance in which a training takes 90 s and what lies between 30 s.
+
+    Returns:
+        Both paths, ``results<suffix>.csv`` and ``provenance<suffix>.csv``.
+    """
+    frame = pd.DataFrame([asdict(row) for row in rows], columns=COLUMNS)
+    for column in ("n", "params", "tokens", "teacher_tokens"):
+        frame[column] = frame[column].astype("Int64")
+    results, provenance = (folder / f"{kind}{suffix}.csv" for kind in ("results", "provenance"))
+    frame.to_csv(results, index=False)
+    trained = frame[frame["recovery"] != "none"][CELL].drop_duplicates()
+    trained = trained.assign(stage="recover", train_s=90.0, preparing_s=30.0)
+    trained.reindex(columns=[*PROVENANCE_KEYS, *PROVENANCE]).to_csv(provenance, index=False)
+    return results, provenance

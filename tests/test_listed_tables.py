@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
 import yaml
-from table_examples import DECLARATIONS, SUITE, cell, stopped
+from table_examples import DECLARATIONS, SUITE, cell, stopped, write_trained
 
 from adaptprune.cells import Cell
 from adaptprune.config import load_profile
 from adaptprune.declarations import ListedTable, load_declaration
 from adaptprune.errors import UserError
 from adaptprune.listedtable import render_listed_table
-from adaptprune.results import COLUMNS, Row
 from adaptprune.tablecells import cells_of
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from adaptprune.results import Row
 
 CONFIG = DECLARATIONS.parent / "config"
 TINY = load_profile(CONFIG, "tiny", {"seeds": [0, 1]})
@@ -78,15 +79,13 @@ def example() -> list[Row]:
 
 def render(folder: Path, rows: list[Row], table: ListedTable) -> Path:
     """Write results and render a table from them; returns the stem of the outputs."""
-    frame = pd.DataFrame([asdict(row) for row in rows], columns=COLUMNS)
-    for column in ("n", "params", "tokens", "teacher_tokens"):
-        frame[column] = frame[column].astype("Int64")
-    frame.to_csv(folder / "results.csv", index=False)
+    results, provenance = write_trained(folder, rows)
     stem = folder / "t"
     render_listed_table(
         table,
         DECLARATIONS / "published.csv",
-        folder / "results.csv",
+        results,
+        provenance,
         stem,
         name="tiny",
         profile=TINY,
@@ -104,7 +103,8 @@ def test_rows_stand_in_their_order_with_what_they_took(tmp_path: Path) -> None:
         "once (1 of 2 seeds)",
     ]
     assert f"| {BLOCK} | {ACCEL.sparsity}% | pruned & trained | 0.10M | 2.05k | 0 |" in lines[1]
-    assert "1.50e+09" in lines[1]
+    assert "| 1.50e+09 | 2.00 min |" in lines[1]
+    assert "| – | – | – | – |" in lines[0], "nothing was trained here"
     tidy = pd.read_csv(stem.with_suffix(".csv")).set_index(["title", "column"])
     assert tidy.loc[("pruned & trained", "tokens"), "value"] == 2048
     assert tidy.loc[("pruned & trained", "piqa"), "std"] == pytest.approx(2**0.5)
@@ -116,7 +116,7 @@ def test_best_is_marked_among_all_rows_of_a_block_and_counts_are_not(tmp_path: P
     best = tidy[tidy["rank"] == "best"].set_index("column")["title"].to_dict()
     assert best["social_iqa"] == "once"
     assert best["piqa"] == "small"
-    assert not {"params", "tokens", "training_flops"} & set(best)
+    assert not {"params", "tokens", "training_flops", "training_s"} & set(best)
 
 
 def test_a_score_that_guessing_may_reach_is_marked(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from adaptprune.cells import Cell
@@ -15,6 +16,7 @@ from adaptprune.declarations import ListedRow
 from adaptprune.errors import UserError
 from adaptprune.models import shape_of
 from adaptprune.recover.config import RecoveryConfig
+from adaptprune.recover.plan import Draft, plan_stages
 
 CONFIG = Path(__file__).parents[1] / "config"
 PLAIN: dict[str, Any] = {
@@ -100,6 +102,21 @@ def test_a_recovery_is_a_cell_at_every_seed_and_a_dense_model_one(profile: Profi
 def test_recoveries_are_no_part_of_the_matrix(profile: Profile) -> None:
     assert {cell.recovery for cell in profile.cells()} == {"none"}
     assert profile.all_models == ["tiny-llama", "tiny-llama-small"]
+
+
+@pytest.mark.parametrize("name", ["paper-training", "paper-interleaves"])
+def test_the_published_tokens_suffice_for_every_recovery_of_the_paper(name: str) -> None:
+    published = pd.read_csv(CONFIG.parent / "paper_tables/published.csv")
+    (total,) = published[(published["table_arxiv"] == 2) & (published["key"] == "total")]["value"]
+    for chosen in load_profile(CONFIG, name).recoveries.values():
+        rows = int(total * 1e9) // chosen.recipe.sequence_length
+        shape = shape_of(chosen.model)
+
+        def draft(used: int, chosen: Any = chosen, shape: Any = shape) -> list[Draft]:
+            return chosen.method.plan(chosen.recipe, used, shape, chosen.outcome)
+
+        stages = plan_stages(chosen.recipe, rows, draft)
+        assert max(stage.stop for stage in stages) <= rows
 
 
 def test_all_profiles_are_loaded_without_torch() -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
-from table_examples import DECLARATIONS
+from table_examples import DECLARATIONS, write_trained
 from test_listed_tables import TINY, rows_of
 
 from adaptprune.cells import cell_folder
@@ -16,7 +16,6 @@ from adaptprune.config import load_profile
 from adaptprune.errors import UserError
 from adaptprune.figures import fig3, fig4
 from adaptprune.figures.catalog import Source, draw
-from adaptprune.results import COLUMNS
 from adaptprune.tablecells import run_in_stages
 
 if TYPE_CHECKING:
@@ -46,12 +45,10 @@ def source(tmp_path: Path) -> Source:
     for place, name in enumerate(fig4.interleaved(TINY)):
         for cell in TINY.recovery_cells(name):
             rows += rows_of(cell, (0.4 + 0.01 * place, 0.6), tokens=2048)
-    frame = pd.DataFrame([asdict(row) for row in rows], columns=COLUMNS)
-    for column in ("n", "params", "tokens", "teacher_tokens"):
-        frame[column] = frame[column].astype("Int64")
     names = {"social_iqa": "tiny_local_place", "piqa": "tiny_local_thing"}
-    frame["task"] = frame["task"].replace(names | {"wikitext": "tiny_local_prose"})
-    frame.to_csv(tmp_path / "tiny" / f"results-{fig4.TABLE}.csv", index=False)
+    names |= {"wikitext": "tiny_local_prose"}
+    rows = [replace(row, task=names.get(row.task, row.task)) for row in rows]
+    write_trained(tmp_path / "tiny", rows, f"-{fig4.TABLE}")
     return Source("tiny", TINY, tmp_path)
 
 

@@ -180,6 +180,7 @@ def status(
 def table(
     declaration: Annotated[Path, typer.Option(help="YAML file of the table")],
     results: Annotated[Path, typer.Option(help="results CSV")],
+    provenance: Annotated[Path, typer.Option(help="provenance CSV")],
     profile: ProfileOption,
     output: OutputOption,
     config_folder: ConfigFolderOption = Path("config"),
@@ -197,7 +198,14 @@ def table(
     if isinstance(declared, ListedTable):
         published = declaration.parent / "published.csv"
         render_listed_table(
-            declared, published, results, output, name=profile, profile=chosen, suite=suite
+            declared,
+            published,
+            results,
+            provenance,
+            output,
+            name=profile,
+            profile=chosen,
+            suite=suite,
         )
         return
     render_table(

@@ -11,9 +11,8 @@ from adaptprune.errors import UserError
 from adaptprune.evaluate.suites import load_suite
 from adaptprune.figures.catalog import Drawing, Source
 from adaptprune.figures.style import COLUMN, new_figure, series_style, styled
-from adaptprune.listedgrid import build_listed_grid, listed_columns
+from adaptprune.listedgrid import build_listed_grid, listed_columns, read_listed_results
 from adaptprune.models import shape_of
-from adaptprune.results import read_results
 
 if TYPE_CHECKING:
     from adaptprune.config import Profile
@@ -87,7 +86,11 @@ def _scores(source: Source, columns: list[Column], shown: list[Column]) -> pd.Da
     profile = source.profile
     names = interleaved(profile)
     rows = [ListedRow(title=name, block="", recovery=name) for name in names]
-    results = read_results(source.folder / f"results-{TABLE}.csv")
+    results = read_listed_results(
+        source.folder / f"results-{TABLE}.csv",
+        source.folder / f"provenance-{TABLE}.csv",
+        source.name,
+    )
     grid = build_listed_grid(results, columns, rows, profile)
     lines: list[dict[str, Any]] = []
     for name, row in zip(names, grid.rows, strict=True):
