@@ -3,8 +3,9 @@
 Importing torch, transformers and lm-eval takes longer than many a job takes to compute. A workflow
 therefore starts one process that does it once. A job (``python -m adaptprune …``) sends it what is
 to be done; a fork of it does that, with the job's own folder, environment and output, and the job
-ends as the fork ends. A job that is killed takes its fork along. Where no such process answers, a
-job computes by itself: on another machine, in another environment, or when it is not ready yet.
+ends as the fork ends. A job that is killed takes its fork along, and one that comes before the
+imports are done waits for them. Where there is no such process, on another machine or in another
+environment, a job computes by itself.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import tempfile
 import threading
 import traceback
 from pathlib import Path
+from typing import NoReturn
 
 from adaptprune.workflow import is_workflow_gone
 
@@ -36,20 +38,24 @@ def _address(folder: str) -> str:
     return str(Path(folder) / hashlib.sha256(sys.prefix.encode()).hexdigest()[:16])
 
 
-def start_forkserver() -> None:
+def start_forkserver() -> subprocess.Popen[bytes]:
     """Start the process for the jobs of this workflow; it ends with the workflow."""
     folder = tempfile.mkdtemp(prefix="adaptprune-")  # readable by its owner alone
     os.environ[_VARIABLE] = folder
     # Threads of a number library would not survive the fork; jobs set torch's own number.
     environment = os.environ | dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-    subprocess.Popen(
-        [sys.executable, "-m", "adaptprune.forkserver", folder],
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        # Whoever reads the workflow's output must not wait for this process too.
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(_address(folder))
+        listener.listen(128)
+        return subprocess.Popen(
+            [sys.executable, "-m", "adaptprune.forkserver", folder, str(listener.fileno())],
+            env=environment,
+            pass_fds=[listener.fileno()],
+            stdin=subprocess.DEVNULL,
+            # Whoever reads the workflow's output must not wait for this process too.
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
 
 
 def run_in_fork(arguments: list[str]) -> int | None:
@@ -61,18 +67,14 @@ def run_in_fork(arguments: list[str]) -> int | None:
     folder = os.environ.get(_VARIABLE)
     if folder is None:
         return None
+    request = {"arguments": arguments, "folder": os.getcwd(), "environment": dict(os.environ)}
     with socket.socket(socket.AF_UNIX) as connection:
         try:
             connection.connect(_address(folder))
-        except OSError:
+            socket.send_fds(connection, [b"."], [1, 2])
+            connection.sendall(json.dumps(request).encode() + b"\n")
+        except OSError:  # no server, or one that was killed before it forked
             return None
-        request = {
-            "arguments": arguments,
-            "folder": os.getcwd(),
-            "environment": dict(os.environ),
-        }
-        socket.send_fds(connection, [b"."], [1, 2])
-        connection.sendall(json.dumps(request).encode() + b"\n")
         status = b""
         with contextlib.suppress(ConnectionResetError):
             status = connection.recv(1)
@@ -111,11 +113,25 @@ def _work(connection: socket.socket) -> int:
     return 0
 
 
-def serve(folder: str) -> None:
+def _answer(connection: socket.socket) -> NoReturn:
+    """Do what is asked for in this fork and end it, whatever happens: the server goes on."""
+    status = 1
+    try:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        status = _work(connection)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        connection.send(bytes([status]))
+    finally:
+        os._exit(status)
+
+
+def serve(folder: str, descriptor: int) -> None:
     """Answer until the workflow is gone, then remove the folder.
 
     Args:
         folder: where the socket lies.
+        descriptor: of the socket, which listens already.
     """
     for module in _MODULES:
         __import__(module)
@@ -124,23 +140,16 @@ def serve(folder: str) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the forks
     with contextlib.ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        listener = stack.enter_context(socket.socket(socket.AF_UNIX))
-        listener.bind(_address(folder))
-        listener.listen(128)
+        listener = stack.enter_context(socket.socket(fileno=descriptor))
         listener.settimeout(0.5)
         while not is_workflow_gone():
             with contextlib.suppress(TimeoutError):
                 connection, _ = listener.accept()
                 if os.fork() == 0:
-                    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                     listener.close()
-                    status = _work(connection)
-                    sys.stdout.flush()
-                    sys.stderr.flush()
-                    connection.send(bytes([status]))
-                    os._exit(status)
+                    _answer(connection)
                 connection.close()
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1])
+    serve(sys.argv[1], int(sys.argv[2]))

@@ -12,25 +12,21 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from adaptprune.forkserver import _VARIABLE, _address
+from adaptprune.forkserver import _VARIABLE, start_forkserver
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, subprocess.Popen]]:
-    """A server that belongs to a process which lives as long as the tests."""
-    folder = str(tmp_path_factory.mktemp("server"))
+def server() -> Iterator[tuple[str, subprocess.Popen]]:
+    """A server, not ready yet, of a process which lives as long as the tests."""
     workflow = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"])
-    name = f"{os.uname().nodename}:{workflow.pid}"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "adaptprune.forkserver", folder],
-        env=os.environ | {"ADAPTPRUNE_WORKFLOW": name},
-    )
-    while not Path(_address(folder)).exists():
-        assert process.poll() is None, "the server ended"
-        time.sleep(0.1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ADAPTPRUNE_WORKFLOW", f"{os.uname().nodename}:{workflow.pid}")
+        patch.setenv(_VARIABLE, "")  # and put back afterwards
+        process = start_forkserver()
+        folder = os.environ[_VARIABLE]
     yield folder, process
     workflow.kill()
     assert process.wait(timeout=30) == 0, "it ends with its workflow, though nobody asked for it"
