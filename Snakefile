@@ -8,6 +8,7 @@ include: "rules/common.smk"
 include: "rules/functions/recover.smk"
 include: "rules/functions/compare.smk"
 include: "rules/functions/figures.smk"
+include: "rules/functions/report.smk"
 
 
 rule all:
@@ -26,4 +27,5 @@ include: "rules/compare.smk"
 include: "rules/paper.smk"
 include: "rules/data.smk"
 include: "rules/figures.smk"
+include: "rules/report.smk"
 include: "rules/audit.smk"

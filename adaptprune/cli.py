@@ -55,6 +55,7 @@ for command in (
     reporting.status,
     reporting.table,
     reporting.figure,
+    reporting.report,
     reporting.benchmarks,
     data.count_tokens,
     data.data_table,

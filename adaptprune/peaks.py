@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING
 
 from scipy.stats import ttest_1samp
 
+from adaptprune.verdict import LEVEL, Outcome, Verdict
+
 if TYPE_CHECKING:
     from adaptprune.declarations import Peak
     from adaptprune.tablegrid import Column, Grid, TableRow
 
-#: Error probability below which a claim counts as shown.
-LEVEL = 0.05
 
-
-def peak_sentences(peak: Peak, grid: Grid) -> list[str]:
+def peak_verdicts(peak: Peak, grid: Grid) -> list[Verdict]:
     """Say of every block of a table whether average and perplexity bear the claim out.
 
     Args:
@@ -32,42 +31,52 @@ def peak_sentences(peak: Peak, grid: Grid) -> list[str]:
     for row in grid.rows:
         if row.method in peak.methods:
             blocks.setdefault((row.model, row.sparsity), {})[row.method] = row
-    sentences = []
+    verdicts = []
     for (model, sparsity), rows in blocks.items():
         ordered = [rows[method] for method in peak.methods if method in rows]
         for column in columns:
             place = f"{column.header} of {model} at {sparsity} %"
-            sentences.append(_sentence(peak, column, ordered, place))
-    return sentences
+            verdicts.append(_judge(peak, column, ordered, place))
+    return verdicts
 
 
-def _sentence(peak: Peak, column: Column, rows: list[TableRow], place: str) -> str:
+def peak_sentence(verdict: Verdict) -> str:
+    """Return a verdict as a note under a table."""
+    return " ".join([f"Claim: {verdict.claim}", *verdict.numbers, verdict.reason])
+
+
+def _judge(peak: Peak, column: Column, rows: list[TableRow], place: str) -> Verdict:
     values = [row.entries[column.key].value for row in rows]
-    claim = f"Claim: as {peak.along} grows, results improve and then degrade. {place}"
+    claim = f"as {peak.along} grows, results improve and then degrade."
     if len(rows) < len(peak.methods) or any(value is None for value in values):
-        return f"{claim}: not testable, a row has no number."
+        return Verdict(claim, Outcome.OPEN, f"{place}: not testable, a row has no number.")
     better = max if column.kind == "accuracy" else min
     known = [value for value in values if value is not None]
     best = rows[known.index(better(known))]
     listed = ", ".join(f"{value:.2f} ({row.title})" for value, row in zip(known, rows, strict=True))
     claimed = next(row for row in rows if row.method == peak.best)
-    verdict = _verdict(column, claimed, rows[0], rows[-1])
-    return f"{claim}: {listed}; best at {best.title}. {verdict}"
+    outcome, reason = _outcome(column, claimed, rows[0], rows[-1])
+    return Verdict(claim, outcome, reason, [f"{place}: {listed}; best at {best.title}."])
 
 
-def _verdict(column: Column, claimed: TableRow, first: TableRow, last: TableRow) -> str:
-    """Judge whether the row that the paper calls best beats both ends."""
-    gains = {end.title: _gains(column, claimed, end) for end in (first, last)}
+def _outcome(
+    column: Column, claimed: TableRow, first: TableRow, last: TableRow
+) -> tuple[Outcome, str]:
+    """Judge whether the row that the paper calls best beats both ends, and say why."""
+    gains = {end.title: gains_of(column, claimed, end) for end in (first, last)}
     for title, gain in gains.items():
         if math.fsum(gain) <= 0:
-            return f"The claim does not hold: {claimed.title} is no better than {title}."
+            reason = f"The claim does not hold: {claimed.title} is no better than {title}."
+            return Outcome.REFUTED, reason
     both = f"{claimed.title} is better than {first.title} and {last.title}"
     seeds = min(map(len, gains.values()))
     if seeds < 2:
-        return f"{both}, in one seed: no test."
+        return Outcome.OPEN, f"{both}, in one seed: no test."
     chance = max(map(_chance, gains.values()))
-    outcome = "the claim holds" if chance < LEVEL else "not decided"
-    return f"{both}, p = {chance:.3f} over {seeds} seeds: {outcome}."
+    shown = chance < LEVEL
+    words = "the claim holds" if shown else "not decided"
+    reason = f"{both}, p = {chance:.3f} over {seeds} seeds: {words}."
+    return (Outcome.HOLDS if shown else Outcome.OPEN), reason
 
 
 def _chance(gains: list[float]) -> float:
@@ -80,7 +89,7 @@ def _chance(gains: list[float]) -> float:
     return float(ttest_1samp(gains, 0, alternative="greater").pvalue)
 
 
-def _gains(column: Column, one: TableRow, other: TableRow) -> list[float]:
+def gains_of(column: Column, one: TableRow, other: TableRow) -> list[float]:
     """Return by how much one row is better than another, over the seeds that both have."""
     ours, theirs = one.entries[column.key].by_seed, other.entries[column.key].by_seed
     seeds = sorted(set(ours) & set(theirs))

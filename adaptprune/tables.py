@@ -9,7 +9,7 @@ import pandas as pd
 from adaptprune.declarations import Declaration, load_declaration
 from adaptprune.errors import UserError
 from adaptprune.files import write_texts
-from adaptprune.peaks import peak_sentences
+from adaptprune.peaks import peak_sentence, peak_verdicts
 from adaptprune.results import profile_results
 from adaptprune.tablegrid import Grid, build_grid, columns_of
 from adaptprune.typeset import (
@@ -149,7 +149,7 @@ def _notes(
             "calibration data, averaged over the seeds that both have."
         )
     if declaration.peak is not None:
-        notes += peak_sentences(declaration.peak, grid)
+        notes += map(peak_sentence, peak_verdicts(declaration.peak, grid))
     if grid.average_stderr is not None:
         notes.append(
             "Standard error of one average over this many documents: up to "

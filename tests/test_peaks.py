@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from adaptprune.declarations import Peak
-from adaptprune.peaks import peak_sentences
+from adaptprune.peaks import peak_sentence, peak_verdicts
 from adaptprune.stats import summarize
 from adaptprune.tablegrid import Column, Entry, Grid, TableRow
 
@@ -26,8 +26,8 @@ def sentence(column: Column, **rows: list[float]) -> str:
         method = f"m@{name[1:]}"
         row = TableRow("model", 50, method, f"A = {name[1:]}", "", {column.key: entry}, 1, 1)
         grid.rows.append(row)
-    (found,) = peak_sentences(PEAK, grid)
-    return found
+    (found,) = peak_verdicts(PEAK, grid)
+    return peak_sentence(found)
 
 
 def test_a_clear_peak_holds() -> None:

@@ -90,6 +90,21 @@ def test_a_second_call_does_nothing(finished: Path) -> None:
     assert "Nothing to be done" in again.stdout + again.stderr
 
 
+def test_the_report_shows_what_lies_there_and_is_made_anew_for_more(finished: Path) -> None:
+    page = generated(finished) / "report.html"
+    ran = run(finished, *MATRIX, target="report")
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    text = page.read_text()
+    for name in ("table1", "table8", "fig1", "speed"):
+        assert f'id="{name}"' in text
+    assert "fig3: <code>snakemake fig3" in text, "not run"
+    again = run(finished, *MATRIX, target="report")
+    assert "Nothing to be done" in again.stdout + again.stderr
+    (generated(finished) / "figures" / "fig2.png").unlink()
+    ran = run(finished, *MATRIX, target="report")
+    assert "fig2: <code>snakemake fig2" in page.read_text(), ran.stdout + ran.stderr
+
+
 @pytest.mark.parametrize("profile", ["mini", "paper", "small"])
 def test_every_target_is_planned(tmp_path: Path, profile: str) -> None:
     planned = run(tmp_path, f"profile={profile}", "--dry-run")

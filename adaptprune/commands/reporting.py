@@ -238,6 +238,26 @@ def figure(
     save_figure(drawing.figure, drawing.data, output)
 
 
+def report(
+    profile: ProfileOption,
+    output: OutputOption,
+    generated: Annotated[Path, typer.Option(help="the profile's tables and figures")],
+    runs: RunsOption = Path("results/runs"),
+    declarations: Annotated[Path, typer.Option(help="declared tables")] = Path("paper_tables"),
+    config_folder: ConfigFolderOption = Path("config"),
+    override: OverrideOption = None,
+) -> None:
+    """Write one HTML page: what was run, the verdict on each claim, tables and figures."""
+    from adaptprune.figures.catalog import Source
+    from adaptprune.files import write_texts
+    from adaptprune.report.evidence import Evidence
+    from adaptprune.report.page import render_report
+
+    source = Source(profile, read_profile(profile, config_folder, override), runs)
+    page = render_report(Evidence(source, declarations, generated))
+    write_texts(output.with_suffix(""), {output.suffix: page})
+
+
 def benchmarks(
     output: OutputOption,
     suite: Annotated[str, typer.Option(help="name of a suite")] = "all-paper",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from adaptprune.compare.paired import ALL, LEVEL, Cells, Pairing
+from adaptprune.compare.paired import ALL, Cells, Pairing
 from adaptprune.registry import split_variant
 from adaptprune.stats import RESAMPLES
+from adaptprune.verdict import LEVEL
 
 if TYPE_CHECKING:
     import pandas as pd

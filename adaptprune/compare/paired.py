@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from adaptprune.evaluate.suites import PerplexityTask, Suite, SuiteTask
     from adaptprune.store import Matrix
 
-#: Below this a corrected p counts as a difference that is shown.
-LEVEL = 0.05
 #: The seed of a row that takes all seeds together.
 ALL = "all"
 

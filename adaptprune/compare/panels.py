@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from adaptprune.compare.paired import ALL, LEVEL, Place
+from adaptprune.compare.paired import ALL, Place
 from adaptprune.compare.words import plain, print_p, ratio, signed, tally
 from adaptprune.stats import Summary, summarize
 from adaptprune.store import labels_of
 from adaptprune.typeset import MISSING, Panel, PanelRow, Text, lay_out
+from adaptprune.verdict import LEVEL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import resources
 from typing import TYPE_CHECKING
-
-import jinja2
 
 from adaptprune.compare.notes import notes_of
 from adaptprune.compare.paired import ALL, compare_pairings
@@ -16,6 +13,7 @@ from adaptprune.compare.words import agreeing_seeds, describe_average, describe_
 from adaptprune.declarations import MethodTitle
 from adaptprune.errors import UserError
 from adaptprune.files import write_texts
+from adaptprune.pages import render_page
 from adaptprune.tablegrid import DENSE, build_grid, columns_of
 from adaptprune.typeset import Heading, Panel, panels_of, to_latex, to_markdown
 
@@ -131,11 +129,10 @@ def render_markdown(comparison: Comparison) -> str:
 
 def render_html(comparison: Comparison) -> str:
     """Return a comparison as one HTML page that needs nothing else."""
-    source = (resources.files("adaptprune.compare") / "page.html.j2").read_text(encoding="utf-8")
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    return environment.from_string(source).render(
+    return render_page(
+        "adaptprune.compare",
+        "page.html.j2",
+        title=comparison.heading.caption,
         heading=comparison.heading,
         sentences=comparison.sentences,
         panels=comparison.panels,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from adaptprune.compare.paired import ALL, LEVEL
+from adaptprune.compare.paired import ALL
 from adaptprune.typeset import MINUS
+from adaptprune.verdict import LEVEL
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,0 +1,129 @@
+"""What was run, on what, and what is missing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from adaptprune.comparable import describe_cell
+from adaptprune.results import CELL
+from adaptprune.store import cell_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import pandas as pd
+
+    from adaptprune.evaluate.suites import PerplexityTask, SuiteTask
+    from adaptprune.report.evidence import Evidence
+
+
+_PACKAGES = ("torch", "transformers", "lm_eval")
+
+
+class Fact(NamedTuple):
+    """One condition and its value, or values."""
+
+    name: str
+    value: str
+
+
+def _distinct(values: Iterable[object]) -> str:
+    return ", ".join(sorted({str(value) for value in values} - {"", "nan", "<NA>"})) or "none"
+
+
+def facts_of(evidence: Evidence) -> list[Fact]:
+    """Return the conditions of the profile's results, and when and where they came about."""
+    results, stages = evidence.matrix.results, evidence.matrix.provenance
+    profile = evidence.source.profile
+    computed = f"{_distinct(results['dtype'])} on {_distinct(results['device'])}"
+    sparsities, seeds = (", ".join(map(str, v)) for v in (profile.sparsities, profile.seeds))
+    return [
+        Fact("Profile", profile.title),
+        Fact("Models", _hashed(results, "model", "model_hash")),
+        Fact("Methods", ", ".join(profile.methods)),
+        Fact("Sparsities and seeds", f"{sparsities} %; seeds {seeds}"),
+        Fact("Calibration", _hashed(results, "calibration", "calibration_hash")),
+        Fact("Precision and device", f"{computed}, {profile.threads} thread(s) per job"),
+        Fact("Window", f"{_distinct(results['max_length'])} tokens"),
+        Fact("Scorer", _distinct(results["scorer"])),
+        Fact("Software", "; ".join(_version(results, name) for name in _PACKAGES)),
+        Fact("Commit", _distinct(str(commit) for commit in stages["commit"])),
+        Fact("Machines", _distinct(stages["host"])),
+        Fact("Dates", _span(stages["date"])),
+        Fact("Job time", _job_time(stages)),
+        Fact("Rows", f"{len(results):,} in {evidence.source.folder / 'results.csv'}"),
+    ]
+
+
+def _hashed(results: pd.DataFrame, name: str, digest: str) -> str:
+    """Return names with the beginnings of their hashes."""
+    there = results[results[digest] != ""]
+    parts = [
+        f"{key} (sha256 {', '.join(sorted({value[:12] for value in rows[digest]}))})"
+        for key, rows in there.groupby(name)
+    ]
+    return "; ".join(parts) or "none"
+
+
+def _version(results: pd.DataFrame, name: str) -> str:
+    return f"{name.replace('_', '-')} {_distinct(results[name])}"
+
+
+def _job_time(stages: pd.DataFrame) -> str:
+    """Return the minutes of each stage summed over its jobs, scores that cells share left out."""
+    minutes = stages.groupby("stage")["wall_s"].sum() / 60
+    return "; ".join(f"{stage} {value:.1f} min" for stage, value in minutes.items())
+
+
+def _span(dates: pd.Series) -> str:
+    known = sorted(str(date) for date in dates if str(date) not in ("", "nan"))
+    return f"{known[0]} to {known[-1]}" if known else "unknown"
+
+
+class TaskFact(NamedTuple):
+    """A benchmark as it was run."""
+
+    title: str
+    task: str
+    metric: str
+    version: str
+    shots: str
+    documents: str
+    hash: str
+
+
+def tasks_of(evidence: Evidence) -> list[TaskFact]:
+    """Return every benchmark of the suite with the version, shots and documents of the results."""
+    results, suite = evidence.matrix.results, evidence.suite
+    listed: list[SuiteTask | PerplexityTask] = [*suite.tasks]
+    listed += [suite.perplexity] if suite.perplexity else []
+    facts = []
+    for task in listed:
+        rows = results[(results["task"] == task.task) & (results["metric"] == task.metric)]
+        facts.append(
+            TaskFact(
+                task.title,
+                task.task,
+                task.metric,
+                _distinct(rows["task_version"]),
+                _distinct(rows["num_fewshot"]),
+                _distinct(rows["n"]),
+                _distinct(value[:12] for value in rows["task_hash"]),
+            )
+        )
+    return facts
+
+
+def problems_of(evidence: Evidence) -> list[str]:
+    """Return the cells without a result: failed and skipped ones with reasons, missing ones."""
+    results = evidence.matrix.results
+    stopped = results[results["status"] != "ok"]
+    there = {cell_of(row) for _, row in results.drop_duplicates(CELL).iterrows()}
+    missing = [cell for cell in evidence.source.profile.cells() if cell not in there]
+    return [
+        *(
+            f"{describe_cell(row)}: {row['status']}, {row['reason']}"
+            for _, row in stopped.iterrows()
+        ),
+        *(f"{cell.key}: not run" for cell in missing),
+    ]

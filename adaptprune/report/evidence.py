@@ -1,0 +1,121 @@
+"""What a run has left that a report can be made from."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from adaptprune.compare.paired import Cells, Pairing, Place, compare_pairings
+from adaptprune.declarations import Declaration, ListedTable, load_declaration
+from adaptprune.evaluate.suites import load_suite
+from adaptprune.listedgrid import build_listed_grid, listed_columns, read_listed_results
+from adaptprune.results import profile_results
+from adaptprune.store import read_matrix
+from adaptprune.tablecells import cells_of
+from adaptprune.tablegrid import build_grid, columns_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from adaptprune.evaluate.suites import Suite
+    from adaptprune.figures.catalog import Source
+    from adaptprune.store import Matrix
+    from adaptprune.tablegrid import Grid
+
+#: The paper's own method, and the ones that it is set against.
+OURS = "adapt-pruner"
+BASELINES = ("llm-pruner", "flap", "slicegpt")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The results of a profile, and the tables and figures made from them.
+
+    Attributes:
+        source: the run.
+        declarations: folder of the declared tables.
+        generated: folder of the profile's tables and figures.
+    """
+
+    source: Source
+    declarations: Path
+    generated: Path
+
+    @functools.cached_property
+    def suite(self) -> Suite:
+        """The benchmarks of the profile."""
+        return load_suite(self.source.profile.evaluation.suite)
+
+    @functools.cached_property
+    def published(self) -> pd.DataFrame:
+        """All numbers that the paper prints."""
+        return pd.read_csv(self.declarations / "published.csv")
+
+    @functools.cached_property
+    def matrix(self) -> Matrix:
+        """The results of the profile's matrix, with the score of every document."""
+        return read_matrix(self.source.folder / "results.csv")
+
+    @functools.cached_property
+    def _cells(self) -> Cells:
+        return Cells(self.matrix)
+
+    @property
+    def places(self) -> list[Place]:
+        """Models and sparsities at which the paper's method was run, sorted."""
+        return [place for place in self._cells.places(OURS) if place.recovery == "none"]
+
+    def pairing(self, place: Place, baseline: str) -> Pairing:
+        """Set the paper's method against another one."""
+        return Pairing(place, self._cells, OURS, self._cells, baseline)
+
+    @functools.cached_property
+    def comparison(self) -> pd.DataFrame:
+        """The paper's method against the paper's baselines, paired over documents."""
+        pairings = [self.pairing(place, other) for place in self.places for other in BASELINES]
+        return compare_pairings(pairings, self.suite)
+
+    def results_of(self, declaration: Declaration | ListedTable) -> Path | None:
+        """Return the collected results of a declared table, None where it was not run."""
+        name, profile = self.source.name, self.source.profile
+        own = self.source.folder / f"results-{declaration.name}.csv"
+        if own.is_file():
+            return own
+        same = cells_of(declaration, profile, name) == profile.cells()
+        main = self.source.folder / "results.csv"
+        return main if same and main.is_file() else None
+
+    def matrix_table(self, name: str) -> tuple[Declaration, Grid] | None:
+        """Return a declared table of a matrix with its numbers, None where it was not run."""
+        declaration = load_declaration(self.declarations / f"{name}.yaml")
+        assert isinstance(declaration, Declaration)
+        path = self.results_of(declaration)
+        if path is None:
+            return None
+        profile = self.source.profile
+        grid = build_grid(
+            profile_results(path, self.source.name),
+            columns_of(self.suite),
+            declaration.methods,
+            models=declaration.select_models(profile.models),
+            sparsities=declaration.sparsities or profile.sparsities,
+            seeds=profile.seeds,
+            recovery=declaration.recovery,
+        )
+        return declaration, grid
+
+    def listed_table(self, name: str) -> tuple[ListedTable, Grid] | None:
+        """Return a declared table of trained models with its numbers, None where it was not run."""
+        declaration = load_declaration(self.declarations / f"{name}.yaml")
+        assert isinstance(declaration, ListedTable)
+        path = self.source.folder / f"results-{name}.csv"
+        if self.source.name not in declaration.rows or not path.is_file():
+            return None
+        provenance = path.with_name(f"provenance-{name}.csv")
+        results = read_listed_results(path, provenance, self.source.name)
+        rows = declaration.rows_for(self.source.name)
+        grid = build_listed_grid(results, listed_columns(self.suite), rows, self.source.profile)
+        return declaration, grid

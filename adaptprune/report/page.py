@@ -1,0 +1,127 @@
+"""The report of a profile: verdicts, conditions, tables and figures on one page."""
+
+from __future__ import annotations
+
+import base64
+import importlib
+import inspect
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from markdown_it import MarkdownIt
+from markupsafe import Markup
+
+from adaptprune.audit.report import audit
+from adaptprune.audit.sources import load_claims, load_published
+from adaptprune.figures.catalog import figure_names
+from adaptprune.pages import render_page
+from adaptprune.report.claims import judge_claims
+from adaptprune.report.conditions import facts_of, problems_of, tasks_of
+from adaptprune.verdict import Outcome
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from adaptprune.report.evidence import Evidence
+
+#: Tables that no declaration lists.
+_OTHER_TABLES = ("table2", "table6", "cost", "speed")
+#: Targets by another name than their table's.
+_TARGETS = {"table4_flops": "table4", "table8": "ablation_amplitude"}
+#: Not of the paper: a check of the installation.
+_LEFT_OUT = {"smoke"}
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A table or figure on the page."""
+
+    name: str
+    content: Markup
+
+
+@dataclass(frozen=True)
+class NotRun:
+    """A table or figure that is not there, and the command that makes it."""
+
+    name: str
+    command: str
+
+
+def render_report(evidence: Evidence) -> str:
+    """Return the report as one HTML page that needs nothing else.
+
+    Raises:
+        UserError: the results of the profile are absent or cannot be trusted.
+    """
+    verdicts = judge_claims(evidence)
+    tables, figures = _tables(evidence), _figures(evidence)
+    numbers = load_published(evidence.declarations / "published.csv")
+    claims = load_claims(evidence.declarations / "quoted" / "claims.yaml")
+    return render_page(
+        "adaptprune.report",
+        "page.html.j2",
+        title=f"Report of profile {evidence.source.name}",
+        profile=evidence.source.profile,
+        counts={outcome: sum(v.outcome == outcome for v in verdicts) for outcome in Outcome},
+        verdicts=verdicts,
+        facts=facts_of(evidence),
+        tasks=tasks_of(evidence),
+        problems=problems_of(evidence),
+        tables=[table for table in tables if isinstance(table, Shown)],
+        figures=[figure for figure in figures if isinstance(figure, Shown)],
+        absent=[other for other in (*tables, *figures) if isinstance(other, NotRun)],
+        statements=audit(numbers, claims),
+    )
+
+
+def found_files(generated: Path) -> list[Path]:
+    """Return the tables and figures that a report of a profile would show, sorted."""
+    files = [*generated.glob("*.md"), *generated.glob("figures/*.png")]
+    table6 = generated.parent / "table6.md"
+    return sorted([*files, *([table6] if table6.is_file() else [])])
+
+
+def _tables(evidence: Evidence) -> list[Shown | NotRun]:
+    """Return all tables of the paper and of the suite, in the order of their names."""
+    declared = {path.stem for path in evidence.declarations.glob("*.yaml")} - _LEFT_OUT
+    files = {path.stem: path for path in found_files(evidence.generated) if path.suffix == ".md"}
+    tables: list[Shown | NotRun] = []
+    for name in sorted(declared | set(_OTHER_TABLES)):
+        if name in files:
+            text = files[name].read_text(encoding="utf-8")
+            tables.append(Shown(name, _html_of(text)))
+        else:
+            tables.append(NotRun(name, _command(evidence, _TARGETS.get(name, name))))
+    return tables
+
+
+def _html_of(text: str) -> Markup:
+    """Turn a table's Markdown into HTML: headings two levels lower, wide tables scrolled."""
+    html = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
+    html = html.replace("&lt;u&gt;", "<u>").replace("&lt;/u&gt;", "</u>")
+    for level in (2, 1):
+        html = html.replace(f"<h{level}>", f"<h{level + 2}>")
+        html = html.replace(f"</h{level}>", f"</h{level + 2}>")
+    html = html.replace("<table>", '<div class="table"><table>')
+    return Markup(html.replace("</table>", "</table></div>").replace("<ul>", '<ul class="notes">'))
+
+
+def _figures(evidence: Evidence) -> list[Shown | NotRun]:
+    """Return all figures as pictures that the page holds itself."""
+    figures: list[Shown | NotRun] = []
+    for name in figure_names():
+        path = evidence.generated / "figures" / f"{name}.png"
+        module = importlib.import_module(f"adaptprune.figures.{name}")
+        caption = " ".join((inspect.getdoc(module) or name).split())
+        if not path.is_file():
+            figures.append(NotRun(name, _command(evidence, name)))
+            continue
+        data = base64.b64encode(path.read_bytes()).decode()
+        picture = Markup('<img src="data:image/png;base64,{}" alt="{}">').format(data, caption)
+        figures.append(Shown(name, picture + Markup("<p>{}</p>").format(caption)))
+    return figures
+
+
+def _command(evidence: Evidence, target: str) -> str:
+    return f"snakemake {target} --cores 4 --config profile={evidence.source.name}"
