@@ -30,7 +30,15 @@ from adaptprune.workflow import is_workflow_gone
 
 _VARIABLE = "ADAPTPRUNE_FORKSERVER"
 #: What most jobs import.
-_MODULES = ("adaptprune.cli", "adaptprune.evaluate.stage", "adaptprune.evaluate.harness")
+_MODULES = (
+    "adaptprune.cli",
+    "adaptprune.evaluate.stage",
+    "adaptprune.evaluate.harness",
+    "adaptprune.evaluate.scorer",
+    "lm_eval.evaluator",
+    "lm_eval.tasks",
+    "transformers.models.llama.modeling_llama",
+)
 
 
 def _address(folder: str) -> str:
