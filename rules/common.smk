@@ -137,8 +137,9 @@ def threads_of(wildcards):
     return occupied_cores(wildcards.profile)
 
 
-def memory_of(wildcards):
-    return profile(wildcards.profile).memory_mb
+def memory_of(wildcards, attempt):
+    """Return the megabytes of a job: of the profile, doubled with every attempt."""
+    return profile(wildcards.profile).memory_mb * 2 ** (attempt - 1)
 
 
 def gpus_of(wildcards):
