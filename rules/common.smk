@@ -87,24 +87,37 @@ def table_files(table, name=None):
         raise SystemExit(f"error: {error}")
 
 
+@cache
+def models_by_folder(name):
+    known = [*catalogue(), *profile(name).all_models]
+    return {slug(model): model for model in known}
+
+
 def model_of(wildcards):
     """Return the id of the model that a folder name stands for."""
-    known = [*catalogue(), *profile(wildcards.profile).all_models]
-    return {slug(model): model for model in known}[wildcards.model]
+    return models_by_folder(wildcards.profile)[wildcards.model]
 
 
 def method_of(wildcards):
     return find_method(split_variant(wildcards.method)[0])
 
 
-def parameters_of(wildcards):
-    settings = profile(wildcards.profile).settings_of(wildcards.method)
-    return method_of(wildcards).parse(settings.parameters)
+@cache
+def settings_of(name, method):
+    """Return what a method, or a variant of it, runs with in a profile."""
+    return profile(name).settings_of(method)
+
+
+@cache
+def shares_scores(name, method):
+    """Say whether the sparsities of a method are cut from one score file."""
+    plain = find_method(split_variant(method)[0])
+    return plain.shares_scores(plain.parse(settings_of(name, method).parameters))
 
 
 def settings_flags(wildcards):
     """Return the method's parameters, and the file it lies in, as command line options."""
-    settings = profile(wildcards.profile).settings_of(wildcards.method).parameters
+    settings = settings_of(wildcards.profile, wildcards.method).parameters
     flags = [f"--set {key}={value}" for key, value in sorted(settings.items())]
     flags += [f"--method-file {shlex.quote(file)}" for file in method_file(wildcards)]
     return " ".join(flags)
@@ -150,7 +163,8 @@ def calibration_file(wildcards):
     """Return the calibration set of a cell, or nothing for a method that needs none."""
     if not method_of(wildcards).needs_calibration:
         return []
-    drawn = profile(wildcards.profile).calibration_of(wildcards.method).slug
+    chosen = settings_of(wildcards.profile, wildcards.method).calibration
+    drawn = (chosen or profile(wildcards.profile).calibration).slug
     return f"results/runs/{wildcards.profile}/calibration/{wildcards.model}/{drawn}/s{wildcards.seed}.json"
 
 
@@ -161,7 +175,7 @@ def calibration_flag(wildcards):
 
 def scores_file(wildcards):
     """Return the score file that serves every sparsity, or nothing where there is none."""
-    if not method_of(wildcards).shares_scores(parameters_of(wildcards)):
+    if not shares_scores(wildcards.profile, wildcards.method):
         return []
     return f"results/runs/{wildcards.profile}/scores/{wildcards.model}/{wildcards.method}/s{wildcards.seed}.safetensors"
 
@@ -204,6 +218,7 @@ def dense_evaluation(wildcards):
     return f"results/runs/{wildcards.profile}/cells/{wildcards.model}/dense/0/none/s{seed}/evaluation.json"
 
 
+@cache
 def gate_file(name, model):
     """Return the check of a dense model; what it compares with is part of its name.
 
@@ -216,6 +231,7 @@ def gate_file(name, model):
     return f"results/runs/{name}/dense_gate/{slug(model)}-{known}.json"
 
 
+@cache
 def has_known_scores(name, model):
     """Say whether the dense scores of a model are known, and part of the profile's matrix."""
     chosen = profile(name)

@@ -311,8 +311,8 @@ def test_documents_in_the_cache_are_counted(
 
     monkeypatch.setenv("ADAPTPRUNE_CACHE", str(tmp_path / "cache"))
     profile = subject(tmp_path).profile
-    # 12 documents of two tasks of 100 tokens; 6 passages, scored once more in windows.
-    assert evaluation_tokens(profile) == Tokens(2 * 12 * 100, 2 * 6 * 4700)
+    # 12 documents of two tasks of 114 tokens; 6 passages, scored once more in windows.
+    assert evaluation_tokens(profile) == Tokens(2 * 12 * 114, 2 * 6 * 4700)
     ensure_source("tiny")
     counted = evaluation_tokens(profile)
     assert 2 * 12 * 10 < counted.tasks < 2 * 12 * 40
