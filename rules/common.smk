@@ -139,11 +139,15 @@ def runtime_flags(wildcards):
     return flags + (" --trust-remote-code" if chosen.trust_remote_code else "")
 
 
+def offered_cores():
+    """Return the cores that the run is given on this machine; None where it submits its jobs."""
+    return workflow.cores if workflow.local_exec else None
+
+
 def occupied_cores(name):
     """Return the cores a job occupies: more than it uses where more are offered than there are."""
     there = os.cpu_count() or 1
-    offered = workflow.cores or there  # a cluster offers no number
-    return profile(name).threads * max(1, offered // there)
+    return profile(name).threads * max(1, (offered_cores() or there) // there)
 
 
 def threads_of(wildcards):
@@ -312,10 +316,12 @@ onstart:
         raise SystemExit(f"error: {error}")
     cells = [job for job in workflow.dag.jobs if job.rule.name == "evaluate"]
     folders = sorted(Path(job.output.evaluation).parent for job in cells)
-    at_once = max(1, (workflow.cores or 1) // occupied_cores(PROFILE))
-    report_progress(Progress(folders), at_once)
-    if workflow.cores:  # a cluster's jobs run elsewhere
+    if offered_cores():
+        at_once = max(1, offered_cores() // occupied_cores(PROFILE))
         start_forkserver()
+    else:
+        at_once = workflow.nodes  # jobs in the queue at a time
+    report_progress(Progress(folders), at_once)
 
 
 wildcard_constraints:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol")
+PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol")
 CPUS, MEMORY_MB = 2, 8000
 
 CONFIGURATION = """\
@@ -78,7 +78,10 @@ class Cluster:
     def __init__(self, folder: Path):
         self.folder = folder
         self.configuration = folder / "slurm.conf"
-        self.environment = os.environ | {"SLURM_CONF": str(self.configuration)}
+        self.environment = os.environ | {
+            "SLURM_CONF": str(self.configuration),
+            "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}",
+        }
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self) -> None:
@@ -109,6 +112,11 @@ class Cluster:
         files = {"key-file": "key", "socket": "socket", "pid-file": "pid", "log-file": "log"}
         files |= {"seed-file": "seed"}
         options = [f"--{option}={self.folder}/munge.{file}" for option, file in files.items()]
+        # Snakemake takes the variable away from the job steps, which find their cluster in /etc.
+        step = self.folder / "srun"
+        program = shutil.which("srun")
+        step.write_text(f'#!/bin/sh\nSLURM_CONF={self.configuration} exec {program} "$@"\n')
+        step.chmod(0o755)
         self._start("munged", "--foreground", "--force", *options)
         self._start("slurmctld", "-D", "-f", str(self.configuration))
         self.start_node()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import types
 from pathlib import Path
@@ -137,6 +138,13 @@ def test_memory(
     found = machine.check_memory(subject(tmp_path))  # two jobs of 1,500 MB
     assert found.level == level
     assert cure in found.cure
+
+
+def test_jobs_at_once(tmp_path: Path) -> None:
+    assert subject(tmp_path).at_once == 2
+    assert subject(tmp_path, threads=2).at_once == 1
+    on_gpus = dataclasses.replace(subject(tmp_path, "paper"), gpus=4)
+    assert on_gpus.at_once == 4
 
 
 def test_folders_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

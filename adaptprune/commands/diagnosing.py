@@ -27,6 +27,7 @@ def doctor(
     cores: Annotated[
         int | None, typer.Option(min=1, help="that the run is given; default: all")
     ] = None,
+    gpus: Annotated[int, typer.Option(min=1, help="that the run is given")] = 1,
     seconds: Annotated[
         float, typer.Option(min=0, help="to time each kind of pass; 0: no forecast")
     ] = 2.0,
@@ -47,6 +48,7 @@ def doctor(
         constraints=config_folder.parent / "constraints.txt",
         # More jobs than cores compute no faster.
         cores=min(cores or there, there),
+        gpus=gpus,
     )
     diagnosis = examine(subject, seconds)
     if as_json:

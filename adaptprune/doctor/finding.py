@@ -44,6 +44,7 @@ class Subject:
         runs: folder of the results.
         constraints: file of pinned versions.
         cores: that the run is given.
+        gpus: the same.
     """
 
     name: str
@@ -51,12 +52,13 @@ class Subject:
     runs: Path
     constraints: Path
     cores: int
+    gpus: int = 1
 
     @property
     def at_once(self) -> int:
         """Return how many jobs compute at the same time."""
         if self.profile.device.startswith("cuda"):
-            return 1
+            return self.gpus
         return max(1, self.cores // self.profile.threads)
 
 
