@@ -1,4 +1,6 @@
 # Regenerate the tables of the Adapt-Pruner paper: snakemake table1 --cores 4
+import inspect
+
 from snakemake.utils import min_version
 
 min_version("9.0")
@@ -29,3 +31,8 @@ include: "rules/data.smk"
 include: "rules/figures.smk"
 include: "rules/report.smk"
 include: "rules/audit.smk"
+
+
+# Snakemake asks for the signature of a function at every job; a stored one is found at once.
+for function in filter(inspect.isfunction, list(globals().values())):
+    function.__signature__ = inspect.signature(function)

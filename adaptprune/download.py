@@ -83,7 +83,7 @@ def _download(release: Release, path: Path) -> None:
 
     partial = path.with_name(f".{path.name}.part")
     settings = pip_settings()
-    indexes = [settings.get("index-url", PYPI), *settings.get("extra-index-url", "").split()]
+    indexes = _indexes(settings)
     reason = ""
     for attempt in range(ATTEMPTS):
         if attempt:
@@ -107,6 +107,25 @@ def _download(release: Release, path: Path) -> None:
         f"{release.filename}: the package index cannot be reached ({reason}); "
         f"run once with network, or copy {release.filename} to {path}"
     )
+
+
+def _indexes(settings: dict[str, str]) -> list[str]:
+    return [settings.get("index-url", PYPI), *settings.get("extra-index-url", "").split()]
+
+
+def index_answers(timeout_s: float = 5.0) -> bool:
+    """Say whether one of the configured package indexes answers, whatever it says."""
+    import requests
+
+    settings = pip_settings()
+    with _client(settings) as client:
+        for index in _indexes(settings):
+            try:
+                client.s.head(index, timeout=timeout_s)
+            except requests.RequestException:
+                continue
+            return True
+    return False
 
 
 def pip_settings() -> dict[str, str]:

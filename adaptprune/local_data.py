@@ -10,6 +10,17 @@ if TYPE_CHECKING:
 LocalSource = Literal["bigbench", "tiny"]
 
 
+def data_folder(source: LocalSource) -> Path:
+    """Return where a source lies in the cache, built or not."""
+    if source == "bigbench":
+        from adaptprune.bigbench import local_data_directory
+
+        return local_data_directory()
+    from adaptprune.tiny import tiny_data_directory
+
+    return tiny_data_directory()
+
+
 def ensure_source(source: LocalSource) -> Path:
     """Return the folder of a source, building it when absent, verified by its manifest.
 

@@ -115,6 +115,21 @@ class Budget:
         return cls(pruned.parameters, pruned.parameters, pruned.decoder_parameters, tuple(blocks))
 
 
+@dataclass(frozen=True)
+class Passes:
+    """What a method computes, for predictions of its time alone.
+
+    Args:
+        gradient: forward and backward passes over the calibration set.
+        forward: forward passes without a backward one.
+        decompositions: eigenvectors of matrices as wide as the residual stream, float64.
+    """
+
+    gradient: int = 0
+    forward: int = 0
+    decompositions: int = 0
+
+
 class Plugin(ABC):
     """What methods of pruning and of recovery share: a name, a version, closed parameters."""
 
@@ -160,6 +175,10 @@ class Method(Plugin):
         """Refuse, before any work, a sparsity (percent) that the parameters cannot reach."""
         if not 1 <= sparsity <= 99:
             raise UserError(f"sparsity {sparsity} is outside 1..99 (percent)")
+
+    def passes(self, shape: ModelShape, sparsity: int, parameters: Any) -> Passes:
+        """Return what pruning a model of ``shape`` to ``sparsity`` percent computes."""
+        return Passes(gradient=int(self.needs_calibration))
 
     def score(
         self, model: Any, context: Context, parameters: Any, sparsities: Sequence[int]

@@ -165,19 +165,38 @@ def _cached_folder(source: Source, entry: ModelEntry | None = None) -> Path:
     return cache_directory() / "models" / name
 
 
+def folder_of(model: str) -> Path:
+    """Return the folder that holds a model's weights, or would hold them once fetched.
+
+    Raises:
+        UserError: the model is unknown.
+    """
+    entry = find_entry(model)
+    if entry is None and _is_path(model):
+        return _local_folder(model)
+    return _cached_folder(source_of(model), entry)
+
+
+def source_of(model: str) -> Source:
+    """Return where a model comes from that is not a local folder."""
+    entry = find_entry(model)
+    return entry.source if entry else HubSource(kind="hub", repository=model)
+
+
+def is_local(model: str) -> bool:
+    """Say whether a model is a folder of the user's own."""
+    return find_entry(model) is None and _is_path(model)
+
+
 def locate(model: str) -> Path:
     """Return the folder with a model's weights, fetching it into the cache when absent.
 
     Raises:
         UserError: the model is unknown or cannot be fetched.
     """
-    entry = find_entry(model)
-    if entry is None and _is_path(model):
-        return _local_folder(model)
-    source = entry.source if entry else HubSource(kind="hub", repository=model)
-    folder = _cached_folder(source, entry)
+    folder = folder_of(model)
     if not folder.is_dir():
-        _fetch(source, folder, entry)
+        _fetch(source_of(model), folder, find_entry(model))
     return folder
 
 

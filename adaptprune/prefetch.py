@@ -44,16 +44,7 @@ def prefetch(profile: Profile, folder: Path | None) -> dict[str, Any]:
     """
     models = {model: locate(model) for model in profile.all_models if not is_pretrained(model)}
     files = _task_data(profile.evaluation.suite, folder)
-    methods = {split_variant(name)[0] for name in profile.methods}
-    texts = sorted(
-        {
-            profile.calibration_of(name).dataset
-            for name in (*profile.methods, *profile.settings)  # variants are asked for by tables
-            if split_variant(name)[0] in methods
-            and find_method(split_variant(name)[0]).needs_calibration
-        }
-        | {recovery.data for recovery in profile.recoveries.values() if recovery.data in corpora()}
-    )
+    texts = texts_of(profile)
     mixed = sorted({recovery.data for recovery in profile.recoveries.values()} & mixtures().keys())
     for name in texts:
         files += _corpus(name, folder)
@@ -68,6 +59,19 @@ def prefetch(profile: Profile, folder: Path | None) -> dict[str, Any]:
     if folder is not None:
         found["files"] = _write_manifest(folder, files, list(models.values()))
     return found
+
+
+def texts_of(profile: Profile) -> list[str]:
+    """Return the collections of text that a profile calibrates and trains with."""
+    methods = {split_variant(name)[0] for name in profile.methods}
+    drawn = {
+        profile.calibration_of(name).dataset
+        for name in (*profile.methods, *profile.settings)  # variants are asked for by tables
+        if split_variant(name)[0] in methods
+        and find_method(split_variant(name)[0]).needs_calibration
+    }
+    trained = {recovery.data for recovery in profile.recoveries.values()}
+    return sorted(drawn | trained & corpora().keys())
 
 
 def _task_data(suite_name: str, folder: Path | None) -> list[Path]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pydantic
 
 from adaptprune.errors import UserError
-from adaptprune.method import Budget, Context, Method, Parameters, Pruned, Scores
+from adaptprune.method import Budget, Context, Method, Parameters, Passes, Pruned, Scores
 from adaptprune.shapes import ModelShape, layer_range, layer_target, uniform_blocks
 from adaptprune.units import KeptUnits, LayerUnits
 
@@ -82,6 +82,10 @@ class AdaptPruner(Method):
         """Refuse a sparsity that whole steps do not reach."""
         super().check(sparsity, parameters)
         parameters.count_steps(sparsity)
+
+    def passes(self, shape: ModelShape, sparsity: int, parameters: AdaptPrunerParameters) -> Passes:
+        """Every step takes fresh gradients."""
+        return Passes(gradient=parameters.count_steps(sparsity))
 
     def score(
         self,

@@ -13,6 +13,7 @@ from safetensors.torch import save, save_file
 
 from adaptprune import checkpoint
 from adaptprune.allocator import keep_freed_memory
+from adaptprune.devices import hold_devices
 from adaptprune.errors import NumericalError, UserError
 from adaptprune.fetch import write_manifest
 from adaptprune.files import atomic_directory, atomic_file, write_json, write_sealed_json
@@ -42,21 +43,25 @@ class Runtime:
         device: torch device.
         threads: CPU threads; part of the configuration, since sums depend on it.
         trust_remote_code: whether code in a model folder may be run.
+        gpus: how many of them the job occupies, where the device is ``cuda`` without a number.
     """
 
     dtype: str = "float32"
     device: str = "cpu"
     threads: int | None = None
     trust_remote_code: bool = False
+    gpus: int = 1
 
     def apply(self) -> None:
-        """Set what is global: memory, threads, and only deterministic algorithms.
+        """Set what is global: memory, threads, a free GPU, and only deterministic algorithms.
 
         Raises:
             UserError: the dtype or the device does not exist here.
         """
         if not getattr(getattr(torch, self.dtype, None), "is_floating_point", False):
             raise UserError(f"unknown dtype {self.dtype!r} (allowed: float32, bfloat16, float16)")
+        if self.device == "cuda":
+            hold_devices(self.gpus)
         try:
             torch.empty(0, device=self.device)
         except (RuntimeError, AssertionError) as error:

@@ -74,9 +74,14 @@ def byte_tokenizer() -> Any:
     )
 
 
+def tiny_data_directory() -> Path:
+    """Return where the made-up data lie in the cache, made or not."""
+    return cache_directory() / f"tiny-data-{BUILD}"
+
+
 def ensure_tiny_data() -> Path:
     """Return the folder of made-up tasks and prose, making it when absent."""
-    folder = cache_directory() / f"tiny-data-{BUILD}"
+    folder = tiny_data_directory()
     with only_maker(folder) as absent:
         if absent:
             with atomic_directory(folder) as temporary:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from adaptprune.errors import NumericalError, UserError
-from adaptprune.method import Budget, Context, Method, Parameters, Pruned, Scores
+from adaptprune.method import Budget, Context, Method, Parameters, Passes, Pruned, Scores
 from adaptprune.units import KeptUnits, LayerUnits
 
 if TYPE_CHECKING:
@@ -51,6 +51,10 @@ class FLAP(Method):
     def shares_scores(self, parameters: FLAPParameters) -> bool:
         """All statistics come from the dense model."""
         return True
+
+    def passes(self, shape: ModelShape, sparsity: int, parameters: FLAPParameters) -> Passes:
+        """Inputs are watched in one forward pass."""
+        return Passes(forward=1)
 
     def score(
         self,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pydantic
 
 from adaptprune.errors import NumericalError, UserError
-from adaptprune.method import Budget, Context, Method, Parameters, Pruned, Scores
+from adaptprune.method import Budget, Context, Method, Parameters, Passes, Pruned, Scores
 
 if TYPE_CHECKING:
     import torch
@@ -58,6 +58,10 @@ class SliceGPT(Method):
     version = 1
     citation = "SliceGPT, arXiv 2401.15024"
     parameters = SliceGPTParameters
+
+    def passes(self, shape: ModelShape, sparsity: int, parameters: SliceGPTParameters) -> Passes:
+        """Every layer is passed before and after its cut, and has two rotations."""
+        return Passes(forward=2, decompositions=2 * len(shape.blocks) + 1)
 
     def prune(
         self,

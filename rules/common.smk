@@ -87,24 +87,37 @@ def table_files(table, name=None):
         raise SystemExit(f"error: {error}")
 
 
+@cache
+def models_by_folder(name):
+    known = [*catalogue(), *profile(name).all_models]
+    return {slug(model): model for model in known}
+
+
 def model_of(wildcards):
     """Return the id of the model that a folder name stands for."""
-    known = [*catalogue(), *profile(wildcards.profile).all_models]
-    return {slug(model): model for model in known}[wildcards.model]
+    return models_by_folder(wildcards.profile)[wildcards.model]
 
 
 def method_of(wildcards):
     return find_method(split_variant(wildcards.method)[0])
 
 
-def parameters_of(wildcards):
-    settings = profile(wildcards.profile).settings_of(wildcards.method)
-    return method_of(wildcards).parse(settings.parameters)
+@cache
+def settings_of(name, method):
+    """Return what a method, or a variant of it, runs with in a profile."""
+    return profile(name).settings_of(method)
+
+
+@cache
+def shares_scores(name, method):
+    """Say whether the sparsities of a method are cut from one score file."""
+    plain = find_method(split_variant(method)[0])
+    return plain.shares_scores(plain.parse(settings_of(name, method).parameters))
 
 
 def settings_flags(wildcards):
     """Return the method's parameters, and the file it lies in, as command line options."""
-    settings = profile(wildcards.profile).settings_of(wildcards.method).parameters
+    settings = settings_of(wildcards.profile, wildcards.method).parameters
     flags = [f"--set {key}={value}" for key, value in sorted(settings.items())]
     flags += [f"--method-file {shlex.quote(file)}" for file in method_file(wildcards)]
     return " ".join(flags)
@@ -126,19 +139,24 @@ def runtime_flags(wildcards):
     return flags + (" --trust-remote-code" if chosen.trust_remote_code else "")
 
 
+def offered_cores():
+    """Return the cores that the run is given on this machine; None where it submits its jobs."""
+    return workflow.cores if workflow.local_exec else None
+
+
 def occupied_cores(name):
     """Return the cores a job occupies: more than it uses where more are offered than there are."""
     there = os.cpu_count() or 1
-    offered = workflow.cores or there  # a cluster offers no number
-    return profile(name).threads * max(1, offered // there)
+    return profile(name).threads * max(1, (offered_cores() or there) // there)
 
 
 def threads_of(wildcards):
     return occupied_cores(wildcards.profile)
 
 
-def memory_of(wildcards):
-    return profile(wildcards.profile).memory_mb
+def memory_of(wildcards, attempt):
+    """Return the megabytes of a job: of the profile, doubled with every attempt."""
+    return profile(wildcards.profile).memory_mb * 2 ** (attempt - 1)
 
 
 def gpus_of(wildcards):
@@ -149,7 +167,8 @@ def calibration_file(wildcards):
     """Return the calibration set of a cell, or nothing for a method that needs none."""
     if not method_of(wildcards).needs_calibration:
         return []
-    drawn = profile(wildcards.profile).calibration_of(wildcards.method).slug
+    chosen = settings_of(wildcards.profile, wildcards.method).calibration
+    drawn = (chosen or profile(wildcards.profile).calibration).slug
     return f"results/runs/{wildcards.profile}/calibration/{wildcards.model}/{drawn}/s{wildcards.seed}.json"
 
 
@@ -160,7 +179,7 @@ def calibration_flag(wildcards):
 
 def scores_file(wildcards):
     """Return the score file that serves every sparsity, or nothing where there is none."""
-    if not method_of(wildcards).shares_scores(parameters_of(wildcards)):
+    if not shares_scores(wildcards.profile, wildcards.method):
         return []
     return f"results/runs/{wildcards.profile}/scores/{wildcards.model}/{wildcards.method}/s{wildcards.seed}.safetensors"
 
@@ -203,6 +222,7 @@ def dense_evaluation(wildcards):
     return f"results/runs/{wildcards.profile}/cells/{wildcards.model}/dense/0/none/s{seed}/evaluation.json"
 
 
+@cache
 def gate_file(name, model):
     """Return the check of a dense model; what it compares with is part of its name.
 
@@ -215,6 +235,7 @@ def gate_file(name, model):
     return f"results/runs/{name}/dense_gate/{slug(model)}-{known}.json"
 
 
+@cache
 def has_known_scores(name, model):
     """Say whether the dense scores of a model are known, and part of the profile's matrix."""
     chosen = profile(name)
@@ -295,10 +316,12 @@ onstart:
         raise SystemExit(f"error: {error}")
     cells = [job for job in workflow.dag.jobs if job.rule.name == "evaluate"]
     folders = sorted(Path(job.output.evaluation).parent for job in cells)
-    at_once = max(1, (workflow.cores or 1) // occupied_cores(PROFILE))
-    report_progress(Progress(folders), at_once)
-    if workflow.cores:  # a cluster's jobs run elsewhere
+    if offered_cores():
+        at_once = max(1, offered_cores() // occupied_cores(PROFILE))
         start_forkserver()
+    else:
+        at_once = workflow.nodes  # jobs in the queue at a time
+    report_progress(Progress(folders), at_once)
 
 
 wildcard_constraints:

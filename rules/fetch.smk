@@ -1,4 +1,4 @@
-# Models, task data and calibration sets.
+# Models, task data and calibration sets; on a cluster where the workflow runs, which has network.
 
 
 rule fetch_model:
@@ -6,6 +6,7 @@ rule fetch_model:
         "results/runs/{profile}/models/{model}.json",
     log:
         "results/runs/{profile}/logs/fetch/{model}.txt",
+    localrule: True
     conda:
         "../environment.yml"
     params:
@@ -21,6 +22,7 @@ rule fetch_suite:
         "results/runs/{profile}/suite.json",
     log:
         "results/runs/{profile}/logs/fetch/suite.txt",
+    localrule: True
     conda:
         "../environment.yml"
     params:
@@ -44,6 +46,7 @@ rule calibration:
     wildcard_constraints:
         sequences=r"\d+",
         length=r"\d+",
+    localrule: True
     conda:
         "../environment.yml"
     params:

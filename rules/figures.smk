@@ -60,7 +60,7 @@ rule measure:
         "results/runs/{profile}/logs/speed/{model}-{method}-{sparsity}.txt",
     conda:
         "../environment.yml"
-    threads: lambda wildcards: workflow.cores or threads_of(wildcards)
+    threads: lambda wildcards: offered_cores() or threads_of(wildcards)
     resources:
         mem_mb=memory_of,
         gpu=gpus_of,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -106,6 +107,17 @@ def test_a_second_call_does_nothing(undisturbed: Path) -> None:
     again = run(undisturbed, *MATRIX)
     assert again.returncode == 0
     assert "Nothing to be done" in again.stdout + again.stderr
+
+
+def test_a_method_that_joins_a_finished_matrix_is_all_that_runs(undisturbed: Path) -> None:
+    joined = "methods=dense,llm-pruner,flap,magnitude"
+    planned = run(undisturbed, joined, *MATRIX[1:], "--dry-run")
+    assert planned.returncode == 0, planned.stdout + planned.stderr
+    counts = dict(re.findall(r"^(\w+) +(\d+)$", planned.stdout + planned.stderr, re.MULTILINE))
+    # Its scores and its cell, and what shows all cells.
+    own = dict.fromkeys(("score", "prune", "evaluate"), "1")
+    assert counts == own | {"collect": "1", "table": "1", "table1": "1", "total": "6"}
+    assert "magnitude" in planned.stdout + planned.stderr
 
 
 def test_killed_snakemake_goes_on_and_ends_in_the_same_bytes(

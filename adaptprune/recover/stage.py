@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+import yaml
 from filelock import FileLock, Timeout
 
 from adaptprune import checkpoint
@@ -129,6 +130,13 @@ class Recovery:
             "versions": versions(),
         }
 
+    @property
+    def processes(self) -> int:
+        """Return how many processes train, one on each GPU."""
+        if self.launch is None:
+            return 1
+        return int((yaml.safe_load(self.launch.read_text()) or {}).get("num_processes", 1))
+
     def context(self) -> Context:
         """Put the calibration tokens where the model is prepared."""
         if self.calibration is None:
@@ -182,7 +190,8 @@ def recover_stage(job: Recovery, output: Path, run: Path, *, record_failure: boo
         publish_failure(reason, output, folder, conditions, watch)
         return
     shape, target = job.check()
-    Runtime(device=job.execution.device, threads=job.execution.threads).apply()
+    execution = job.execution
+    Runtime(device=execution.device, threads=execution.threads, gpus=job.processes).apply()
     conditions = job.conditions(target)
     run.mkdir(parents=True, exist_ok=True)
     try:

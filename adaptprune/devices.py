@@ -1,0 +1,86 @@
+"""One job per GPU: a job holds the lock of each device that it computes on.
+
+Snakemake counts GPUs and assigns none. A job therefore takes the lock of a free device, a file on
+this machine, and sees no other one from then on. The kernel frees the lock however the job ends.
+The locks are those of one user; where jobs are given devices of their own, as by Slurm, there is
+nothing to choose and nothing is locked.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from adaptprune.errors import UserError
+
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
+#: Says to the processes of a job that what they see has been taken for them.
+_TAKEN = "ADAPTPRUNE_DEVICES"
+_held = ExitStack()
+
+
+def visible_devices() -> list[str]:
+    """Return the GPUs that this process may use: numbers, or names as in the variable."""
+    if _VISIBLE in os.environ:
+        return [name.strip() for name in os.environ[_VISIBLE].split(",") if name.strip()]
+    import torch
+
+    return [str(number) for number in range(torch.cuda.device_count())]
+
+
+def _lock_folder() -> Path:
+    folder = Path(tempfile.gettempdir()) / f"adaptprune-devices-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+def hold_devices(count: int = 1, interval: float = 1.0) -> list[str]:
+    """Take free GPUs for the life of this process, and hide all others from it.
+
+    Must be called before CUDA is used. Waits while too few are free.
+
+    Args:
+        count: how many.
+        interval: seconds between two looks.
+
+    Returns:
+        The devices, as ``CUDA_VISIBLE_DEVICES`` now names them.
+
+    Raises:
+        UserError: there are not so many.
+    """
+    offered = visible_devices()
+    if len(offered) < count:
+        raise UserError(f"{count} GPU(s) are asked for, this process sees {len(offered)}")
+    if len(offered) == count or os.environ.get(_TAKEN) == ",".join(offered):
+        return offered
+    while (taken := _try_to_take(offered, count)) is None:
+        time.sleep(interval)
+    os.environ[_VISIBLE] = os.environ[_TAKEN] = ",".join(taken)
+    return taken
+
+
+def _try_to_take(offered: list[str], count: int) -> list[str] | None:
+    """Lock the first free devices, or none where they are too few.
+
+    Of two jobs that want several each, one gets all it wants: they look one after the other.
+    """
+    folder = _lock_folder()
+    with FileLock(folder / "choosing.lock"), ExitStack() as stack:
+        taken: list[str] = []
+        for name in offered:
+            try:
+                lock = FileLock(folder / f"{name.replace('/', '_')}.lock", timeout=0)
+                stack.enter_context(lock)
+            except Timeout:
+                continue
+            taken.append(name)
+            if len(taken) == count:
+                _held.enter_context(stack.pop_all())
+                return taken
+    return None

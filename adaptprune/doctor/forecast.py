@@ -1,0 +1,196 @@
+"""What a profile's matrix will take in time and disk: counts times rates.
+
+Counted are the matrix products: 2N operations for each token of a forward pass and 6N with the
+backward one, N being parameters a token is multiplied by. Documents have to be estimated where they
+are not built locally. What jobs take besides was measured with the profiles `smoke` and `mini` on
+two CPU cores (see docs/scaling.md).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from adaptprune.evaluate.suites import load_suite
+from adaptprune.local_data import data_folder
+from adaptprune.models import folder_of, is_local, shape_of
+from adaptprune.registry import find_method, split_variant
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from adaptprune.cells import Cell
+    from adaptprune.config import Profile
+    from adaptprune.doctor.rates import Rates
+    from adaptprune.evaluate.benchmarks import Benchmark
+    from adaptprune.shapes import ModelShape
+
+#: Seconds of a job beside its passes: start, scheduling, loading the tokenizer.
+JOB_S = 2.0
+#: Seconds of an evaluation beside that: building the tasks, packing, statistics, writing.
+EVALUATION_S = 8.0
+#: Operations per cube of the width, of float64 eigenvectors and the rotation that follows: SliceGPT
+#: of 30 layers of width 576 takes 28 s where a forward pass has 60 GFLOP/s.
+DECOMPOSITION = 140
+#: Characters of English prose per token, of SmolLM2's and LLaMA 3's tokenizers.
+CHARACTERS = 4.6
+#: Tokens of a document that only the hub holds, all its choices included (the mean over the seven
+#: commonsense tasks), and of one of WikiText2's passages.
+DOCUMENT_TOKENS, PASSAGE_TOKENS = 114, 4700
+#: Bytes that a finished cell leaves: records, scores of documents, logs.
+CELL_BYTES = 150_000
+#: Bytes that task data and texts of the package registry take in the cache.
+DATA_BYTES = 400e6
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Tokens of one evaluation: of tasks, of which few meet the output head, and of prose."""
+
+    tasks: float
+    prose: float
+
+
+@dataclass
+class Forecast:
+    """What a run will take.
+
+    Attributes:
+        cells: of the matrix.
+        job_seconds: by stage, summed over all jobs.
+        at_once: jobs that compute at the same time.
+        bytes: the most that the folder of the results takes at a time.
+        cache_bytes: what is still to be written into the cache.
+    """
+
+    cells: int
+    at_once: int
+    job_seconds: dict[str, float] = field(default_factory=dict)
+    bytes: float = 0.0
+    cache_bytes: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Return the seconds that will pass, if all jobs find something to do side by side."""
+        return sum(self.job_seconds.values()) / self.at_once
+
+    def add(self, stage: str, seconds: float) -> None:
+        """Count one more job."""
+        self.job_seconds[stage] = self.job_seconds.get(stage, 0.0) + JOB_S + seconds
+
+
+def evaluation_tokens(profile: Profile) -> Tokens:
+    """Return how many tokens one evaluation passes through a model."""
+    evaluation = profile.evaluation
+    suite = load_suite(evaluation.suite)
+    folder = data_folder(suite.data) if suite.data != "hub" else None
+
+    def of(benchmark: Benchmark, limit: int | None, otherwise: float) -> float:
+        taken = min(limit or benchmark.documents, benchmark.documents)
+        return taken * (_mean_tokens(folder, benchmark) or otherwise)
+
+    tasks = sum(of(task, evaluation.documents_per_task, DOCUMENT_TOKENS) for task in suite.tasks)
+    if suite.perplexity is None:
+        return Tokens(tasks, 0.0)
+    prose = of(suite.perplexity, evaluation.perplexity_documents, PASSAGE_TOKENS)
+    return Tokens(tasks, prose * (1 + len(evaluation.token_perplexity)))
+
+
+def _mean_tokens(folder: Path | None, benchmark: Benchmark) -> float | None:
+    """Return the tokens of a document that lies in the cache, None where there is none."""
+    if folder is None:
+        return None
+    name = benchmark.task.split("_local_", 1)[-1]
+    for file in (folder / "tasks" / f"{name}.jsonl", folder / "prose" / "perplexity.jsonl"):
+        if file.is_file():
+            rows = [json.loads(line) for line in file.read_text().splitlines()]
+            texts = (
+                len(row["prompt"]) + sum(map(len, row["choices"]))
+                if "prompt" in row
+                else len(row["text"])
+                for row in rows
+            )
+            return sum(texts) / len(rows) / CHARACTERS
+    return None
+
+
+def pruning_seconds(
+    profile: Profile, name: str, shape: ModelShape, sparsity: int, rates: Rates
+) -> float:
+    """Return the seconds of a method's passes on the way to a sparsity (percent).
+
+    A method that cuts as it goes meets a model of half the sparsity on average.
+    """
+    method = find_method(split_variant(name)[0])
+    passes = method.passes(shape, sparsity, method.parse(profile.settings_of(name).parameters))
+    drawn = profile.calibration_of(name)
+    tokens = drawn.sequences * drawn.length
+    size: float = shape.compute_parameters
+    if passes.gradient > 1:
+        size -= shape.decoder_parameters * sparsity / 200
+    return (
+        6 * size * tokens * passes.gradient / rates.gradient
+        + 2 * size * tokens * passes.forward / rates.forward
+        + DECOMPOSITION * shape.hidden_size**3 * passes.decompositions / rates.forward
+    )
+
+
+def evaluation_seconds(shape: ModelShape, sparsity: int, tokens: Tokens, rates: Rates) -> float:
+    """Return the seconds of one evaluation of a model cut by a sparsity (percent)."""
+    decoder = shape.decoder_parameters * (1 - sparsity / 100)
+    head = shape.compute_parameters - shape.decoder_parameters
+    operations = 2 * decoder * (tokens.tasks + tokens.prose) + 2 * head * tokens.prose
+    return EVALUATION_S + operations / rates.forward
+
+
+def predict(profile: Profile, rates: Rates, at_once: int) -> Forecast:
+    """Predict what the matrix of a profile takes from a filled cache.
+
+    Args:
+        profile: what is run.
+        rates: of this machine.
+        at_once: jobs that compute at the same time.
+
+    Raises:
+        UserError: the architecture of a model is not known.
+    """
+    cells = profile.cells()
+    forecast = Forecast(len(cells), at_once)
+    shapes = {model: shape_of(model) for model in profile.models}
+    tokens = evaluation_tokens(profile)
+    scored = set()
+    for cell in cells:
+        shape = shapes[cell.model]
+        moved = BYTES[profile.dtype] * shape.parameters / rates.stored
+        if not _shares_scores(profile, cell):
+            seconds = pruning_seconds(profile, cell.method, shape, cell.sparsity, rates)
+            forecast.add("prune", seconds + 2 * moved)
+        else:
+            forecast.add("prune", 2 * moved)
+            if (job := (cell.model, cell.method, cell.seed)) not in scored:
+                scored.add(job)
+                last = max(profile.sparsities)
+                seconds = pruning_seconds(profile, cell.method, shape, last, rates)
+                forecast.add("score", seconds + moved)
+        seconds = evaluation_seconds(shape, cell.sparsity, tokens, rates)
+        forecast.add("evaluate", seconds + moved)
+    largest = max(BYTES[profile.dtype] * shape.parameters for shape in shapes.values())
+    # A checkpoint lies there from its pruning to the end of its evaluation.
+    forecast.bytes = 2 * at_once * largest + CELL_BYTES * len(cells)
+    forecast.cache_bytes = _unfetched(profile, shapes)
+    return forecast
+
+
+def _shares_scores(profile: Profile, cell: Cell) -> bool:
+    method = find_method(split_variant(cell.method)[0])
+    return method.shares_scores(method.parse(profile.settings_of(cell.method).parameters))
+
+
+def _unfetched(profile: Profile, shapes: dict[str, ModelShape]) -> float:
+    """Return the bytes that are still to come into the cache; weights come in float32 at most."""
+    suite = load_suite(profile.evaluation.suite)
+    lacking = [model for model in shapes if not is_local(model) and not folder_of(model).is_dir()]
+    data = suite.data != "hub" and data_folder(suite.data).is_dir()
+    return sum(4.0 * shapes[model].parameters for model in lacking) + (0 if data else DATA_BYTES)

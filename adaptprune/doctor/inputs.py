@@ -1,0 +1,175 @@
+"""Checks of what a run reads: models, task data, texts. Nothing is fetched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from adaptprune.corpus import HubCorpus, find_corpus
+from adaptprune.doctor.finding import Finding, Subject
+from adaptprune.errors import UserError
+from adaptprune.evaluate.suites import load_suite
+from adaptprune.fetch import MANIFEST, verify_folder
+from adaptprune.files import cache_directory
+from adaptprune.hubdata import split_file
+from adaptprune.models import HubSource, WheelSource, folder_of, is_local, source_of
+from adaptprune.prefetch import texts_of
+
+if TYPE_CHECKING:
+    from adaptprune.local_data import LocalSource
+
+#: Models of these owners are given to those alone who have asked for them.
+GATED = ("meta-llama/", "google/", "mistralai/")
+ANSWER_S = 5.0
+
+
+def hub_answers() -> bool:
+    """Say whether the Hugging Face hub may be asked and answers."""
+    import huggingface_hub.constants as hub
+    import requests
+
+    if hub.HF_HUB_OFFLINE:
+        return False
+    try:
+        requests.head(hub.ENDPOINT, timeout=ANSWER_S)
+    except requests.RequestException:
+        return False
+    return True
+
+
+def registry_answers() -> bool:
+    """Say whether a package registry answers."""
+    from adaptprune.download import index_answers
+
+    return index_answers(ANSWER_S)
+
+
+def absent(check: str, what: str, *, on_hub: bool, subject: Subject) -> Finding:
+    """Return the finding for something that is not there: can it be fetched?"""
+    place = "the Hugging Face hub" if on_hub else "the package registry"
+    command = f"python -m adaptprune prefetch --profile {subject.name}"
+    if hub_answers() if on_hub else registry_answers():
+        cure = f"fetched on first use, or by `{command}`"
+        return Finding(check, "warning", f"{what} is not in the cache", cure)
+    cure = f"run `{command}` where there is network, with ADAPTPRUNE_CACHE on a shared disk"
+    return Finding(check, "missing", f"{what} is not in the cache and {place} is silent", cure)
+
+
+def check_models(subject: Subject) -> list[Finding]:
+    """Look for the weights of every model and read them through."""
+    return [_check_model(model, subject) for model in subject.profile.all_models]
+
+
+def _check_model(model: str, subject: Subject) -> Finding:
+    check, folder = "model", folder_of(model)
+    if is_local(model):
+        if not any(folder.glob("*.safetensors")):
+            cure = "convert its weights to safetensors"
+            return Finding(check, "missing", f"{model} holds no safetensors", cure)
+        return Finding(check, "ok", f"{model} is a local folder")
+    if folder.is_dir():
+        return _verified(check, model, folder)
+    source = source_of(model)
+    if isinstance(source, HubSource):
+        if source.repository.startswith(GATED) and not _has_token():
+            text = f"{model} is not in the cache, and its owner asks who wants it"
+            return Finding(check, "missing", text, "ask on its page, then `hf auth login`")
+        return absent(check, model, on_hub=True, subject=subject)
+    if isinstance(source, WheelSource):
+        if (cache_directory() / "downloads" / source.file).is_file():
+            return Finding(check, "ok", f"{model} is downloaded, converted on first use")
+        return absent(check, model, on_hub=False, subject=subject)
+    return Finding(check, "ok", f"{model} is made on first use")
+
+
+def _has_token() -> bool:
+    import huggingface_hub
+
+    return huggingface_hub.get_token() is not None
+
+
+def _verified(check: str, what: str, folder: Path) -> Finding:
+    """Compare all bytes of a cache folder with its manifest."""
+    try:
+        verify_folder(folder)
+    except UserError as error:
+        reason, _, cure = str(error).partition("; ")
+        return Finding(check, "missing", f"{what}: {reason}", cure)
+    return Finding(check, "ok", f"{what} is in the cache, hashes right")
+
+
+def _local_source(check: str, what: str, source: LocalSource, subject: Subject) -> Finding:
+    """Look for data that are built in the cache."""
+    if source == "tiny":
+        return Finding(check, "ok", f"{what} is made on first use")
+    from adaptprune.bigbench import RELEASE, local_data_directory
+
+    folder = local_data_directory()
+    if (folder / MANIFEST).is_file():
+        return _verified(check, what, folder)
+    if RELEASE.path.is_file():
+        return Finding(check, "ok", f"{what} is downloaded, built on first use")
+    return absent(check, what, on_hub=False, subject=subject)
+
+
+def check_tasks(subject: Subject) -> list[Finding]:
+    """Look for the documents of every benchmark of the profile's suite."""
+    suite = load_suite(subject.profile.evaluation.suite)
+    if suite.data != "hub":
+        return [_local_source("tasks", f"suite {suite.name}", suite.data, subject)]
+    from adaptprune.evaluate.catalog import TASK_FOLDER, task_config
+    from adaptprune.evaluate.hubtasks import hub_source
+
+    folder = subject.profile.local_data
+    findings, datasets = [], set()
+    for benchmark in suite.benchmarks:
+        for task in benchmark.tasks():
+            source = hub_source(task_config(task, TASK_FOLDER))
+            if source is None:
+                continue
+            if folder is None:
+                datasets.add(source.dataset)
+                continue
+            try:
+                source.files(Path(folder))
+            except UserError as error:
+                cure = f"`python -m adaptprune prefetch --profile {subject.name} --to {folder}`"
+                findings.append(Finding("tasks", "missing", f"{task}: {error}", cure))
+    lacking = sorted(dataset for dataset in datasets if not _is_cached(dataset))
+    if lacking:
+        what = f"data of {len(lacking)} of {len(datasets)} data sets ({', '.join(lacking)})"
+        findings.append(absent("tasks", what, on_hub=True, subject=subject))
+    return findings or [Finding("tasks", "ok", f"all data of suite {suite.name} are there")]
+
+
+def _is_cached(dataset: str) -> bool:
+    """Say whether a data set of the hub has been read on this machine before."""
+    import datasets.config
+    import huggingface_hub.constants
+
+    name = dataset.replace("/", "___").lower()
+    built = Path(datasets.config.HF_DATASETS_CACHE)
+    loaded = Path(huggingface_hub.constants.HF_HUB_CACHE)
+    names = {place.name.lower() for place in built.iterdir()} if built.is_dir() else set()
+    return name in names or (loaded / f"datasets--{dataset.replace('/', '--')}").is_dir()
+
+
+def check_texts(subject: Subject) -> list[Finding]:
+    """Look for the texts that the profile calibrates and trains with."""
+    return [_check_text(name, subject) for name in texts_of(subject.profile)]
+
+
+def _check_text(name: str, subject: Subject) -> Finding:
+    corpus, folder = find_corpus(name), subject.profile.local_data
+    if not isinstance(corpus, HubCorpus):
+        return _local_source("text", name, corpus.kind, subject)
+    if folder is not None:
+        try:
+            split_file(Path(folder), corpus.repository, corpus.configuration, corpus.split)
+        except UserError as error:
+            cure = f"`python -m adaptprune prefetch --profile {subject.name} --to {folder}`"
+            return Finding("text", "missing", f"{name}: {error}", cure)
+        return Finding("text", "ok", f"{name} is in {folder}")
+    if (cache_directory() / "corpora" / f"{name}.jsonl").is_file():
+        return Finding("text", "ok", f"{name} is in the cache")
+    return absent("text", name, on_hub=True, subject=subject)

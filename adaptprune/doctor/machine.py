@@ -1,0 +1,176 @@
+"""Checks of the machine: Python, packages, device, memory, disk, folders."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+from packaging.requirements import Requirement
+
+from adaptprune.doctor.finding import Finding, Subject, in_units
+from adaptprune.errors import UserError
+from adaptprune.files import cache_directory
+from adaptprune.models import shape_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from adaptprune.doctor.forecast import Forecast
+
+OLDEST_PYTHON = (3, 11)
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+#: Room on a GPU per byte of weights: activations and the gradients of one layer come besides.
+GPU_ROOM = 1.3
+
+
+def check_python(subject: Subject) -> Finding:
+    """Look at the version of Python."""
+    found = platform.python_version()
+    if sys.version_info < OLDEST_PYTHON:
+        return Finding("python", "missing", found, "use Python 3.11 or newer")
+    return Finding("python", "ok", found)
+
+
+def pins(constraints: Path) -> dict[str, str]:
+    """Return the pinned version of each package, by its normalised name."""
+    pinned = {}
+    for line in constraints.read_text().splitlines() if constraints.is_file() else []:
+        name, separator, version = line.partition("==")
+        if separator:
+            pinned[_normal(name)] = version.strip()
+    return pinned
+
+
+def _normal(name: str) -> str:
+    return name.strip().lower().replace("_", "-")
+
+
+def check_packages(subject: Subject) -> Finding:
+    """Compare what is installed with the lowest supported and the pinned versions."""
+    required = [Requirement(text) for text in metadata.requires("adaptprune") or []]
+    pinned = pins(subject.constraints)
+    lacking, other = [], []
+    for requirement in required:
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            found = metadata.version(requirement.name)
+        except metadata.PackageNotFoundError:
+            lacking.append(requirement.name)
+            continue
+        wanted = pinned.get(_normal(requirement.name))
+        if not requirement.specifier.contains(found, prereleases=True):
+            lacking.append(f"{requirement} (is {found})")
+        elif wanted is not None and found.partition("+")[0] != wanted:
+            other.append(f"{requirement.name} {found} (pinned {wanted})")
+    cure = f"pip install --constraint {subject.constraints.name} --editable ."
+    if lacking:
+        return Finding("packages", "missing", ", ".join(lacking), cure)
+    if other:
+        text = f"other versions than the pinned ones: {', '.join(other)}"
+        return Finding("packages", "warning", text, f"results may differ; {cure}")
+    return Finding("packages", "ok", f"{len(required)} requirements met")
+
+
+def check_device(subject: Subject) -> Finding:
+    """Look for the device of the profile, and whether its largest model has room on it."""
+    import torch
+
+    device, dtype = subject.profile.device, subject.profile.dtype
+    if not device.startswith("cuda"):
+        return Finding("device", "ok", f"{device}, torch {torch.__version__}")
+    if not torch.cuda.is_available():
+        reason = f"torch {torch.__version__} sees no GPU, the profile computes on {device}"
+        built = "install a torch build with CUDA" if torch.version.cuda is None else "check driver"
+        return Finding("device", "missing", reason, f"{built}, or choose a profile for the CPU")
+    if (number := torch.device(device).index or 0) >= torch.cuda.device_count():
+        reason = f"{device}: this machine has {torch.cuda.device_count()} GPU(s)"
+        return Finding("device", "missing", reason, "change the profile's device")
+    card: Any = torch.cuda.get_device_properties(number)
+    needed = GPU_ROOM * BYTES[dtype] * largest_model(subject)[1]
+    text = f"{card.name}, {in_units(card.total_memory)}, CUDA {torch.version.cuda}"
+    if card.total_memory < needed:
+        shortage = f"{text}: {largest_model(subject)[0]} takes about {in_units(needed)}"
+        return Finding("device", "missing", shortage, "use a larger GPU or a smaller model")
+    if dtype == "bfloat16" and not torch.cuda.is_bf16_supported():
+        return Finding("device", "missing", f"{text}: no bfloat16", "use a newer GPU")
+    return Finding("device", "ok", text)
+
+
+def largest_model(subject: Subject) -> tuple[str, int]:
+    """Return name and parameters of the largest model of known size; none is known as 0."""
+    sizes = []
+    for model in subject.profile.models:
+        try:
+            sizes.append((model, shape_of(model).parameters))
+        except UserError:
+            continue  # the check of models says so
+    return max(sizes, key=lambda pair: pair[1], default=("no model of known size", 0))
+
+
+def check_memory(subject: Subject) -> Finding:
+    """Compare the memory with what the jobs may take that run at once."""
+    import psutil
+
+    there = psutil.virtual_memory().total
+    job = subject.profile.memory_mb * 1e6
+    text = f"{in_units(there)}; {subject.at_once} job(s) at once may take {in_units(job)} each"
+    if job > there:
+        return Finding("memory", "missing", text, "use a machine with more, or a smaller model")
+    if job * subject.at_once > there:
+        fewer = max(1, int(there / job)) * subject.profile.threads
+        return Finding("memory", "warning", text, f"give the run fewer cores (--cores {fewer})")
+    return Finding("memory", "ok", text)
+
+
+def _existing(folder: Path) -> Path:
+    """Return a folder, or the nearest one above it that exists."""
+    folder = folder.absolute()
+    return next(place for place in (folder, *folder.parents) if place.exists())
+
+
+def check_writable(what: str, folder: Path) -> Finding:
+    """Write a file and take it away again, where the folder is or would be made."""
+    place = _existing(folder)
+    try:
+        with tempfile.TemporaryFile(dir=place) as stream:
+            stream.write(b"0")
+    except OSError as error:
+        return Finding(what, "missing", f"{folder}: {error.strerror}", "make it writable")
+    return Finding(what, "ok", f"{folder} is writable")
+
+
+def check_cache(subject: Subject) -> Finding:
+    """Look whether the cache can be written; a filled one need not be."""
+    found = check_writable("cache", cache_directory())
+    if found.level == "missing" and any(cache_directory().glob("models/*")):
+        return Finding("cache", "warning", found.text, "what is not in it cannot be fetched")
+    return found
+
+
+def check_results(subject: Subject) -> Finding:
+    """Look whether results can be written."""
+    return check_writable("results", subject.runs / subject.name)
+
+
+def check_disk(subject: Subject, forecast: Forecast) -> Finding:
+    """Compare the free disk with what the run is predicted to take."""
+    places: dict[int, tuple[Path, float]] = {}
+    for folder, size in ((cache_directory(), forecast.cache_bytes), (subject.runs, forecast.bytes)):
+        place = _existing(folder)
+        disk = os.stat(place).st_dev
+        places[disk] = (place, size + places.get(disk, (place, 0.0))[1])
+    findings = []
+    for place, needed in places.values():
+        free = shutil.disk_usage(place).free
+        text = f"{in_units(free)} free at {place}, about {in_units(needed)} needed"
+        level: Any = "ok" if free > 1.2 * needed else "warning" if free > needed else "missing"
+        cure = "" if level == "ok" else "make room, or set ADAPTPRUNE_CACHE to another disk"
+        findings.append(Finding("disk", level, text, cure))
+    order = ("missing", "warning", "ok")
+    return min(findings, key=lambda finding: order.index(finding.level))

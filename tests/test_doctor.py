@@ -1,0 +1,381 @@
+"""What `doctor` finds, and what it predicts."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from adaptprune.config import load_profile
+from adaptprune.doctor import inputs, machine
+from adaptprune.doctor.examine import CHECKS, examine
+from adaptprune.doctor.finding import Finding, Subject
+from adaptprune.doctor.forecast import (
+    CELL_BYTES,
+    EVALUATION_S,
+    JOB_S,
+    Forecast,
+    Tokens,
+    evaluation_seconds,
+    evaluation_tokens,
+    predict,
+    pruning_seconds,
+)
+from adaptprune.doctor.rates import Rates, measure_rates, sample_architecture
+from adaptprune.evaluate import catalog
+from adaptprune.models import catalogue, shape_of
+from adaptprune.shapes import ModelShape
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Command = Callable[..., tuple[int, str, str]]
+
+CONFIG = Path(__file__).parent.parent / "config"
+RATES = Rates(forward=1e9, gradient=5e8, stored=1e8)
+
+
+def subject(tmp_path: Path, name: str = "tiny", **changes: Any) -> Subject:
+    """Return a profile with changed keys, run in a folder of its own."""
+    profile = load_profile(CONFIG, name).model_copy(update=changes)
+    return Subject(name, profile, tmp_path / "runs", CONFIG.parent / "constraints.txt", cores=2)
+
+
+def silence(monkeypatch: pytest.MonkeyPatch, answer: bool = False) -> None:
+    """Let hub and registry be silent, or answer."""
+    monkeypatch.setattr(inputs, "hub_answers", lambda: answer)
+    monkeypatch.setattr(inputs, "registry_answers", lambda: answer)
+
+
+# The machine
+
+
+def test_an_old_python_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert machine.check_python(subject(tmp_path)).level == "ok"
+    monkeypatch.setattr(machine, "OLDEST_PYTHON", (9, 0))
+    assert machine.check_python(subject(tmp_path)).level == "missing"
+
+
+def test_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert machine.check_packages(subject(tmp_path)).level == "ok"
+    versions = {"torch": "1.0", "pandas": "3.9"}
+    real = machine.metadata.version
+    monkeypatch.setattr(machine.metadata, "version", lambda name: versions.get(name) or real(name))
+    old = machine.check_packages(subject(tmp_path))
+    assert old.level == "missing"
+    assert "torch>=" in old.text
+    assert "(is 1.0)" in old.text
+    del versions["torch"]
+    other = machine.check_packages(subject(tmp_path))
+    assert other.level == "warning"
+    assert "pandas 3.9 (pinned 3.1.1)" in other.text
+
+    def absent(name: str) -> str:
+        raise machine.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(machine.metadata, "version", absent)
+    assert "gguf" in machine.check_packages(subject(tmp_path)).text
+
+
+def fake_cuda(monkeypatch: pytest.MonkeyPatch, memory: float, bfloat16: bool = True) -> None:
+    import torch
+
+    card = types.SimpleNamespace(name="Card", total_memory=memory)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda number: card)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: bfloat16)
+
+
+def test_a_gpu_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    found = machine.check_device(subject(tmp_path, "paper"))
+    assert found.level == "missing"
+    assert "sees no GPU" in found.text
+
+
+@pytest.mark.parametrize(
+    ("memory", "bfloat16", "device", "level", "word"),
+    [
+        (80e9, True, "cuda", "ok", "Card, 80.0 GB"),
+        # Eight billion parameters of two bytes, and room.
+        (20e9, True, "cuda", "missing", "Llama-3.1-8B takes about 20.9 GB"),
+        (80e9, False, "cuda", "missing", "no bfloat16"),
+        (80e9, True, "cuda:1", "missing", "this machine has 1 GPU(s)"),
+    ],
+)
+def test_the_gpu_of_the_profile(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    memory: float,
+    bfloat16: bool,
+    device: str,
+    level: str,
+    word: str,
+) -> None:
+    fake_cuda(monkeypatch, memory, bfloat16)
+    found = machine.check_device(subject(tmp_path, "paper", device=device))
+    assert found.level == level
+    assert word in found.text
+
+
+@pytest.mark.parametrize(
+    ("there", "level", "cure"),
+    [(4e9, "ok", ""), (2e9, "warning", "--cores 1"), (1e9, "missing", "machine with more")],
+)
+def test_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: float, level: str, cure: str
+) -> None:
+    import psutil
+
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: types.SimpleNamespace(total=there))
+    found = machine.check_memory(subject(tmp_path))  # two jobs of 1,500 MB
+    assert found.level == level
+    assert cure in found.cure
+
+
+def test_jobs_at_once(tmp_path: Path) -> None:
+    assert subject(tmp_path).at_once == 2
+    assert subject(tmp_path, threads=2).at_once == 1
+    on_gpus = dataclasses.replace(subject(tmp_path, "paper"), gpus=4)
+    assert on_gpus.at_once == 4
+
+
+def test_folders_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADAPTPRUNE_CACHE", str(tmp_path / "cache"))
+    assert machine.check_results(subject(tmp_path)).level == "ok"
+    assert machine.check_cache(subject(tmp_path)).level == "ok"
+
+    def refuse(**_: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(machine.tempfile, "TemporaryFile", refuse)
+    results = machine.check_results(subject(tmp_path))
+    assert results.level == "missing"
+    assert "Permission denied" in results.text
+    assert machine.check_cache(subject(tmp_path)).level == "missing"
+    (tmp_path / "cache" / "models" / "filled").mkdir(parents=True)
+    assert machine.check_cache(subject(tmp_path)).level == "warning"
+
+
+@pytest.mark.parametrize(("free", "level"), [(13, "ok"), (11, "warning"), (9, "missing")])
+def test_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, level: str) -> None:
+    monkeypatch.setenv("ADAPTPRUNE_CACHE", str(tmp_path / "cache"))
+    usage = types.SimpleNamespace(free=free)
+    monkeypatch.setattr(machine.shutil, "disk_usage", lambda place: usage)
+    # Both folders lie on one disk, so what they take adds up.
+    forecast = Forecast(1, 1, bytes=6, cache_bytes=4)
+    assert machine.check_disk(subject(tmp_path), forecast).level == level
+
+
+# What a run reads
+
+
+def test_models_by_where_they_come_from(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silence(monkeypatch)
+    monkeypatch.setenv("ADAPTPRUNE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(inputs, "_has_token", lambda: False)
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "config.json").write_text("{}")
+    models = ["tiny-llama", "smollm2-135m", "meta-llama/Llama-3.2-1B", "org/model", str(own)]
+    found = inputs.check_models(subject(tmp_path, models=models, recoveries={}))
+    assert [finding.level for finding in found] == ["ok", *["missing"] * 4]
+    assert "made on first use" in found[0].text
+    assert "the package registry is silent" in found[1].text
+    assert "hf auth login" in found[2].cure
+    assert "the Hugging Face hub is silent" in found[3].text
+    assert "no safetensors" in found[4].text
+    silence(monkeypatch, answer=True)
+    monkeypatch.setattr(inputs, "_has_token", lambda: True)
+    (own / "model.safetensors").touch()
+    found = inputs.check_models(subject(tmp_path, models=models, recoveries={}))
+    assert [finding.level for finding in found] == ["ok", "warning", "warning", "warning", "ok"]
+    assert "prefetch --profile tiny" in found[1].cure
+
+
+def test_a_damaged_model_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from adaptprune.models import locate
+
+    monkeypatch.setenv("ADAPTPRUNE_CACHE", str(tmp_path / "cache"))
+    folder = locate("tiny-llama")
+    assert "hashes right" in inputs.check_models(subject(tmp_path, recoveries={}))[0].text
+    weights = folder / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    (found,) = inputs.check_models(subject(tmp_path, recoveries={}))
+    assert found.level == "missing"
+    assert "content was altered" in found.text
+    assert f"delete {folder}" in found.cure
+
+
+def test_task_data_and_texts_of_the_registry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from adaptprune.bigbench import RELEASE
+
+    silence(monkeypatch)
+    monkeypatch.setenv("ADAPTPRUNE_CACHE", str(tmp_path / "cache"))
+    mini = subject(tmp_path, "mini")
+    assert [finding.level for finding in inputs.check_tasks(mini)] == ["missing"]
+    assert {finding.level for finding in inputs.check_texts(mini)} == {"missing"}
+    RELEASE.path.parent.mkdir(parents=True)
+    RELEASE.path.touch()
+    assert "built on first use" in inputs.check_tasks(mini)[0].text
+    assert inputs.check_tasks(subject(tmp_path))[0].level == "ok"
+
+
+def test_task_data_and_texts_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    silence(monkeypatch)
+    monkeypatch.setattr(inputs, "_is_cached", lambda dataset: False)
+    # lm-eval's own answer takes ten seconds.
+    config = {"dataset_path": "org/name", "test_split": "test"}
+    monkeypatch.setattr(catalog, "task_config", lambda task, folder: config)
+    small = subject(tmp_path, "small")
+    (tasks,) = inputs.check_tasks(small)
+    assert tasks.level == "missing"
+    assert "1 of 1 data sets (org/name)" in tasks.text
+    (text,) = [f for f in inputs.check_texts(small) if f.text.startswith("slimpajama")]
+    assert text.level == "missing"
+    folder = subject(tmp_path, "small", local_data=str(tmp_path))
+    assert len(inputs.check_tasks(folder)) == 8
+    assert all("no such file" in finding.text for finding in inputs.check_tasks(folder))
+    assert "no such file" in inputs.check_texts(folder)[0].text
+    monkeypatch.setattr(inputs, "_is_cached", lambda dataset: True)
+    assert inputs.check_tasks(small)[0].level == "ok"
+
+
+# The forecast
+
+
+def test_evaluation_by_hand() -> None:
+    shape = shape_of("tiny-llama")
+    decoder, head = shape.decoder_parameters, shape.compute_parameters - shape.decoder_parameters
+    seconds = evaluation_seconds(shape, 50, Tokens(tasks=100, prose=10), RATES)
+    # Half of the decoder for all tokens, the whole head for the prose.
+    assert seconds == pytest.approx(EVALUATION_S + (decoder * 110 + 2 * head * 10) / 1e9)
+
+
+@pytest.mark.parametrize(
+    ("method", "operations"),
+    [
+        ("dense", 0),
+        ("random", 0),
+        ("magnitude", 0),
+        # 8 sequences of 32 tokens; gradients cost 6N and run at half the rate.
+        ("llm-pruner", 6 * 256 * 2),
+        ("flap", 2 * 256),
+    ],
+)
+def test_passes_by_hand(tmp_path: Path, method: str, operations: float) -> None:
+    shape = shape_of("tiny-llama")
+    seconds = pruning_seconds(subject(tmp_path).profile, method, shape, 20, RATES)
+    assert seconds == pytest.approx(operations * shape.compute_parameters / 1e9)
+
+
+def test_steps_and_decompositions_by_hand(tmp_path: Path) -> None:
+    profile, shape = subject(tmp_path).profile, shape_of("tiny-llama")
+    size = shape.compute_parameters - shape.decoder_parameters * 0.2  # half of the way to 40 %
+    walk = pruning_seconds(profile, "adapt-pruner", shape, 40, RATES)
+    assert walk == pytest.approx(4 * 6 * size * 256 / 5e8, rel=1e-6)
+    rotations = 2 * len(shape.blocks) + 1
+    operations = 4 * shape.compute_parameters * 256 + 140 * shape.hidden_size**3 * rotations
+    sliced = pruning_seconds(profile, "slicegpt", shape, 20, RATES)
+    assert sliced == pytest.approx(operations / 1e9)
+
+
+def test_a_matrix_adds_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADAPTPRUNE_CACHE", str(tmp_path / "cache"))
+    chosen = subject(tmp_path, methods=["dense", "llm-pruner"]).profile
+    endless = Rates(forward=1e30, gradient=1e30, stored=1e30)
+    forecast = predict(chosen, endless, at_once=2)
+    # Dense, and two sparsities at two seeds that share the scores of their seed.
+    assert forecast.cells == 5
+    assert forecast.job_seconds == {
+        "prune": pytest.approx(5 * JOB_S),
+        "score": pytest.approx(2 * JOB_S),
+        "evaluate": pytest.approx(5 * (JOB_S + EVALUATION_S)),
+    }
+    assert forecast.seconds == pytest.approx((12 * JOB_S + 5 * EVALUATION_S) / 2)
+    weights = 4 * shape_of("tiny-llama").parameters
+    assert forecast.bytes == 2 * 2 * weights + 5 * CELL_BYTES
+    moved = predict(chosen, Rates(1e30, 1e30, weights), at_once=1)
+    assert moved.job_seconds["prune"] == pytest.approx(5 * (JOB_S + 2))
+
+
+def test_documents_in_the_cache_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from adaptprune.local_data import ensure_source
+
+    monkeypatch.setenv("ADAPTPRUNE_CACHE", str(tmp_path / "cache"))
+    profile = subject(tmp_path).profile
+    # 12 documents of two tasks of 114 tokens; 6 passages, scored once more in windows.
+    assert evaluation_tokens(profile) == Tokens(2 * 12 * 114, 2 * 6 * 4700)
+    ensure_source("tiny")
+    counted = evaluation_tokens(profile)
+    assert 2 * 12 * 10 < counted.tasks < 2 * 12 * 40
+    assert 2 * 6 * 20 < counted.prose < 2 * 6 * 60
+
+
+def test_the_sample_is_one_layer_of_the_model(tmp_path: Path) -> None:
+    architecture = catalogue()["smollm2-135m"].architecture
+    whole = ModelShape.from_config(architecture)
+    sample = ModelShape.from_config(sample_architecture(architecture))
+    assert sample.decoder_parameters * 30 == whole.decoder_parameters
+    rates = measure_rates(subject(tmp_path).profile, "tiny-llama", tmp_path, seconds=0.01)
+    assert min(rates.forward, rates.gradient, rates.stored) > 0
+
+
+# The command
+
+
+def test_a_healthy_profile(command: Command, tmp_path: Path) -> None:
+    arguments = ("doctor", "--profile", "tiny", "--runs", tmp_path, "--config-folder", CONFIG)
+    status, out, _ = command(*arguments, "--seconds", "0.01")
+    assert status == 0
+    assert "forecast: 17 cells take about" in out
+    assert out.endswith("profile tiny: nothing is missing\n")
+    status, out, _ = command(*arguments, "--seconds", "0", "--json")
+    content = json.loads(out)
+    assert status == 0
+    assert content["healthy"]
+    assert content["forecast"] is None
+    checks = {finding["check"] for finding in content["findings"]}
+    assert {"python", "packages", "device", "memory", "cache", "results", "tasks"} <= checks
+
+
+def test_what_is_missing_makes_the_exit_status_1(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silence(monkeypatch)
+    monkeypatch.setenv("ADAPTPRUNE_CACHE", str(tmp_path / "empty"))
+    arguments = ("--runs", tmp_path, "--config-folder", CONFIG, "--seconds", 0)
+    status, out, _ = command("doctor", "--profile", "mini", *arguments)
+    assert status == 1
+    assert "missing model               smollm2-135m is not in the cache" in out
+    assert not (tmp_path / "empty").exists(), "nothing may be fetched"
+
+
+def test_an_unknown_architecture_has_no_forecast(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silence(monkeypatch, answer=True)
+    found = examine(subject(tmp_path, models=["org/model"], recoveries={}), seconds=0.01)
+    assert found.forecast is None
+    assert found.findings[-1].check == "forecast"
+    assert len(found.findings) > len(CHECKS)
+
+
+def test_lines_say_what_to_do() -> None:
+    line = Finding("disk", "missing", "1 MB free", "make room").line()
+    assert line == "missing disk                1 MB free; make room"

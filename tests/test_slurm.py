@@ -1,0 +1,110 @@
+"""Table 1 of the tiny profile through a real Slurm of one node, whose node is killed once."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from one_node_slurm import Cluster, NoClusterError, one_node_cluster
+from test_workflow import run, runs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parent.parent
+PROFILE = ROOT / "profiles" / "slurm"
+MATRIX = ["methods=dense,llm-pruner", "sparsities=20", "seeds=0"]
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    """A running cluster; where there is none the test says why and is skipped."""
+    if importlib.util.find_spec("snakemake_executor_plugin_slurm") is None:
+        pytest.skip("no Slurm: snakemake-executor-plugin-slurm is not installed")
+    # Not under pytest's folder: the path of a socket may have 107 characters.
+    folder = Path(tempfile.mkdtemp(prefix="slurm-"))
+    try:
+        with one_node_cluster(folder) as running:
+            yield running
+    except NoClusterError as reason:
+        pytest.skip(f"no Slurm: {reason}")
+    finally:
+        shutil.rmtree(folder)
+
+
+def read_profile() -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load((PROFILE / "profile.v9+.yaml").read_text())
+    return content
+
+
+def rules_by_place() -> tuple[set[str], set[str]]:
+    """Return the rules that run where the workflow does, and those that are submitted."""
+    local, submitted = set(), set()
+    for file in (ROOT / "rules").glob("*.smk"):
+        for block in re.split(r"^(?=(?:use )?rule )", file.read_text(), flags=re.MULTILINE)[1:]:
+            name = re.search(r"rule (?:\w+ as )?(\w+)", block)
+            assert name
+            (local if "localrule: True" in block else submitted).add(name[1])
+    return local, submitted
+
+
+def test_rules_that_are_submitted_ask_for_what_they_need() -> None:
+    profile = read_profile()
+    local, submitted = rules_by_place()
+    grouped = {assignment.partition("=")[0] for assignment in profile["groups"]}
+    assert grouped == {"prune", "recover", "evaluate"}, "one job per cell"
+    assert grouped | profile["set-resources"].keys() <= submitted
+    assert {"fetch_model", "fetch_suite", "calibration", "collect", "table"} <= local
+    times = {rule: entry.get("runtime") for rule, entry in profile["set-resources"].items()}
+    times |= {"default": profile["default-resources"]["runtime"]}
+    assert all("attempt" in time for rule, time in times.items() if rule != "measure")
+
+
+@pytest.mark.workflow
+@pytest.mark.slurm
+@pytest.mark.xdist_group("workflow")
+def test_table1_survives_the_death_of_its_node(cluster: Cluster, tmp_path: Path) -> None:
+    folder = tmp_path / "cluster"
+    folder.mkdir()
+    workflow = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "snakemake", "table1", "--snakefile", str(ROOT / "Snakefile")),
+            *("--workflow-profile", str(PROFILE), "--directory", str(folder)),
+            *("--slurm-init-seconds-before-status-checks", "2", "--slurm-no-account"),
+            *("--latency-wait", "5", "--config", "profile=tiny", *MATRIX),
+        ],
+        env=cluster.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    first = runs(folder) / "cells" / "tiny-llama" / "dense" / "0" / "none" / "s0"
+    deadline = time.monotonic() + 300
+    while not (first / "pruning.json").is_file():
+        assert workflow.poll() is None, workflow.communicate()[0]
+        assert time.monotonic() < deadline, cluster.ask("squeue")
+        time.sleep(0.1)
+    # The dense model is being evaluated.
+    cluster.kill_node()
+    assert not (first / "evaluation.json").is_file(), "the job had ended before its node died"
+    cluster.start_node()
+    output, _ = workflow.communicate(timeout=400)
+    assert workflow.returncode == 0, output
+    jobs = cluster.ask("scontrol", "show", "job", "--oneliner").splitlines()
+    restarts = [re.search(r"Restarts=(\d+)", job) for job in jobs]
+    # One job per cell and one for the scores; the killed one was put back into the queue.
+    assert sorted(int(found[1]) for found in restarts if found) == [0, 0, 1]
+    assert all("JobState=COMPLETED" in job for job in jobs)
+    undisturbed = tmp_path / "local"
+    assert run(undisturbed, *MATRIX).returncode == 0
+    expected = (runs(undisturbed) / "results.csv").read_bytes()
+    assert (runs(folder) / "results.csv").read_bytes() == expected
