@@ -23,6 +23,7 @@ import tempfile
 import threading
 import traceback
 from pathlib import Path
+from typing import NoReturn
 
 from adaptprune.workflow import is_workflow_gone
 
@@ -61,18 +62,14 @@ def run_in_fork(arguments: list[str]) -> int | None:
     folder = os.environ.get(_VARIABLE)
     if folder is None:
         return None
+    request = {"arguments": arguments, "folder": os.getcwd(), "environment": dict(os.environ)}
     with socket.socket(socket.AF_UNIX) as connection:
         try:
             connection.connect(_address(folder))
-        except OSError:
+            socket.send_fds(connection, [b"."], [1, 2])
+            connection.sendall(json.dumps(request).encode() + b"\n")
+        except OSError:  # no server, or one that was killed before it forked
             return None
-        request = {
-            "arguments": arguments,
-            "folder": os.getcwd(),
-            "environment": dict(os.environ),
-        }
-        socket.send_fds(connection, [b"."], [1, 2])
-        connection.sendall(json.dumps(request).encode() + b"\n")
         status = b""
         with contextlib.suppress(ConnectionResetError):
             status = connection.recv(1)
@@ -111,6 +108,19 @@ def _work(connection: socket.socket) -> int:
     return 0
 
 
+def _answer(connection: socket.socket) -> NoReturn:
+    """Do what is asked for in this fork and end it, whatever happens: the server goes on."""
+    status = 1
+    try:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        status = _work(connection)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        connection.send(bytes([status]))
+    finally:
+        os._exit(status)
+
+
 def serve(folder: str) -> None:
     """Answer until the workflow is gone, then remove the folder.
 
@@ -132,13 +142,8 @@ def serve(folder: str) -> None:
             with contextlib.suppress(TimeoutError):
                 connection, _ = listener.accept()
                 if os.fork() == 0:
-                    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                     listener.close()
-                    status = _work(connection)
-                    sys.stdout.flush()
-                    sys.stderr.flush()
-                    connection.send(bytes([status]))
-                    os._exit(status)
+                    _answer(connection)
                 connection.close()
 
 
