@@ -14,6 +14,7 @@ from adaptprune import modeling
 from adaptprune.errors import UserError
 from adaptprune.fetch import MANIFEST, verify_folder
 from adaptprune.files import read_json, sha256_file, sha256_json, unseal, write_json
+from adaptprune.weightfiles import check_weight_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,6 +70,7 @@ def load_model(
     Raises:
         UserError: the folder's config or weights do not make a model.
     """
+    check_weight_files(folder)
     transformers_logging.disable_progress_bar()
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -81,11 +83,6 @@ def load_model(
         )
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         raise UserError(f"{folder}: not a loadable model ({_first_line(error)})") from error
-    except Exception as error:
-        # safetensors raises its own class for a broken file, without a common base.
-        if type(error).__module__.startswith("safetensors"):
-            raise UserError(f"{folder}: broken weights ({_first_line(error)})") from error
-        raise
     model, report = loaded
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if report[kind]:
@@ -100,7 +97,7 @@ def load_tokenizer(folder: Path) -> Any:
         UserError: there is none.
     """
     try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{folder}: no loadable tokenizer ({_first_line(error)})") from error
 

@@ -99,5 +99,5 @@ def main() -> None:
             print(f"error: {message}", file=sys.stderr)
         sys.exit(2)
     except (UserError, NumericalError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pydantic
 import yaml
@@ -55,7 +56,7 @@ class EvaluationConfig(_Closed):
     perplexity_documents: int | None = pydantic.Field(None, ge=1)
     token_perplexity: list[int] = []
     max_length: int = pydantic.Field(2048, ge=16)
-    batch: int | Literal["auto"] = "auto"
+    batch: Annotated[int, pydantic.Field(ge=1)] | Literal["auto"] = "auto"
 
 
 class SpeedConfig(_Closed):
@@ -225,6 +226,7 @@ class Profile(_Closed):
                 raise UserError(f"sparsity {sparsity} is outside 1..99 (percent)")
         for model in self.models:
             find_entry(model)
+            _check_path("models", model)
         for name in [*self.methods, *self.settings]:
             self._check_method(name)
         for name, recovery in self.recoveries.items():
@@ -232,8 +234,10 @@ class Profile(_Closed):
         find_mixture(self.mixture)
         load_suite(self.evaluation.suite)
         check_lengths(self.evaluation.token_perplexity, self.evaluation.max_length)
-        if self.local_data is not None and not Path(self.local_data).is_dir():
-            raise UserError(f"config key local_data: {self.local_data} is no folder")
+        if self.local_data is not None:
+            _check_path("local_data", self.local_data)
+            if not Path(self.local_data).is_dir():
+                raise UserError(f"config key local_data: {self.local_data} is no folder")
 
     def _check_method(self, name: str) -> None:
         method = find_method(split_variant(name)[0])
@@ -242,6 +246,15 @@ class Profile(_Closed):
             method.check(0 if method.name == "dense" else sparsity, parameters)
         if method.needs_calibration:
             find_corpus(self.calibration_of(name).dataset)
+
+
+def _check_path(key: str, path: str) -> None:
+    """Refuse a name that the shell of a workflow's job would not read as one word."""
+    if not re.fullmatch(r"[\w./@+~:-]+", path):
+        raise UserError(
+            f"config key {key}: {path!r} has a blank or a special character; rename the folder or "
+            "link to it under a name of letters, digits and . _ - @ + ~ : /"
+        )
 
 
 #: Keys that ``--config key=value`` may set on the command line, besides ``profile``.
@@ -257,7 +270,7 @@ def profile_names(folder: Path) -> list[str]:
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # no text, or no date, say
         line = " ".join(str(error).split())
         raise UserError(f"{path}: not valid YAML ({line})") from None
     if not isinstance(content, dict):

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import pydantic
 
 from adaptprune.errors import UserError, unknown
-from adaptprune.files import atomic_file, cache_directory, packaged_yaml
+from adaptprune.files import (
+    atomic_file,
+    cache_directory,
+    is_as_sealed,
+    packaged_yaml,
+    write_seal,
+)
 from adaptprune.hubdata import read_split
 from adaptprune.local_data import LocalSource, ensure_source
 
@@ -73,13 +79,16 @@ def corpus_file(name: str) -> Path:
     """Return the JSON-lines file of a collection, making it in the cache when absent.
 
     Raises:
-        UserError: the name is unknown or the data cannot be fetched.
+        UserError: the name is unknown, or the data cannot be fetched or were altered since.
     """
     corpus = find_corpus(name)
     if isinstance(corpus, HubCorpus):
         path = cache_directory() / "corpora" / f"{corpus.name}.jsonl"
         if not path.is_file():
             _stream_from_hub(corpus, path)
+            write_seal(path)
+        if not is_as_sealed(path):
+            raise UserError(f"{path}: altered since it was fetched; delete it and run again")
         return path
     return ensure_source(corpus.kind) / "prose" / f"{corpus.split}.jsonl"
 

@@ -200,7 +200,7 @@ def load_declaration(path: Path) -> Declaration | ListedTable:
         return (ListedTable if listed else Declaration).model_validate(content)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
     except ValidationError as error:
         first = error.errors()[0]

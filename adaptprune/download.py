@@ -18,10 +18,8 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from filelock import FileLock
-
 from adaptprune.errors import UserError
-from adaptprune.files import cache_directory, sha256_file
+from adaptprune.files import cache_directory, locked, sha256_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -63,12 +61,11 @@ def release_file(release: Release) -> Path:
     of another clone that shares the cache.
 
     Raises:
-        UserError: no index can be reached or none has the file, or its bytes are not the pinned
-            ones.
+        UserError: no index can be reached or none has the file, its bytes are not the pinned ones,
+            or the cache cannot be written.
     """
     path = release.path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_name(f".{path.name}.lock")):
+    with locked(path):
         if path.exists():
             if sha256_file(path) == release.sha256:
                 return path

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import shutil
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
-
 from adaptprune.download import Release, members, release_file
 from adaptprune.errors import UserError
-from adaptprune.files import atomic_directory, read_json, sha256_file, sha256_json, write_json
+from adaptprune.files import (
+    atomic_directory,
+    locked,
+    read_json,
+    remove_leftovers,
+    sha256_file,
+    sha256_json,
+    write_json,
+    writing,
+)
 from adaptprune.mobilellm import convert_folder, is_mobilellm
 
 if TYPE_CHECKING:
@@ -84,16 +90,15 @@ def only_maker(target: Path) -> Iterator[bool]:
 
     A folder appears whole, so one that exists needs no lock (and may be read-only). What a killed
     maker left beside the folder is removed.
+
+    Raises:
+        UserError: the folder cannot be written.
     """
     if (target / MANIFEST).is_file():
         yield False
         return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    leftover = re.compile(rf"\.{re.escape(target.name)}\.(old\.)?[a-z0-9_]{{8}}")
-    with FileLock(target.with_name(f".{target.name}.lock")):
-        for path in target.parent.iterdir():
-            if leftover.fullmatch(path.name):
-                shutil.rmtree(path)
+    with locked(target):
+        remove_leftovers(target, only_writer=True)
         yield not (target / MANIFEST).is_file()
 
 
@@ -152,20 +157,17 @@ def _convert_gguf(gguf: Path, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    model = AutoModelForCausalLM.from_pretrained(
-        gguf.parent, gguf_file=gguf.name, dtype=torch.float32
-    )
+    safe = {"gguf_file": gguf.name, "local_files_only": True, "trust_remote_code": False}
+    model = AutoModelForCausalLM.from_pretrained(gguf.parent, dtype=torch.float32, **safe)
     # Once dequantised it is an ordinary model; save_pretrained refuses it until it says so.
     setattr(model, "hf_quantizer", None)  # noqa: B010 - the stubs take every attribute for a tensor
     del model.config.quantization_config
     model.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(gguf.parent, **safe).save_pretrained(folder)
     for name in ("config.json", "generation_config.json", "tokenizer_config.json"):
         values = read_json(folder / name)
         kept = {key: value for key, value in values.items() if key not in INCIDENTAL_KEYS}
         write_json(folder / name, kept)
-    for file in folder.iterdir():
-        file.chmod(0o644)  # the cache may be shared between users
 
 
 def fetch_hub_model(repository: str, revision: str, target: Path) -> None:
@@ -190,13 +192,16 @@ def fetch_hub_model(repository: str, revision: str, target: Path) -> None:
             return
         partial = target.with_name(f".{target.name}.part")
         try:
-            huggingface_hub.snapshot_download(
-                repository,
-                revision=revision,
-                local_dir=partial,
-                allow_patterns=HUB_PATTERNS,
-                ignore_patterns=HUB_REFUSED,
-            )
+            with writing(target):
+                huggingface_hub.snapshot_download(
+                    repository,
+                    revision=revision,
+                    local_dir=partial,
+                    allow_patterns=HUB_PATTERNS,
+                    ignore_patterns=HUB_REFUSED,
+                )
+        except UserError:
+            raise
         except Exception as error:  # its kinds vary with the HTTP library under the hub's client
             raise UserError(
                 f"model {repository}@{revision} cannot be fetched from the Hugging Face hub "

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from importlib import resources
@@ -14,11 +16,18 @@ from typing import TYPE_CHECKING, Any
 
 import platformdirs
 import yaml
+from filelock import FileLock
+from psutil import pid_exists
 
 from adaptprune.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+#: What the system answers where a path cannot be written, whatever is being written.
+_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.ENAMETOOLONG}
+#: This machine, in the names of temporary files.
+_HOST = hashlib.sha256(os.uname().nodename.encode()).hexdigest()[:6]
 
 
 def cache_directory() -> Path:
@@ -46,41 +55,141 @@ def _sync(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def atomic_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary sibling of ``path`` that replaces it when the block ends well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(descriptor)
-    temporary = Path(name)
+def writing(path: Path, *, alone: bool = False) -> Iterator[None]:
+    """Tell in one line that a path cannot be written: the disk is full, or read-only.
+
+    Args:
+        path: what is written.
+        alone: whether nothing else is done meanwhile, so that any error of the system counts.
+
+    Raises:
+        UserError: names the path and the reason.
+    """
     try:
-        yield temporary
-        temporary.chmod(0o644)
-        _sync(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except Exception as error:
+        # The cause: a file inside of a folder that is being written has told it already.
+        number = _refusal(error) or _refusal(error.__cause__)
+        if alone and isinstance(error, OSError):
+            number = error.errno
+        if number is None:
+            raise
+        raise UserError(
+            f"{path}: cannot be written ({os.strerror(number)}); what was there is unchanged"
+        ) from error
+
+
+def _refusal(error: BaseException | None) -> int | None:
+    """Return the error number with which the system refused to write, None for another error.
+
+    Libraries that are not written in Python tell it in the text of errors of their own.
+    """
+    told = re.search(r"\(os error (\d+)\)", str(error))
+    number = int(told[1]) if told else getattr(error, "errno", None)
+    return number if number in _UNWRITABLE else None
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock of a path that several processes may want to make; its folder is made.
+
+    Raises:
+        UserError: the path cannot be written.
+    """
+    with writing(path, alone=True):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        held = FileLock(path.with_name(f".{path.name}.lock")).acquire()
+    with held, writing(path):
+        yield
+
+
+def _temporary_prefix(path: Path, kind: str = "") -> str:
+    """Return how the names of this process's temporary siblings of a path begin."""
+    return f".{path.name}.{kind}{_HOST}-{os.getpid()}-"
+
+
+def remove_leftovers(path: Path, *, only_writer: bool = False) -> None:
+    """Remove the temporary siblings of a path whose writers were killed.
+
+    Args:
+        path: a file or folder that is written atomically.
+        only_writer: whether no other process can be writing it (a lock is held), or else only
+            those siblings are removed whose process on this machine is gone.
+    """
+    name = re.compile(rf"\.{re.escape(path.name)}\.(?:old\.)?([0-9a-f]{{6}})-(\d+)-\w{{8}}")
+    for sibling in path.parent.iterdir():
+        match = name.fullmatch(sibling.name)
+        if match and (only_writer or (match[1] == _HOST and not pid_exists(int(match[2])))):
+            if sibling.is_dir():
+                shutil.rmtree(sibling, ignore_errors=True)
+            else:
+                sibling.unlink(missing_ok=True)
+
+
+def _make_temporary(path: Path, *, folder: bool) -> Path:
+    """Make an empty temporary sibling of a path, and remove those that killed writers left.
+
+    Raises:
+        UserError: that cannot be.
+    """
+    with writing(path, alone=True):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(path)
+        if path.exists() and path.is_dir() != folder:
+            is_there, wanted = ("file", "folder") if folder else ("folder", "file")
+            raise UserError(f"{path}: is a {is_there}, a {wanted} is to be written there")
+        prefix = _temporary_prefix(path)
+        if folder:
+            return Path(tempfile.mkdtemp(prefix=prefix, dir=path.parent))
+        descriptor, name = tempfile.mkstemp(prefix=prefix, dir=path.parent)
+        os.close(descriptor)
+        return Path(name)
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary sibling of ``path`` that replaces it when the block ends well.
+
+    Raises:
+        UserError: the path cannot be written, or is that of a folder.
+    """
+    temporary = _make_temporary(path, folder=False)
+    with writing(path):
+        try:
+            yield temporary
+            temporary.chmod(0o644)
+            _sync(temporary)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def atomic_directory(path: Path) -> Iterator[Path]:
-    """Yield a temporary sibling folder that replaces ``path`` when the block ends well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    try:
-        yield temporary
-        temporary.chmod(0o755)
-        for file in temporary.rglob("*"):
-            if file.is_file():
-                _sync(file)
-        if path.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
-            path.replace(old / path.name)
-            temporary.replace(path)
-            shutil.rmtree(old)
-        else:
-            temporary.replace(path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    """Yield a temporary sibling folder that replaces ``path`` when the block ends well.
+
+    Raises:
+        UserError: the path cannot be written, or is that of a file.
+    """
+    temporary = _make_temporary(path, folder=True)
+    with writing(path):
+        try:
+            yield temporary
+            temporary.chmod(0o755)
+            for file in temporary.rglob("*"):
+                if file.is_file():
+                    file.chmod(0o644)  # some libraries write for the owner alone
+                    _sync(file)
+            if path.exists():
+                prefix = _temporary_prefix(path, "old.")
+                old = Path(tempfile.mkdtemp(prefix=prefix, dir=path.parent))
+                path.replace(old / path.name)
+                temporary.replace(path)
+                shutil.rmtree(old)
+            else:
+                temporary.replace(path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -113,6 +222,24 @@ def write_texts(stem: Path, texts: dict[str, str]) -> None:
             temporary.write_text(text, encoding="utf-8")
 
 
+def _seal_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
+
+
+def write_seal(path: Path) -> None:
+    """Write a file's sha256 beside it, as ``sha256sum`` does (``FILE.sha256``)."""
+    with atomic_file(_seal_of(path)) as temporary:
+        temporary.write_text(f"{sha256_file(path)}  {path.name}\n")
+
+
+def is_as_sealed(path: Path) -> bool:
+    """Say whether a file is what its seal says; one that has none is taken as it is."""
+    seal = _seal_of(path)
+    return not (seal.is_file() and path.is_file()) or (
+        seal.read_text().split()[:1] == [sha256_file(path)]
+    )
+
+
 def packaged_yaml(package: str, folder: str) -> dict[str, Any]:
     """Return the content of the YAML files in a folder of a package, by name without suffix."""
     files = {file.name: file for file in (resources.files(package) / folder).iterdir()}
@@ -133,5 +260,5 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text())
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: not a readable JSON file ({error})") from None

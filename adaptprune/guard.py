@@ -2,48 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import inspect
-import traceback
-from pathlib import Path
+import json
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from adaptprune.errors import NumericalError, UserError
-from adaptprune.files import sha256_json
 from adaptprune.method import Pruned, Scores
 from adaptprune.surgery import shape_of_model
 from adaptprune.units import KeptUnits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from adaptprune.method import Method
     from adaptprune.shapes import ModelShape
-
-
-@contextlib.contextmanager
-def in_one_line(method: Method) -> Iterator[None]:
-    """Turn whatever a method raises into one line with the place in its own file.
-
-    Raises:
-        UserError: the method raised something that is neither a mistake in the input nor a
-            number that is not finite.
-    """
-    try:
-        yield
-    except (UserError, NumericalError):
-        raise
-    except Exception as error:
-        own = inspect.getfile(type(method))
-        frames = traceback.extract_tb(error.__traceback__)
-        place = next((frame for frame in reversed(frames) if frame.filename == own), frames[-1])
-        message = " ".join(str(error).split()) or "no message"
-        raise UserError(
-            f"method {method.name!r} failed: {type(error).__name__}: {message} "
-            f"({Path(place.filename).name}:{place.lineno})"
-        ) from error
 
 
 def check_scores(method: Method, scores: Any) -> None:
@@ -54,13 +25,26 @@ def check_scores(method: Method, scores: Any) -> None:
         NumericalError: a value is not finite.
     """
     where = f"method {method.name!r}: score"
-    if not isinstance(scores, Scores):
-        raise UserError(f"{where} must return Scores, not {type(scores).__name__}")
+    if not isinstance(scores, Scores) or not isinstance(scores.tensors, dict):
+        raise UserError(f"{where} must return Scores of a dict, not {type(scores).__name__}")
     for name, tensor in scores.tensors.items():
         if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
             raise UserError(f"{where} must return named tensors; {name!r} is none")
         if not tensor.isfinite().all():
             raise NumericalError(f"the score {name} is not finite")
+    _check_json(f"{where}: log", scores.log)
+
+
+def _check_json(what: str, value: Any) -> None:
+    """Refuse what cannot be stored in a record.
+
+    Raises:
+        UserError: it holds something other than JSON values.
+    """
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{what} must be JSON values ({error})") from None
 
 
 def check_pruned(method: Method, pruned: Any, dense: ModelShape) -> None:
@@ -78,13 +62,12 @@ def check_pruned(method: Method, pruned: Any, dense: ModelShape) -> None:
     where = f"method {method.name!r}: prune"
     if not isinstance(pruned, Pruned):
         raise UserError(f"{where} must return Pruned, not {type(pruned).__name__}")
-    try:
-        sha256_json([pruned.steps, pruned.notes])
-    except TypeError as error:
-        raise UserError(f"{where}: steps and notes must be JSON values ({error})") from None
+    _check_json(f"{where}: steps and notes", [pruned.steps, pruned.notes])
     if (pruned.kept is None) == (pruned.model is None):
         raise UserError(f"{where} must return kept units or a model (one of the two)")
     if pruned.kept is None:
+        if not (isinstance(pruned.model, torch.nn.Module) and hasattr(pruned.model, "config")):
+            raise UserError(f"{where}: the model must be one of transformers, not {pruned.model!r}")
         return
     if not isinstance(pruned.kept, KeptUnits):
         raise UserError(f"{where} must return KeptUnits, not {type(pruned.kept).__name__}")
@@ -93,14 +76,29 @@ def check_pruned(method: Method, pruned: Any, dense: ModelShape) -> None:
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
     for index, biases in pruned.biases.items():
-        for bias in biases:
-            if tuple(bias.shape) != (dense.hidden_size,):
-                raise UserError(
-                    f"{where}: a bias of layer {index} has shape {tuple(bias.shape)}, "
-                    f"not ({dense.hidden_size},)"
-                )
-            if not bias.isfinite().all():
-                raise NumericalError(f"a bias of layer {index} is not finite")
+        _check_biases(where, index, biases, dense)
+
+
+def _check_biases(where: str, index: Any, biases: Any, dense: ModelShape) -> None:
+    """Refuse what are no biases of a layer's two output projections."""
+    if index not in range(len(dense.blocks)):
+        raise UserError(
+            f"{where}: biases of layer {index!r}, the layers are 0..{len(dense.blocks) - 1}"
+        )
+    if not (
+        isinstance(biases, tuple | list)
+        and len(biases) == 2
+        and all(isinstance(bias, torch.Tensor) for bias in biases)
+    ):
+        raise UserError(f"{where}: the biases of layer {index} must be two tensors")
+    for bias in biases:
+        if tuple(bias.shape) != (dense.hidden_size,):
+            raise UserError(
+                f"{where}: a bias of layer {index} has shape {tuple(bias.shape)}, "
+                f"not ({dense.hidden_size},)"
+            )
+        if not bias.isfinite().all():
+            raise NumericalError(f"a bias of layer {index} is not finite")
 
 
 def check_model(method: Method, model: Any, kept: KeptUnits | None, dense: ModelShape) -> None:

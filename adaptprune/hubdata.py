@@ -11,7 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from adaptprune.errors import UserError
-from adaptprune.files import read_json, sha256_file
+from adaptprune.files import is_as_sealed, read_json, sha256_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -58,7 +58,9 @@ def split_file(
 
 
 def _verify(folder: Path, file: Path) -> None:
-    """Refuse a file that the folder's manifest knows otherwise."""
+    """Refuse a file that its seal or the folder's manifest knows otherwise."""
+    if not is_as_sealed(file):
+        raise UserError(f"{file}: altered since it was fetched; delete it and run again")
     manifest = folder / MANIFEST
     if not manifest.is_file():
         return

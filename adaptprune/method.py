@@ -5,17 +5,21 @@ Method modules are imported to list them, so they import torch only inside their
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import inspect
+import traceback
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pydantic
 
-from adaptprune.errors import UserError, unknown
+from adaptprune.errors import NumericalError, UserError, unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import torch
 
@@ -156,6 +160,29 @@ class Plugin(ABC):
             where = ".".join(str(part) for part in first["loc"]) or "parameters"
             value = f" (got {first['input']!r})" if first["loc"] else ""
             raise UserError(f"{self.name}: {where}: {first['msg']}{value}") from None
+
+
+@contextlib.contextmanager
+def in_one_line(method: Plugin) -> Iterator[None]:
+    """Turn whatever a method raises into one line with the place in its own file.
+
+    Raises:
+        UserError: the method raised something that is neither a mistake in the input nor a
+            number that is not finite, or ended the process.
+    """
+    try:
+        yield
+    except (UserError, NumericalError):
+        raise
+    except (Exception, SystemExit) as error:
+        own = inspect.getfile(type(method))
+        frames = traceback.extract_tb(error.__traceback__)
+        place = next((frame for frame in reversed(frames) if frame.filename == own), frames[-1])
+        message = " ".join(str(error).split()) or "no message"
+        raise UserError(
+            f"method {method.name!r} failed: {type(error).__name__}: {message} "
+            f"({Path(place.filename).name}:{place.lineno})"
+        ) from error
 
 
 class Method(Plugin):

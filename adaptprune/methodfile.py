@@ -35,9 +35,9 @@ def load_method_file(path: Path) -> Method:
         sys.modules[name] = module  # annotations are looked up there
         try:
             spec.loader.exec_module(module)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             del sys.modules[name]
-            problem = " ".join(str(error).split())
+            problem = " ".join(str(error).split()) or "no message"
             raise UserError(
                 f"method file {path} cannot be imported: {type(error).__name__}: {problem}"
             ) from error

@@ -12,7 +12,7 @@ import re
 from typing import TYPE_CHECKING
 
 from adaptprune.errors import UserError, unknown
-from adaptprune.method import Method, Plugin
+from adaptprune.method import Method, Parameters, Plugin
 from adaptprune.recover.method import RecoveryMethod
 
 if TYPE_CHECKING:
@@ -58,12 +58,39 @@ def register(method: Method, source: str) -> None:
         raise UserError(
             f"{source}: method name {name!r}; it must be letters, digits, '.', '_' and '-'"
         )
+    check_declared(method, source)
     if name in entry_points():
         raise UserError(f"{source}: {name!r} is a method of {origin(name)}; choose another name")
     if name in _registered and _registered[name][1] != source:
         raise UserError(f"method {name!r} is claimed twice: {_registered[name][1]} and {source}")
     _registered[name] = (method, source)
     find_method.cache_clear()
+
+
+def check_declared(method: Plugin, source: str) -> None:
+    """Refuse a method whose class attributes are not those of a method.
+
+    Args:
+        method: to be registered.
+        source: where it comes from, for the message.
+
+    Raises:
+        UserError: names the attribute and what it must be.
+    """
+    kinds = {"title": str, "version": int, "citation": str}
+    for attribute, kind in kinds.items():
+        value = getattr(method, attribute, None)
+        if type(value) is not kind:
+            raise UserError(
+                f"{source}: {attribute} of method {method.name!r} must be of type "
+                f"{kind.__name__}, not {value!r}"
+            )
+    parameters = method.parameters
+    if not (isinstance(parameters, type) and issubclass(parameters, Parameters)):
+        raise UserError(
+            f"{source}: parameters of method {method.name!r} must be a class derived from "
+            f"adaptprune.method.Parameters, not {parameters!r}"
+        )
 
 
 def origin(name: str, group: str = GROUP) -> str:
@@ -106,16 +133,17 @@ def _load(group: str, kind: str, name: str, base: type[Plugin]) -> Plugin:
         raise unknown(kind, name, [*points, *(_registered if group == GROUP else [])])
     try:
         method = points[name].load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UserError(
             f"{kind} {name!r} from {origin(name, group)} cannot be imported: "
-            f"{type(error).__name__}: {error}"
+            f"{type(error).__name__}: {' '.join(str(error).split())}"
         ) from error
     if not isinstance(method, base) or method.name != name:
         raise UserError(
             f"entry point {name!r} ({points[name].value}) must be a {base.__name__} instance "
             f"named {name!r}"
         )
+    check_declared(method, points[name].value)
     return method
 
 

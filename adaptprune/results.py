@@ -23,7 +23,7 @@ from adaptprune.cellfiles import (
 )
 from adaptprune.comparable import check_comparable, describe_cell
 from adaptprune.errors import UserError
-from adaptprune.files import atomic_file, sha256_file, sha256_json
+from adaptprune.files import atomic_file, is_as_sealed, sha256_json, write_seal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -306,8 +306,7 @@ def write_results(collected: Collected, results_csv: Path, provenance_csv: Path)
     """
     _write_csv(collected.provenance, provenance_csv)
     _write_csv(collected.results, results_csv)
-    with atomic_file(_seal_of(results_csv)) as temporary:
-        temporary.write_text(f"{sha256_file(results_csv)}  {results_csv.name}\n")
+    write_seal(results_csv)
 
 
 def read_provenance(path: Path) -> pd.DataFrame:
@@ -333,10 +332,6 @@ def read_provenance(path: Path) -> pd.DataFrame:
         raise UserError(f"{path}: not a provenance file ({error})") from None
 
 
-def _seal_of(results_csv: Path) -> Path:
-    return results_csv.with_name(f"{results_csv.name}.sha256")
-
-
 def read_results(path: Path) -> pd.DataFrame:
     """Read a results CSV and check it against the schema.
 
@@ -344,8 +339,7 @@ def read_results(path: Path) -> pd.DataFrame:
         UserError: the file is absent, has other columns, a value of the wrong type, an unknown
             status, or a key twice.
     """
-    seal = _seal_of(path)
-    if seal.is_file() and path.is_file() and seal.read_text().split()[:1] != [sha256_file(path)]:
+    if not is_as_sealed(path):
         raise UserError(f"{path}: altered since it was collected; delete it and run again")
     numeric = {name: [""] for name, dtype in _DTYPES.items() if dtype != "str"}
     try:

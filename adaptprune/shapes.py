@@ -80,6 +80,8 @@ class ModelShape:
         kv_heads = _size(config, "num_key_value_heads", heads)
         dense = BlockShape(kv_heads, _size(config, "intermediate_size"))
         listed = config.get("blocks") or [{}] * _size(config, "num_hidden_layers")
+        if not (isinstance(listed, list) and all(isinstance(block, dict) for block in listed)):
+            raise UserError("config.json: blocks must be a list of mappings, one for each layer")
         if heads % kv_heads:
             raise UserError(f"{heads} query heads cannot share {kv_heads} kv heads evenly")
         attention_bias = bool(config.get("attention_bias"))
@@ -91,8 +93,8 @@ class ModelShape:
             queries_per_kv_head=heads // kv_heads,
             blocks=tuple(
                 BlockShape(
-                    block.get("num_key_value_heads", dense.kv_heads),
-                    block.get("intermediate_size", dense.intermediate_size),
+                    _size(block, "num_key_value_heads", dense.kv_heads),
+                    _size(block, "intermediate_size", dense.intermediate_size),
                 )
                 for block in listed
             ),

@@ -17,8 +17,8 @@ from adaptprune.devices import hold_devices
 from adaptprune.errors import NumericalError, UserError
 from adaptprune.fetch import write_manifest
 from adaptprune.files import atomic_directory, atomic_file, write_json, write_sealed_json
-from adaptprune.guard import check_model, check_pruned, check_scores, in_one_line
-from adaptprune.method import Context, Scores
+from adaptprune.guard import check_model, check_pruned, check_scores
+from adaptprune.method import Context, Scores, in_one_line
 from adaptprune.models import locate
 from adaptprune.provenance import Stopwatch, versions
 from adaptprune.surgery import add_biases, cut_layers, shape_of_model

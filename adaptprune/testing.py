@@ -26,8 +26,8 @@ import torch
 from adaptprune.calibration import CalibrationSet
 from adaptprune.checkpoint import count_parameters, load_model
 from adaptprune.errors import NumericalError, UserError
-from adaptprune.guard import check_model, check_pruned, check_scores, in_one_line
-from adaptprune.method import Context, Parameters
+from adaptprune.guard import check_model, check_pruned, check_scores
+from adaptprune.method import Context, Parameters, in_one_line
 from adaptprune.randommodels import SHAPES, random_model, random_tokens
 from adaptprune.stages import Job, Runtime, prune_stage, score_stage
 from adaptprune.surgery import add_biases, cut_layers, shape_of_model

@@ -68,8 +68,8 @@ class KeptUnits:
         """Refuse indices that a model of ``shape`` does not have.
 
         Raises:
-            UserError: a layer is missing or empty, or indices are no whole numbers, unsorted,
-                repeated or out of range.
+            UserError: a layer is missing, empty or no tuple, or indices are no whole numbers,
+                unsorted, repeated or out of range.
         """
         if len(self.layers) != len(shape.blocks):
             raise UserError(
@@ -80,6 +80,10 @@ class KeptUnits:
                 ("kv_heads", layer.kv_heads, block.kv_heads),
                 ("mlp", layer.mlp, block.intermediate_size),
             ):
+                if not isinstance(kept, tuple | list):
+                    raise UserError(
+                        f"kept {name} of layer {index} must be a tuple, not {type(kept).__name__}"
+                    )
                 if not kept:
                     raise UserError(f"kept units of layer {index} hold no {name}; one must stay")
                 if not all(type(unit) is int for unit in kept):

@@ -20,14 +20,16 @@ def hold_lock(runs: Path) -> None:
     """Hold a results folder for the life of this process; the kernel frees it even after a kill.
 
     Raises:
-        UserError: another workflow holds the folder.
+        UserError: another workflow holds the folder, or it cannot be written.
     """
-    runs.mkdir(parents=True, exist_ok=True)
     lock = FileLock(runs / ".workflow.lock", timeout=0)
     try:
+        runs.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
         raise UserError(f"another workflow is running in {runs}; wait until it ends") from None
+    except OSError as error:
+        raise UserError(f"{runs}: cannot be written ({error.strerror})") from None
     _locks.append(lock)
 
 

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from lm_eval.models.huggingface import HFLM
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
-import adaptprune.modeling  # noqa: F401  (makes checkpoints of this suite loadable)
+from adaptprune.checkpoint import load_model, load_tokenizer
 from adaptprune.evaluate.forward import Work
 from adaptprune.evaluate.scorer import Encoded, PrefixScorer
+from adaptprune.models import locate
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -146,7 +146,7 @@ def measure(name: str, shape: Shape, arguments: argparse.Namespace, pair: tuple)
 def main() -> None:
     """Parse the command line and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", required=True, help="Hugging Face folder or id")
+    parser.add_argument("--model", required=True, help="built-in id, folder or hub id")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--documents", type=int, default=40, help="per task")
@@ -154,10 +154,9 @@ def main() -> None:
     parser.add_argument("--batch-tokens", type=int, help="of the prefix scorer")
     parser.add_argument("--row-tokens", type=int, help="of the prefix scorer")
     arguments = parser.parse_args()
-    dtype = getattr(torch, arguments.dtype)
-    model = AutoModelForCausalLM.from_pretrained(arguments.model, dtype=dtype)
-    model = model.to(arguments.device).eval()
-    tokenizer = AutoTokenizer.from_pretrained(arguments.model)
+    folder = locate(arguments.model)
+    model = load_model(folder, dtype=arguments.dtype, device=arguments.device)
+    tokenizer = load_tokenizer(folder)
     stock = HFLM(
         pretrained=model,
         tokenizer=tokenizer,

@@ -1,4 +1,4 @@
-"""What all tests share: no network, one thread, a cache folder of their own."""
+"""What all tests share: a closed network, one thread, a cache folder of their own."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import closed_network
 import hypothesis
 import pytest
 from hub_rows import small_facts
@@ -21,7 +24,10 @@ from adaptprune.registry import find_method
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
+
+closed_network.install()
+ATTEMPTS = Path(tempfile.mkstemp(prefix="adaptprune-attempts-")[1])
+os.environ |= closed_network.closed_environment(ATTEMPTS)
 
 hypothesis.settings.register_profile(
     "stable",
@@ -39,6 +45,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(
         key=lambda item: not ({"workflow", "parity"} & {m.name for m in item.iter_markers()})
     )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Open the network for a test that fetches the real model, before its fixtures are made."""
+    if item.get_closest_marker("model"):
+        os.environ[closed_network.OPEN] = "1"
+    else:
+        os.environ.pop(closed_network.OPEN, None)
+
+
+def pytest_unconfigure() -> None:
+    """Remove the file of attempts."""
+    ATTEMPTS.unlink(missing_ok=True)
+
+
+@pytest.fixture(autouse=True)
+def nothing_phones_out() -> Iterator[None]:
+    """Fail a test that tries to leave this machine, also where a library hides that it failed."""
+    ATTEMPTS.write_text("")
+    yield
+    assert ATTEMPTS.read_text() == "", "somebody tried to reach the network"
 
 
 @pytest.fixture(scope="session")

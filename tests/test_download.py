@@ -182,6 +182,10 @@ def test_members_of_both_kinds_of_archive(tmp_path: Path) -> None:
         _entry("a", tarfile.SYMTYPE),
         _entry("a", tarfile.LNKTYPE),
         _entry("a", tarfile.FIFOTYPE),
+        _entry("a", tarfile.CHRTYPE),
+        _entry("a", tarfile.BLKTYPE),
+        _entry("C:/a"),
+        _entry("a\\..\\..\\b"),
     ],
     ids=lambda entry: f"{entry.name}-{entry.type!r}",
 )
@@ -193,7 +197,10 @@ def test_unsafe_tar_members_are_refused(tmp_path: Path, entry: tarfile.TarInfo) 
 def test_unsafe_zip_members_are_refused(tmp_path: Path) -> None:
     link = zipfile.ZipInfo("a")
     link.external_attr = 0o120777 << 16
-    for entry in (link, zipfile.ZipInfo("../a")):
+    device = zipfile.ZipInfo("a")
+    device.external_attr = 0o020666 << 16
+    names = ("../a", "/a", "a/../../b", "C:/a")
+    for entry in (link, device, *map(zipfile.ZipInfo, names)):
         with zipfile.ZipFile(tmp_path / "a.whl", "w") as container:
             container.writestr(entry, "xxx")
         with pytest.raises(UserError, match="is a link or leads out"):

@@ -73,13 +73,14 @@ def test_spoilt_manifest(folder: Path, manifest: str) -> None:
 
 
 def test_leftovers_of_a_killed_maker_are_removed(tmp_path: Path) -> None:
-    for name in (".a.12345678", ".a.old.12345678", ".a.part", ".a.b.12345678"):
+    killed = "abcdef-123-12345678"  # on another machine: under the lock nobody else can be at work
+    for name in (f".a.{killed}", f".a.old.{killed}", ".a.part", f".a.b.{killed}"):
         (tmp_path / name).mkdir()
     with fetch.only_maker(tmp_path / "a") as absent:
         assert absent
     assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {
         ".a.part",
-        ".a.b.12345678",
+        f".a.b.{killed}",
     }
 
 

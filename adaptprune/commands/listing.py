@@ -64,14 +64,16 @@ def params(
     settings: SetOption = None,
 ) -> None:
     """Count the parameters after pruning from the architecture alone, without weights."""
+    from adaptprune.method import in_one_line
     from adaptprune.models import shape_of
     from adaptprune.registry import find_method, split_variant
 
     chosen = find_method(split_variant(choose_method(method, method_file))[0])
     parameters = chosen.parse(parse_settings(settings))
-    chosen.check(sparsity, parameters)
     shape = shape_of(model)
-    budget = chosen.budget(shape, sparsity, parameters)
+    with in_one_line(chosen):
+        chosen.check(sparsity, parameters)
+        budget = chosen.budget(shape, sparsity, parameters)
     exact = budget.minimum == budget.maximum
     print_json(
         {

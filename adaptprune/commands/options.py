@@ -62,7 +62,7 @@ def parse_settings(pairs: list[str] | None) -> dict[str, Any]:
             raise UserError(f"--set {key} is given twice")
         try:
             settings[key] = yaml.safe_load(value)
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError, RecursionError):  # no date, say
             raise UserError(f"--set {pair}: the value is not valid YAML") from None
     return settings
 

@@ -120,18 +120,21 @@ def _build_job(
     sparsities: list[int],
 ) -> Job:
     """Check everything that can be checked without weights, then read the calibration set."""
+    from adaptprune.method import in_one_line
     from adaptprune.models import find_entry, shape_of
     from adaptprune.registry import find_method, split_variant
 
     name, variant = split_variant(method)
     chosen = find_method(name)
-    parameters = chosen.parse(settings)
-    for sparsity in sparsities:
-        chosen.check(sparsity, parameters)
-    if find_entry(model) is not None or Path(model).expanduser().is_dir():
-        shape = shape_of(model)
+    entry = find_entry(model)
+    with in_one_line(chosen):
+        parameters = chosen.parse(settings)
         for sparsity in sparsities:
-            chosen.budget(shape, sparsity, parameters)
+            chosen.check(sparsity, parameters)
+        if entry is not None or Path(model).expanduser().is_dir():
+            shape = shape_of(model)
+            for sparsity in sparsities:
+                chosen.budget(shape, sparsity, parameters)
     tokens = None
     if chosen.needs_calibration:
         source, sequences, length, local_data = calibration

@@ -70,10 +70,14 @@ def recover(
     chosen = find_preset(preset, parse_settings(settings))
     check_folder(local_data)
     find_data(data, local_data)  # refused here, before a model is fetched
-    tokens = None
     if target_parameters is not None and target_model is not None:
         raise UserError("give --target-parameters or --target-model, not both")
-    if find_recovery(chosen.method).needs_calibration:
+    target = target_parameters or target_model
+    method = find_recovery(chosen.method)
+    if target is None and method.target != "none":
+        method.check(chosen, None, None)
+    tokens = None
+    if method.needs_calibration:
         tokens = take_calibration(calibration, model, sequences, length, seed, local_data)
     execution = Execution(
         device=device,
@@ -84,7 +88,6 @@ def recover(
     )
     from adaptprune.recover.stage import Recovery, recover_stage  # imports torch
 
-    target = target_parameters or target_model
     job = Recovery(model, chosen, target, data, tokens, seed, execution, launch, local_data)
     folder = run or output.with_name(f"{output.name}.run")
     recover_stage(job, output, folder, record_failure=record_failure)

@@ -47,8 +47,9 @@ def _local_tasks(include_path: Path | None) -> dict[str, str]:
     for file in sorted(include_path.rglob("*.yaml")) if include_path else []:
         try:
             content = yaml.load(file.read_text(encoding="utf-8"), _Loader)
-        except yaml.YAMLError as error:
-            raise UserError(f"{file}: not a task file ({error})") from None
+        except (yaml.YAMLError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise UserError(f"{file}: not a task file ({reason})") from None
         if isinstance(content, dict) and isinstance(content.get("task"), str):
             tasks[content["task"]] = str(file.resolve())
     return tasks
@@ -209,9 +210,14 @@ def load_task(
         local_data: folder that stands for the hub, see `hubdata`.
 
     Raises:
-        UserError: the task's data cannot be had.
+        UserError: the task's file is wrong, or its data cannot be had.
     """
-    config = task_config(name, include_path)
+    try:
+        config = task_config(name, include_path)
+    except (OSError, ImportError, AttributeError, ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"task {name!r}: its file cannot be used: {reason}") from error
+    _check_metrics(name, config)
     if num_fewshot is not None:
         config["num_fewshot"] = num_fewshot
     if config.get("num_fewshot") is None:
@@ -226,9 +232,29 @@ def load_task(
     try:
         loaded: dict[str, Task] = _manager().load([config])["tasks"]
     except failures as error:
-        reason = f"{type(error).__name__}: {error}" if local_data else error
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise UserError(f"task {name!r}: its data cannot be loaded: {reason}") from error
     return next(iter(loaded.values()))
+
+
+def _check_metrics(name: str, config: dict[str, Any]) -> None:
+    """Refuse metrics that lm-eval does not have: it would fetch code for them and run it.
+
+    Raises:
+        UserError: names the metric, or the list where it is none.
+    """
+    import lm_eval.api.metrics  # noqa: F401 - fills the registry
+    from lm_eval.api.registry import metric_registry
+
+    if config.get("process_results") is not None:
+        return  # the task's own function computes them
+    listed = config.get("metric_list") or []
+    if not (isinstance(listed, list) and all(isinstance(entry, dict) for entry in listed)):
+        raise UserError(f"task {name!r}: metric_list must be a list of mappings")
+    for entry in listed:
+        metric = entry.get("metric")
+        if isinstance(metric, str) and (entry.get("hf_evaluate") or metric not in metric_registry):
+            raise UserError(f"task {name!r}: metric {metric!r} is none of lm-eval's own")
 
 
 def check_size(name: str, available: int, expected: int) -> None:

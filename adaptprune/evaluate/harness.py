@@ -142,6 +142,7 @@ def evaluate_checkpoint(
             task.name, include_path, num_fewshot=task.num_fewshot, local_data=local_data
         )
         _check_task(task, built, max_length, complete=limit is None)
+        _check_answers(task, built, limit)
         loaded.append((task, built))
     language_model = _language_model(model, tokenizer, max_length, batch_tokens, scorer)
     conditions = {
@@ -201,6 +202,35 @@ def _check_task(selection: TaskSelection, built: Task, max_length: int, *, compl
             f"task {selection.name}: generates up to {generated} tokens, which leaves no room for "
             f"the prompt in a window of {max_length}; give a larger max_length"
         )
+
+
+def _check_answers(selection: TaskSelection, built: Task, limit: int | None) -> None:
+    """Refuse documents whose right answer is none of their choices.
+
+    lm-eval counts them as wrong; a label of -1 (hidden, as in many test splits) without a word.
+
+    Raises:
+        UserError: names the document.
+    """
+    from lm_eval.api.task import ConfigurableTask
+
+    if built.OUTPUT_TYPE != "multiple_choice" or not isinstance(built, ConfigurableTask):
+        return
+    documents: Any = built.eval_docs  # made anew at every call
+    chosen = selection.documents or range(len(documents))
+    for index in sorted(chosen)[:limit]:
+        document = documents[index]
+        choices = built.doc_to_choice(document)
+        # Where the choices are beginnings of the text, its function says which one is right.
+        ask = built.doc_to_text if built.multiple_input else built.doc_to_target
+        answer: Any = ask(document)
+        for right in answer if isinstance(answer, list) else [answer]:
+            places = choices if isinstance(right, str) else range(len(choices))
+            if right not in places:
+                raise UserError(
+                    f"task {selection.name}: the right answer of document {index} is {right!r}, "
+                    f"none of its {len(choices)} choices"
+                )
 
 
 def _language_model(

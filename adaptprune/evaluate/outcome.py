@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from adaptprune.errors import NumericalError, UserError
-from adaptprune.files import atomic_file, read_json, sha256_file, sha256_json, write_json
+from adaptprune.files import (
+    atomic_file,
+    read_json,
+    sha256_file,
+    sha256_json,
+    unseal,
+    write_sealed_json,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,7 +65,8 @@ def save(folder: Path, name: str, outcome: Outcome) -> None:
     documents = folder / f"{name}.parquet"
     write_documents(documents, outcome.documents)
     content = {"results": outcome.results, "conditions": outcome.conditions}
-    write_json(folder / f"{name}.json", content | {"documents_sha256": sha256_file(documents)})
+    seal = {"documents_sha256": sha256_file(documents)}
+    write_sealed_json(folder / f"{name}.json", content | seal)
 
 
 def restore(folder: Path, name: str) -> Outcome | None:
@@ -68,7 +76,7 @@ def restore(folder: Path, name: str) -> Outcome | None:
     if not (record.is_file() and documents.is_file()):
         return None
     try:
-        content = read_json(record)
+        content = unseal(record, read_json(record))
     except UserError:
         return None
     if content["documents_sha256"] != sha256_file(documents):

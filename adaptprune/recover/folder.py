@@ -106,9 +106,16 @@ class RunFolder:
         """Read what was written by ``write_settings``.
 
         Raises:
-            UserError: there is no recovery in this folder.
+            UserError: there is no recovery in this folder, or one of another version.
         """
-        return Settings.model_validate(read_json(self._settings))
+        try:
+            return Settings.model_validate(read_json(self._settings))
+        except pydantic.ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"]) or "the file"
+            raise UserError(
+                f"{self._settings}: {place}: {first['msg']}; delete {self.path} to begin anew"
+            ) from None
 
     def write_settings(self, settings: Settings) -> None:
         """Say how the recovery goes on, or begins."""

@@ -6,7 +6,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from adaptprune.files import atomic_file
+from adaptprune.files import atomic_file, writing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,12 +34,18 @@ class TrainingLog:
         kept = [row for row in read_log(path) if (row["stage"], row["stage_step"]) <= (stage, step)]
         with atomic_file(path) as temporary:
             temporary.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        self.path = path
         self._stream = path.open("a")
 
     def append(self, row: dict[str, Any]) -> None:
-        """Add one step."""
-        self._stream.write(json.dumps(row, allow_nan=False) + "\n")
-        self._stream.flush()
+        """Add one step.
+
+        Raises:
+            UserError: the disk is full.
+        """
+        with writing(self.path):
+            self._stream.write(json.dumps(row, allow_nan=False) + "\n")
+            self._stream.flush()
 
     def sync(self) -> None:
         """Bring all rows to disk; to be called before a checkpoint says that they are there."""

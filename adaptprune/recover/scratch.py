@@ -48,7 +48,9 @@ class FromScratch(RecoveryMethod):
 
         settings = beginning.settings
         wanted = shape_to_reach(settings.target)
-        config = AutoConfig.from_pretrained(settings.source, local_files_only=True)
+        config = AutoConfig.from_pretrained(
+            settings.source, local_files_only=True, trust_remote_code=False
+        )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_for("from-scratch", settings.seed))
             chosen = uniform_config(config, wanted)

@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 
 from adaptprune import checkpoint
 from adaptprune.errors import NumericalError, UserError
+from adaptprune.fetch import verify_folder
 from adaptprune.files import read_json
 from adaptprune.method import Context
 from adaptprune.models import locate, shape_of
@@ -220,6 +221,9 @@ def _work(
     if not folder.is_begun(conditions):
         # Rows of an attempt that was refused or killed here may be of another length.
         shutil.rmtree(folder.rows, ignore_errors=True)
+    if folder.rows.is_dir():
+        verify_folder(folder.rows, cure="run again")
+    else:
         tokenizer = checkpoint.load_tokenizer(source)
         data = job.training_data
         pack(
