@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from packaging.requirements import Requirement
 
 from adaptprune.doctor.finding import Finding, Subject, in_units
+from adaptprune.doctor.forecast import BYTES
 from adaptprune.errors import UserError
 from adaptprune.files import cache_directory
 from adaptprune.models import shape_of
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from adaptprune.doctor.forecast import Forecast
 
 OLDEST_PYTHON = (3, 11)
-BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 #: Room on a GPU per byte of weights: activations and the gradients of one layer come besides.
 GPU_ROOM = 1.3
 
