@@ -1,4 +1,5 @@
 # What all rules share: the profile, its cells, and where files lie. No torch is imported here.
+import gc
 import json
 import os
 import shlex
@@ -20,6 +21,9 @@ from adaptprune.registry import find_method, split_variant
 from adaptprune.sensitivity import UNIFORM
 from adaptprune.tablecells import cells_of, run_in_stages
 from adaptprune.workflow import announce_workflow, hold_lock
+
+# The graph of a large matrix is millions of objects that stay: look for garbage among them rarely.
+gc.set_threshold(100_000, 50, 100)
 
 ROOT = Path(workflow.basedir)
 #: The new method that is compared with stored baselines; its cells alone are run then.
