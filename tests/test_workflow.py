@@ -9,10 +9,12 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import psutil
 import pytest
+from closed_network import closed_environment, without_interfaces
 
 from adaptprune.files import write_sealed_json
 from adaptprune.models import locate
@@ -51,11 +53,23 @@ def evaluation(folder: Path, cell: str) -> Path:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of the small matrix."""
+    """A finished run of the small matrix, without any network."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    finished = run(folder, *MATRIX)
+    locate("tiny-llama")  # as `prefetch` does
+    closed, why_not = without_interfaces(command(folder, *MATRIX))
+    if why_not:
+        warnings.warn(why_not, stacklevel=1)
+    environment = closed_environment(folder / "attempts.txt")
+    # What keeps libraries off the hub in other tests must not be needed.
+    environment.pop("HF_HUB_OFFLINE", None)
+    finished = subprocess.run(closed, env=environment, capture_output=True, text=True, timeout=600)
     assert finished.returncode == 0, finished.stdout + finished.stderr
     return folder
+
+
+def test_without_a_network_nothing_tries_to_reach_one(undisturbed: Path) -> None:
+    attempts = undisturbed / "attempts.txt"
+    assert not attempts.exists(), attempts.read_text()
 
 
 def start_and_wait(folder: Path, file: Path) -> subprocess.Popen[bytes]:
