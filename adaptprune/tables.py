@@ -102,8 +102,16 @@ def task_note(results: pd.DataFrame, suite: Suite) -> str:
 def perplexity_note(results: pd.DataFrame, perplexity: PerplexityTask) -> str:
     """Say what a perplexity is counted over, and the longest sequence the model was shown."""
     rows = results[results["task"] == perplexity.task]
-    lengths = " or ".join(sorted(set(rows["max_length"]) - {""}, key=int))
-    measured = f", sequence length {lengths} tokens" if lengths else ""
+    models: dict[str, list[str]] = {}
+    for model, length in sorted(set(zip(rows["model"], rows["max_length"], strict=True))):
+        if length:
+            models.setdefault(length, []).append(model)
+    if len(models) > 1:
+        measured = ", sequence length " + "; ".join(
+            f"{length} tokens ({', '.join(models[length])})" for length in sorted(models, key=int)
+        )
+    else:
+        measured = "".join(f", sequence length {length} tokens" for length in models)
     if rows["n"].notna().any():
         measured += f", n = {rows['n'].max()}"
     return (

@@ -7,7 +7,7 @@ read the difference before committing it.
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pandas as pd
@@ -31,7 +31,7 @@ from table_examples import (
 
 from adaptprune.errors import UserError
 from adaptprune.results import Row, collect, write_results
-from adaptprune.tables import render_table
+from adaptprune.tables import perplexity_note, render_table
 from adaptprune.typeset import MINUS, MISSING, escape_latex
 
 GOLDEN = Path(__file__).parent / "golden" / "table1_example.tex"
@@ -147,6 +147,14 @@ def test_a_task_that_was_not_measured_leaves_no_average(tmp_path: Path) -> None:
     stem = render(tmp_path, rows)
     assert tidy(stem).loc[(20, "flap", "average"), "status"] == "missing"
     assert "flap/20/none/s0, s1, s2 (PIQA, Average)" in stem.with_suffix(".md").read_text()
+
+
+def test_models_of_other_windows_are_told_apart(tmp_path: Path) -> None:
+    rows = full_matrix()
+    other = [replace(row, model="other", max_length="256") for row in rows]
+    frame = pd.DataFrame([asdict(row) for row in rows + other])
+    note = perplexity_note(frame, SUITE.perplexity)
+    assert "sequence length 256 tokens (other); 1024 tokens (meta-llama/Llama-3.1-8B)" in note
 
 
 def test_what_was_measured_is_told_under_the_table(tmp_path: Path) -> None:
