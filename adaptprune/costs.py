@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from adaptprune.figures.catalog import Source
 
+_RELATIVE = ["ms per billion parameters and token", "8B, minutes"]
 _KEY = ["model", "method", "variant", "sparsity", "recovery", "seed"]
 
 #: The model of the claim, and its calibration set: "512 sequences with a maximum length of 64
@@ -108,7 +109,7 @@ def render_costs(source: Source, stem: Path) -> None:
         relative = None if pd.isna(cost["relative"]) else cost["relative"]
         texts += [_in(1e-3, relative), _in(60, _on_claimed(relative))]
         lines.append((cost["model"], f"{cost['sparsity']}%", cost["title"], texts))
-    headers = ["Scores s", "Cut s", "Together s", "ms per 10⁹ parameters and token", "8B, minutes"]
+    headers = ["Scores s", "Cut s", "Together s", *_RELATIVE]
     heading = Heading(
         "cost",
         "What pruning costs in time, measured and as the paper claims.",
@@ -145,8 +146,7 @@ def _claimed_panel() -> Panel:
         texts = [Text(relative), Text(minutes)]
         label = f"Adapt-Pruner, {claim.device}"
         lines.append((CLAIMED_MODEL, MISSING, label, texts))
-    headers = ["ms per 10⁹ parameters and token", "8B, minutes"]
-    return Panel("As the paper claims (Computation Cost)", headers, [], lay_out(lines))
+    return Panel("As the paper claims (Computation Cost)", _RELATIVE, [], lay_out(lines))
 
 
 def _notes(source: Source, costs: pd.DataFrame) -> list[str]:

@@ -25,8 +25,12 @@ def check_scores(method: Method, scores: Any) -> None:
         NumericalError: a value is not finite.
     """
     where = f"method {method.name!r}: score"
-    if not isinstance(scores, Scores) or not isinstance(scores.tensors, dict):
-        raise UserError(f"{where} must return Scores of a dict, not {type(scores).__name__}")
+    if not isinstance(scores, Scores):
+        raise UserError(f"{where} must return Scores, not {type(scores).__name__}")
+    if not isinstance(scores.tensors, dict):
+        raise UserError(
+            f"{where} must return Scores of a dict, not of {type(scores.tensors).__name__}"
+        )
     for name, tensor in scores.tensors.items():
         if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
             raise UserError(f"{where} must return named tensors; {name!r} is none")

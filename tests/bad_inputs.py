@@ -49,7 +49,7 @@ GOOD = {
     "store": f"{_PROFILE} --output {{out}}/stored.csv",
     "prefetch": "--profile tiny --config-folder {here}/config",
     "table": "--profile tiny --config-folder {here}/config --results {here}/results.csv "
-    "--declaration {here}/table.yaml --output {out}/table",
+    "--provenance {here}/provenance.csv --declaration {here}/table.yaml --output {out}/table",
     "compare": "",
     "gate": "--suite commonsense-tiny --model tiny-llama --evaluation {here}/evaluation.json "
     "--output {out}/gate.json",

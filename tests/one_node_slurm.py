@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol")
 CPUS, MEMORY_MB = 2, 8000
+#: How long a killed node stays away, so that its jobs count as lost when it comes back.
+SECONDS_AWAY = 8
 
 CONFIGURATION = """\
 ClusterName=local
@@ -52,7 +54,9 @@ JobAcctGatherType=jobacct_gather/none
 JobRequeue=1
 MinJobAge=3600
 ReturnToService=2
+# A node that comes back has lost a job once the job is older than both together.
 BatchStartTimeout=2
+MessageTimeout=5
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={memory} State=UNKNOWN
 PartitionName=all Nodes={host} Default=YES MaxTime=INFINITE State=UP
 """
@@ -119,7 +123,8 @@ class Cluster:
         step.chmod(0o755)
         self._start("munged", "--foreground", "--force", *options)
         self._start("slurmctld", "-D", "-f", str(self.configuration))
-        self.start_node()
+        self._start_node()
+        self._wait_for_node()
 
     def _start(self, *command: str) -> None:
         with (self.folder / f"{command[0]}.out").open("ab") as output:
@@ -127,9 +132,15 @@ class Cluster:
                 command, env=self.environment, stdout=output, stderr=output
             )
 
-    def start_node(self) -> None:
-        """Start the node's daemon and wait until the node takes jobs."""
+    def restart_node(self) -> None:
+        """Start the daemon of a killed node again."""
+        time.sleep(SECONDS_AWAY)
+        self._start_node()
+
+    def _start_node(self) -> None:
         self._start("slurmd", "-D", "-f", str(self.configuration))
+
+    def _wait_for_node(self) -> None:
         deadline = time.monotonic() + 60
         while "idle" not in self.ask("sinfo", "--noheader", "--format=%T"):
             for name, daemon in self._daemons.items():
@@ -151,13 +162,19 @@ class Cluster:
 
     def kill_node(self) -> None:
         """Kill everything that runs on the node, as a power failure would."""
-        for process in psutil.process_iter(["name"]):
+        daemons, jobs = [psutil.Process(self._daemons["slurmd"].pid)], []
+        for process in psutil.process_iter():
             with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
                 environment = process.environ()
                 ours = environment.get("SLURM_CONF") == str(self.configuration)
-                daemon = process.info["name"].startswith(("slurmd", "slurmstepd"))
-                if ours and (daemon or "SLURM_JOB_ID" in environment):
-                    process.kill()
+                if ours and "SLURM_JOB_ID" in environment:
+                    jobs.append(process)
+                    parents = process.parents()
+                    daemons += [each for each in parents if each.name().startswith("slurmstepd")]
+        # The daemons first: they would report that the job ended.
+        for process in daemons + jobs:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
         self._daemons["slurmd"].wait()
 
     def stop(self) -> None:

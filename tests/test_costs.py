@@ -51,7 +51,7 @@ def test_a_method_without_calibration_has_no_rate(source: Source) -> None:
 def test_the_claim_stands_beside_in_the_same_unit(source: Source) -> None:
     render_costs(source, source.runs / "cost")
     text = (source.runs / "cost.md").read_text()
-    # 120 s / (8.03 · 32,768) = 0.456 ms and 300 s make 1.14 ms per 10⁹ parameters and token.
+    # 120 s / (8.03 · 32,768) = 0.456 ms and 300 s make 1.14 ms per billion parameters and token.
     assert "| Adapt-Pruner, NVIDIA A40 | 0.456 to 1.14 | 2 to 5 |" in text
     assert "| Adapt-Pruner, Intel Xeon Gold 6346 | 3.42 to 6.84 | 15 to 30 |" in text
     # 12.5 s for 0.2 · 10⁹ parameters and 256 tokens: 244 ms, for 8.03 · 10⁹ and 32,768 17.8 hours.

@@ -20,6 +20,8 @@ DECLARED = [
     for group in (PROJECT["project"]["dependencies"], *EXTRAS.values())
     for text in group
 ]
+#: Packages whose newest version was tried and does not work; what is newer may be tried otherwise.
+TOO_NEW = {"pytest"}
 
 
 def normal(name: str) -> str:
@@ -66,8 +68,8 @@ def test_every_requirement_is_pinned_to_a_version_that_it_allows() -> None:
     for requirement in DECLARED:
         version = pinned[normal(requirement.name)]
         assert requirement.specifier.contains(version), f"{requirement} is pinned to {version}"
-        # Lowest versions alone: what is newer may be tried.
-        assert [spec.operator for spec in requirement.specifier] == [">="], str(requirement)
+        bounds = {spec.operator for spec in requirement.specifier}
+        assert bounds == ({">=", "<"} if requirement.name in TOO_NEW else {">="}), str(requirement)
 
 
 def test_what_is_needed_is_pinned_and_nothing_else() -> None:

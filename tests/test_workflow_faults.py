@@ -127,14 +127,20 @@ def test_full_disk_and_killed_forks_end_in_the_same_bytes(finished: Path, tmp_pa
         assert results(folder).read_bytes() == results(finished).read_bytes()
 
 
+def forks_jobs(process: psutil.Process) -> bool:
+    try:
+        return "adaptprune.forkserver" in process.cmdline()
+    except psutil.NoSuchProcess:  # it has just ended
+        return False
+
+
 def kill_fork_and_server(folder: Path) -> None:
     """Start the workflow and kill the process that forks its jobs, and one of its forks."""
     with (folder / "killed.log").open("wb") as log:
         workflow = subprocess.Popen(command(folder), stdout=log, stderr=log)
     while True:
         assert workflow.poll() is None, "the workflow ended before a job was forked"
-        children = psutil.Process(workflow.pid).children()
-        servers = [child for child in children if "adaptprune.forkserver" in child.cmdline()]
+        servers = [child for child in psutil.Process(workflow.pid).children() if forks_jobs(child)]
         if forks := [fork for server in servers for fork in server.children()]:
             break
         time.sleep(0.01)
