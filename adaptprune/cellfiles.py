@@ -157,7 +157,12 @@ class CellFiles:
 Record = TypeVar("Record", bound=BaseModel)
 
 
-def _read(path: Path, record: type[Record]) -> Record:
+def read_record(path: Path, record: type[Record]) -> Record:
+    """Read one file of a cell.
+
+    Raises:
+        UserError: it is truncated, altered, of another schema or of another kind.
+    """
     try:
         content = read_json(path)
     except UserError as error:
@@ -200,11 +205,11 @@ def read_cell(cell_dir: Path) -> CellFiles | None:
         return None
     made: Pruning | Training
     if recovery == NO_RECOVERY:
-        made = _read(path, Pruning)
+        made = read_record(path, Pruning)
         model, method, seed = made.model, join_variant(made.method, made.variant), made.seed
         described = f"{method}/{made.sparsity}/{recovery}/s{seed}"
     else:
-        made = _read(path, Training)
+        made = read_record(path, Training)
         model, seed = made.conditions.model, made.conditions.seed
         described = f"{made.conditions.preset.get('method')}/{sparsity}/{recovery}/s{seed}"
     # A local model folder goes by its name, a hub id by its slug.
@@ -218,7 +223,7 @@ def read_cell(cell_dir: Path) -> CellFiles | None:
     path = cell_dir / "evaluation.json"
     if not path.exists():
         return None
-    evaluation = _read(path, Evaluation)
+    evaluation = read_record(path, Evaluation)
     asked = set(evaluation.conditions.tasks) if evaluation.conditions else set()
     if evaluation.status == "ok" and not (evaluation.results and asked >= set(evaluation.results)):
         raise UserError(f"{path}: no results, or results without their conditions; {CURE}")

@@ -224,7 +224,7 @@ class Profile(_Closed):
         for sparsity in self.sparsities:
             if not 1 <= sparsity <= 99:
                 raise UserError(f"sparsity {sparsity} is outside 1..99 (percent)")
-        for model in self.models:
+        for model in self.all_models:
             find_entry(model)
             _check_path("models", model)
         for name in [*self.methods, *self.settings]:

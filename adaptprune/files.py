@@ -203,12 +203,14 @@ def write_sealed_json(path: Path, value: dict[str, Any]) -> None:
     write_json(path, value | {"sha256": sha256_json(value)})
 
 
-def unseal(path: Path, content: dict[str, Any]) -> dict[str, Any]:
+def unseal(path: Path, content: Any) -> dict[str, Any]:
     """Return a record that ``write_sealed_json`` wrote to ``path``, without its hash.
 
     Raises:
         UserError: it is not what was written.
     """
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: must be a mapping with its sha256")
     record = {key: value for key, value in content.items() if key != "sha256"}
     if content.get("sha256") != sha256_json(record):
         raise UserError(f"{path}: altered since it was written (its sha256 does not fit)")
@@ -236,7 +238,7 @@ def is_as_sealed(path: Path) -> bool:
     """Say whether a file is what its seal says; one that has none is taken as it is."""
     seal = _seal_of(path)
     return not (seal.is_file() and path.is_file()) or (
-        seal.read_text().split()[:1] == [sha256_file(path)]
+        seal.read_bytes().split()[:1] == [sha256_file(path).encode()]
     )
 
 

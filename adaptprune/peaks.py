@@ -1,8 +1,8 @@
 """Does a measure rise along some rows of a table and fall again? The claim of Table 8, tested.
 
 The paper's best row must beat both the first and the last row. Both differences are taken seed by
-seed and tested one-sided; that both hold is as probable by chance as the less certain of the two
-(an intersection-union test). Perplexities are compared by their logarithm.
+seed and tested; that both hold is as probable by chance as the less certain of the two (an
+intersection-union test). Perplexities are compared by their logarithm.
 """
 
 from __future__ import annotations
@@ -10,13 +10,18 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from scipy.stats import ttest_1samp
-
-from adaptprune.verdict import LEVEL, Outcome, Verdict
+from adaptprune.stats import chance_over_seeds
+from adaptprune.verdict import Outcome, Verdict, judge
 
 if TYPE_CHECKING:
     from adaptprune.declarations import Peak
     from adaptprune.tablegrid import Column, Grid, TableRow
+
+_WORDS = {
+    Outcome.HOLDS: "the claim holds",
+    Outcome.REFUTED: "the claim does not hold",
+    Outcome.OPEN: "not decided",
+}
 
 
 def peak_verdicts(peak: Peak, grid: Grid) -> list[Verdict]:
@@ -64,29 +69,19 @@ def _outcome(
 ) -> tuple[Outcome, str]:
     """Judge whether the row that the paper calls best beats both ends, and say why."""
     gains = {end.title: gains_of(column, claimed, end) for end in (first, last)}
-    for title, gain in gains.items():
-        if math.fsum(gain) <= 0:
-            reason = f"The claim does not hold: {claimed.title} is no better than {title}."
-            return Outcome.REFUTED, reason
-    both = f"{claimed.title} is better than {first.title} and {last.title}"
     seeds = min(map(len, gains.values()))
-    if seeds < 2:
-        return Outcome.OPEN, f"{both}, in one seed: no test."
-    chance = max(map(_chance, gains.values()))
-    shown = chance < LEVEL
-    words = "the claim holds" if shown else "not decided"
-    reason = f"{both}, p = {chance:.3f} over {seeds} seeds: {words}."
-    return (Outcome.HOLDS if shown else Outcome.OPEN), reason
-
-
-def _chance(gains: list[float]) -> float:
-    """Return how probable such gains are if there is none: a one-sided t test over seeds.
-
-    Equal gains leave no spread to measure by; their common sign is all that is tested then.
-    """
-    if len(set(gains)) == 1:
-        return 0.5 ** len(gains)
-    return float(ttest_1samp(gains, 0, alternative="greater").pvalue)
+    if seeds == 0:
+        return Outcome.OPEN, f"{claimed.title} shares no seed with {first.title} or {last.title}."
+    worse = [title for title, gain in gains.items() if math.fsum(gain) <= 0]
+    found = f"{claimed.title} is better than {first.title} and {last.title}"
+    if worse:
+        found = f"{claimed.title} is no better than {' and '.join(worse)}"
+    if seeds == 1:
+        return Outcome.OPEN, f"{found}, in one seed: no test."
+    chances = {title: chance_over_seeds(gain) for title, gain in gains.items()}
+    outcome = judge([math.fsum(gain) for gain in gains.values()], list(chances.values()))
+    chance = min(chances[title] for title in worse) if worse else max(chances.values())
+    return outcome, f"{found}, p = {chance:.3f} over {seeds} seeds: {_WORDS[outcome]}."
 
 
 def gains_of(column: Column, one: TableRow, other: TableRow) -> list[float]:

@@ -55,6 +55,22 @@ def macro_average_stderr(stderrs: Sequence[float]) -> float:
     return math.sqrt(math.fsum(stderr**2 for stderr in stderrs)) / len(stderrs)
 
 
+def chance_over_seeds(gains: Sequence[float]) -> float:
+    """Return the two-sided p of gains being zero on average: a t test over seeds.
+
+    Equal gains leave no spread to measure by; only that they have one sign is tested then.
+
+    Args:
+        gains: one paired difference per seed; two or more.
+    """
+    from scipy.stats import ttest_1samp
+
+    spread = max(gains) - min(gains)
+    if spread <= 1e-9 * max(map(abs, gains)):  # equal but for the rounding of averages
+        return 0.5 ** (len(gains) - 1) if any(gains) else 1.0
+    return float(ttest_1samp(gains, 0).pvalue)
+
+
 def mcnemar(only_first: Any, only_second: Any) -> Any:
     """Return the two-sided p of McNemar's exact test (McNemar 1947; binomial, not chi-squared).
 
@@ -132,9 +148,9 @@ def resampled_sums(values: Array, resamples: int, generator: np.random.Generator
     return np.concatenate(blocks)
 
 
-def _percentile(estimate: float, draws: Array, level: float) -> Bootstrap:
-    """Return the percentile interval, and the p at which it would just hold zero."""
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+def _percentile(estimate: float, draws: Array) -> Bootstrap:
+    """Return the percentile interval (95 %), and the p at which it would just hold zero."""
+    low, high = np.quantile(draws, [0.025, 0.975])
     # Sums in another order: what is zero may come out a hair beside it.
     draws = np.where(np.abs(draws) < 1e-12, 0.0, draws)
     tail = min(np.count_nonzero(draws <= 0), np.count_nonzero(draws >= 0))
@@ -147,7 +163,6 @@ def bootstrap_mean(
     *,
     seed: int = 0,
     resamples: int = RESAMPLES,
-    level: float = 0.95,
 ) -> Bootstrap:
     """Bootstrap the mean over tasks of the mean over documents of paired differences.
 
@@ -160,7 +175,6 @@ def bootstrap_mean(
         differences: per task, one difference per document [documents]; one task or more.
         seed: of the resampling.
         resamples: how many.
-        level: coverage of the interval.
     """
     generator = np.random.default_rng(seed)
     draws = np.zeros(resamples)
@@ -168,7 +182,7 @@ def bootstrap_mean(
         sums = resampled_sums(np.asarray(task, np.float64)[:, None], resamples, generator)
         draws += sums[:, 0] / (len(task) * len(differences))
     estimate = float(np.mean([np.mean(task) for task in differences]))
-    return _percentile(estimate, draws, level)
+    return _percentile(estimate, draws)
 
 
 def bootstrap_ratio(
@@ -177,7 +191,6 @@ def bootstrap_ratio(
     *,
     seed: int = 0,
     resamples: int = RESAMPLES,
-    level: float = 0.95,
 ) -> Bootstrap:
     """Bootstrap a sum of paired differences per unit of size, document by document.
 
@@ -190,9 +203,8 @@ def bootstrap_ratio(
         sizes: of each document, positive [documents].
         seed: of the resampling.
         resamples: how many.
-        level: coverage of the interval.
     """
     generator = np.random.default_rng(seed)
     pairs = np.stack([differences, sizes], axis=1).astype(np.float64)
     sums = resampled_sums(pairs, resamples, generator)
-    return _percentile(pairs[:, 0].sum() / pairs[:, 1].sum(), sums[:, 0] / sums[:, 1], level)
+    return _percentile(pairs[:, 0].sum() / pairs[:, 1].sum(), sums[:, 0] / sums[:, 1])

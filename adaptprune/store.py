@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 
     from adaptprune.config import Profile
 
-DOCUMENTS = [*CELL, "task", "document", "document_hash", "metric", "value"]
+#: The score of a document, and with whose it is.
+_SCORES = ["task", "document", "document_hash", "metric", "value"]
+DOCUMENTS = [*CELL, *_SCORES]
 #: The columns that a cell's hash covers: what was measured, and how large the model became.
 _MEASURED = ["task", "metric", "value", "stderr", "n", "params", "decoder_params", "status"]
 #: Perplexities by the part that they are counted per.
@@ -57,6 +59,13 @@ def beside(results_csv: Path, kind: str) -> Path:
     return results_csv.with_name(f"{results_csv.stem}.{kind}")
 
 
+def _read_documents(path: Path, columns: list[str]) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(path)[columns]
+    except (ValueError, KeyError, OSError) as error:
+        raise UserError(f"{path}: not the scores of documents ({error})") from None
+
+
 def _cell_documents(results: pd.DataFrame, cell_dirs: Sequence[Path]) -> pd.DataFrame:
     """Gather the per-document scores of the cells, which ``results`` describes, in one frame."""
     folders = {cell_name(folder): folder for folder in cell_dirs}
@@ -66,7 +75,7 @@ def _cell_documents(results: pd.DataFrame, cell_dirs: Sequence[Path]) -> pd.Data
         path = folders[cell_of(rows.iloc[0]).key] / "documents.parquet"
         if not path.is_file():
             raise UserError(f"{path}: no such file; delete the cell's evaluation.json, run again")
-        frames.append(pd.read_parquet(path).assign(**cell))
+        frames.append(_read_documents(path, _SCORES).assign(**cell))
     if not frames:
         return pd.DataFrame(columns=DOCUMENTS)
     documents = pd.concat(frames, ignore_index=True)[DOCUMENTS]
@@ -234,10 +243,7 @@ def read_matrix(results_csv: Path) -> Matrix:
     results = read_results(results_csv)
     path, costs = beside(results_csv, "documents.parquet"), beside(results_csv, "provenance.csv")
     if path.is_file():
-        try:
-            documents = pd.read_parquet(path)[DOCUMENTS]
-        except (ValueError, KeyError, OSError) as error:
-            raise UserError(f"{path}: not the documents of a matrix ({error})") from None
+        documents = _read_documents(path, DOCUMENTS)
     elif (results_csv.parent / "cells").is_dir():
         costs = results_csv.with_name(results_csv.name.replace("results", "provenance", 1))
         names = sorted({cell_of(row).key for _, row in results.iterrows()})

@@ -207,9 +207,9 @@ def format_published(entry: Entry, column: Column) -> str:
 
 def format_difference(entry: Entry, column: Column) -> str:
     """Print measured minus published with its sign, in the unit of the published number."""
-    if entry.difference is None:
+    if entry.difference is None or entry.published is None:
         return MISSING
-    scale, suffix = (1e9, "B") if column.kind in ("params", "tokens") else (1.0, "")
+    scale, suffix = (1e9, "B") if column.kind == "params" else _scale(entry.published, column)
     rounded = round(entry.difference / scale, 2) + 0.0  # turns -0.0 into 0.0
     return f"{rounded:+.2f}{suffix}".replace("-", MINUS)
 

@@ -56,14 +56,14 @@ class MinitronParameters(Parameters):
         sequence_aggregation: how they are over the tokens of a sequence ([2]: mean).
         depth: what a layer is worth: the rise of the loss without it (perplexity, [1]), or its
             block influence 1 − cos(input, output) ([1]; one pass for all layers, the default).
-        batch: calibration sequences of one forward pass.
+        calibration_batch: calibration sequences of one forward pass.
     """
 
     teacher_correction: bool = True
     batch_aggregation: Literal["l2", "mean"] = "l2"
     sequence_aggregation: Literal["l2", "mean"] = "mean"
     depth: Literal["block-influence", "loss"] = "block-influence"
-    batch: int = pydantic.Field(8, ge=1)
+    calibration_batch: int = pydantic.Field(8, ge=1)
 
 
 class Minitron(RecoveryMethod):
@@ -125,7 +125,7 @@ class Minitron(RecoveryMethod):
             batch_aggregation=chosen.batch_aggregation,
             sequence_aggregation=chosen.sequence_aggregation,
             depth=chosen.depth if len(wanted.blocks) < len(settings.shape.blocks) else None,
-            batch=chosen.batch,
+            batch=chosen.calibration_batch,
         )
         cut = choose_units(found, settings.shape, wanted)
         student = cut_to_shape(model, cut, wanted)

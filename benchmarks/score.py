@@ -89,7 +89,7 @@ class StockCounter:
 
     def __init__(self, model: PreTrainedModel) -> None:
         self.fed = 0
-        self.handle = model.get_input_embeddings().register_forward_hook(self._count)
+        model.get_input_embeddings().register_forward_hook(self._count)
 
     def _count(self, module: object, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
         self.fed += inputs[0].numel()

@@ -1,7 +1,7 @@
 """Say where the time of a workflow went: python benchmarks/time_spent.py SNAKEMAKE_LOG PROVENANCE.
 
 The log gives the start and end of every job, the provenance the seconds its stage computed; the
-rest of a job is the start of Python with torch, transformers and lm-eval.
+rest of a job is its shell, the start of its process, and writing what it made.
 """
 
 from __future__ import annotations

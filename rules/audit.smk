@@ -21,4 +21,4 @@ rule audit:
     message:
         "check the paper's statements by arithmetic"
     shell:
-        "python -m adaptprune audit --tables {params.tables} --output {output} > {log} 2>&1"
+        "python -m adaptprune audit --tables {params.tables:q} --output {output} > {log} 2>&1"

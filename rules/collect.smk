@@ -22,6 +22,6 @@ rule collect:
     message:
         "collect the results of profile {wildcards.profile}"
     shell:
-        "python -m adaptprune collect --profile {wildcards.profile} --config-folder {params.folder} "
+        "python -m adaptprune collect --profile {wildcards.profile} --config-folder {params.folder:q} "
         "{params.overrides} {params.declaration} --results {output.results} "
         "--provenance {output.provenance} > {log} 2>&1"

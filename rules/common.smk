@@ -17,6 +17,7 @@ from adaptprune.methodfile import load_method_file
 from adaptprune.models import catalogue, find_entry, slug
 from adaptprune.progress import Progress, report_progress
 from adaptprune.recover.mixtures import find_mixture
+from adaptprune.report.found import found_files
 from adaptprune.registry import find_method, split_variant
 from adaptprune.sensitivity import UNIFORM
 from adaptprune.tablecells import cells_of, run_in_stages
@@ -122,9 +123,12 @@ def shares_scores(name, method):
 def settings_flags(wildcards):
     """Return the method's parameters, and the file it lies in, as command line options."""
     settings = settings_of(wildcards.profile, wildcards.method).parameters
-    flags = [f"--set {key}={value}" for key, value in sorted(settings.items())]
-    flags += [f"--method-file {shlex.quote(file)}" for file in method_file(wildcards)]
-    return " ".join(flags)
+    flags = []
+    for key, value in sorted(settings.items()):
+        flags += ["--set", f"{key}={json.dumps(value)}"]
+    for file in method_file(wildcards):
+        flags += ["--method-file", file]
+    return shlex.join(flags)
 
 
 def method_file(wildcards):
@@ -196,6 +200,16 @@ def scores_flag(wildcards):
 def method_version(wildcards):
     """Return what makes a method's cells, and no others, run again."""
     return method_of(wildcards).version
+
+
+def declared_suite(wildcards):
+    """Return a hash of the profile's benchmarks as they are declared."""
+    return declared_benchmarks(profile(wildcards.profile).evaluation.suite)
+
+
+@cache
+def declared_benchmarks(suite):
+    return settings_hash(load_suite(suite))
 
 
 def evaluation_flags(wildcards):
@@ -296,7 +310,8 @@ def overrides_flags(wildcards):
 def declaration_flag(wildcards):
     """Name the table whose cells are collected, where it is not the matrix of the profile."""
     table = wildcards.selection.removeprefix("-")
-    return f"--declaration {ROOT}/paper_tables/{table}.yaml" if table else ""
+    file = ROOT / "paper_tables" / f"{table}.yaml"
+    return f"--declaration {shlex.quote(str(file))}" if table else ""
 
 
 try:

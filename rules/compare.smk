@@ -32,7 +32,7 @@ rule new_results:
     message:
         "gather the results of {wildcards.method}"
     shell:
-        "python -m adaptprune store --profile {wildcards.profile} --config-folder {params.folder} "
+        "python -m adaptprune store --profile {wildcards.profile} --config-folder {params.folder:q} "
         "{params.overrides} --output {output.csv} > {log} 2>&1"
 
 
@@ -81,5 +81,5 @@ rule store:
     message:
         "store the results of profile {params.name} in results/"
     shell:
-        "python -m adaptprune store --profile {params.name} --config-folder {params.folder} "
+        "python -m adaptprune store --profile {params.name} --config-folder {params.folder:q} "
         "{params.overrides} > {log} 2>&1"

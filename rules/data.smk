@@ -42,7 +42,7 @@ rule data_table:
     message:
         "render table2 of profile {wildcards.profile}"
     shell:
-        "python -m adaptprune data-table --counts {input.counts} --claims {input.claims} "
+        "python -m adaptprune data-table --counts {input.counts} --claims {input.claims:q} "
         "--output {params.stem} > {log} 2>&1"
 
 

@@ -21,6 +21,7 @@ rule evaluate:
         gpu=gpus_of,
     params:
         evaluation=evaluation_flags,
+        declared=declared_suite,
         runtime=runtime_flags,
         local_data=local_data_flag,
     message:

@@ -27,6 +27,7 @@ rule fetch_suite:
         "../environment.yml"
     params:
         suite=lambda wildcards: profile(wildcards.profile).evaluation.suite,
+        declared=declared_suite,
         local_data=local_data_flag,
     message:
         "fetch the tasks of suite {params.suite}"

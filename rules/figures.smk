@@ -97,7 +97,7 @@ rule figure:
         "draw {wildcards.figure} of profile {wildcards.profile}"
     shell:
         "python -m adaptprune figure --name {wildcards.figure} --profile {wildcards.profile} "
-        "--config-folder {params.folder} {params.overrides} --output {params.stem} > {log} 2>&1"
+        "--config-folder {params.folder:q} {params.overrides} --output {params.stem} > {log} 2>&1"
 
 
 rule measured_table:
@@ -120,7 +120,7 @@ rule measured_table:
         "render {wildcards.measured} of profile {wildcards.profile}"
     shell:
         "python -m adaptprune {wildcards.measured} --profile {wildcards.profile} "
-        "--config-folder {params.folder} {params.overrides} --output {params.stem} > {log} 2>&1"
+        "--config-folder {params.folder:q} {params.overrides} --output {params.stem} > {log} 2>&1"
 
 
 rule fig1:

@@ -8,6 +8,7 @@ rule table:
             wildcards.profile, wildcards.table, "provenance"
         ),
         declaration=lambda wildcards: ROOT / "paper_tables" / f"{wildcards.table}.yaml",
+        published=ROOT / "paper_tables" / "published.csv",
     output:
         multiext("paper_tables/generated/{profile}/{table}", ".tex", ".csv", ".md"),
     log:
@@ -24,8 +25,8 @@ rule table:
     message:
         "render {wildcards.table} of profile {wildcards.profile}"
     shell:
-        "python -m adaptprune table --declaration {input.declaration} --results {input.results} "
-        "--provenance {input.provenance} --profile {wildcards.profile} --config-folder {params.folder} {params.overrides} "
+        "python -m adaptprune table --declaration {input.declaration:q} --results {input.results} "
+        "--provenance {input.provenance} --profile {wildcards.profile} --config-folder {params.folder:q} {params.overrides} "
         "--output {params.stem} > {log} 2>&1"
 
 

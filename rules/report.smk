@@ -11,6 +11,9 @@ rule page:
     input:
         results="results/runs/{profile}/results.csv",
         table="paper_tables/generated/{profile}/table1.md",
+        published=ROOT / "paper_tables" / "published.csv",
+        claims=ROOT / "paper_tables" / "quoted" / "claims.yaml",
+        declarations=[ROOT / "paper_tables" / f"{table}.yaml" for table in TABLES],
     output:
         "paper_tables/generated/{profile}/report.html",
     log:
@@ -21,12 +24,12 @@ rule page:
     params:
         overrides=overrides_flags,
         folder=str(ROOT / "config"),
-        declarations=str(ROOT / "paper_tables"),
+        declarations=lambda wildcards, input: str(Path(input.published).parent),
         generated=lambda wildcards: f"paper_tables/generated/{wildcards.profile}",
         found=lambda wildcards: files_there(wildcards.profile),
     message:
         "write the report of profile {wildcards.profile}"
     shell:
-        "python -m adaptprune report --profile {wildcards.profile} --config-folder {params.folder} "
-        "{params.overrides} --declarations {params.declarations} --generated {params.generated} "
+        "python -m adaptprune report --profile {wildcards.profile} --config-folder {params.folder:q} "
+        "{params.overrides} --declarations {params.declarations:q} --generated {params.generated} "
         "--output {output} > {log} 2>&1"

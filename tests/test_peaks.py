@@ -43,7 +43,14 @@ def test_a_peak_within_the_spread_is_not_decided() -> None:
 
 def test_both_ends_must_be_beaten() -> None:
     text = sentence(AVERAGE, m0=[30, 31, 30], m1=[40, 41, 41], m2=[45, 46, 45])
-    assert "best at A = 2. The claim does not hold: A = 1 is no better than A = 2." in text
+    assert "best at A = 2. A = 1 is no better than A = 2, p = 0." in text
+    assert text.endswith("over 3 seeds: the claim does not hold.")
+
+
+def test_a_loss_by_chance_decides_nothing() -> None:
+    text = sentence(AVERAGE, m0=[30, 31, 30], m1=[40, 41, 41], m2=[39, 43.1, 40])
+    assert "A = 1 is no better than A = 2" in text
+    assert text.endswith("over 3 seeds: not decided.")
 
 
 def test_a_lower_perplexity_is_better() -> None:
@@ -56,7 +63,11 @@ def test_a_lower_perplexity_is_better() -> None:
 
 def test_equal_gains_in_few_seeds_are_no_certainty() -> None:
     text = sentence(AVERAGE, m0=[30, 31], m1=[40, 41], m2=[35, 36])
-    assert text.endswith("p = 0.250 over 2 seeds: not decided.")
+    assert text.endswith("p = 0.500 over 2 seeds: not decided.")
+    # Averages of percentages that are equal but for their last bits.
+    gains = [0.985221674876847, 0.985221674876847, 0.9852216748768399]
+    text = sentence(AVERAGE, m0=[0, 0, 0], m1=gains, m2=[-1, -2, -1.5])
+    assert "p = 0.250 over 3 seeds: not decided." in text
 
 
 def test_one_seed_is_no_test_and_a_gap_is_told() -> None:

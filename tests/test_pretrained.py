@@ -161,7 +161,9 @@ def test_a_pocket_model_can_be_cut_to_the_shape_of_the_next() -> None:
 
 def test_the_pocket_family_shares_text_tokenizer_and_tokens() -> None:
     sources = [member.source.model_dump() for member in FAMILY.values()]
+    rates = [source["training"].pop("peak_learning_rate") for source in sources]
     assert all(source == sources[0] for source in sources)
+    assert rates == sorted(rates), "the wider, the slower"
     corpus: Any = corpora()[sources[0]["corpus"]]
     assert (corpus.kind, corpus.split) == ("bigbench", "training")
 

@@ -11,7 +11,14 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adaptprune.stats import bootstrap_mean, bootstrap_ratio, holm, mcnemar, resampled_sums
+from adaptprune.stats import (
+    bootstrap_mean,
+    bootstrap_ratio,
+    chance_over_seeds,
+    holm,
+    mcnemar,
+    resampled_sums,
+)
 
 
 @pytest.mark.parametrize(
@@ -193,3 +200,12 @@ def test_false_alarms_stay_below_the_level() -> None:
         exact += mcnemar((task > 0).sum(), (task < 0).sum()) < 0.05
     assert 0.03 <= alarms / 600 <= 0.075
     assert exact / 600 <= 0.05
+
+
+def test_chance_over_seeds_is_the_t_test_and_equal_gains_are_no_certainty() -> None:
+    # Mean 2, standard deviation 1: t = 2 · √3 on two degrees of freedom.
+    t = 2 * 3**0.5
+    assert chance_over_seeds([1, 2, 3]) == pytest.approx(1 - t / (2 + t**2) ** 0.5)
+    assert chance_over_seeds([0.7, 0.7 + 1e-15, 0.7]) == 0.25
+    assert chance_over_seeds([-3, -3]) == 0.5
+    assert chance_over_seeds([0.0, 0.0]) == 1

@@ -108,6 +108,14 @@ def test_unfinished_cells_are_not_stored(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("tiny*"))
 
 
+def test_cells_with_damaged_documents_are_not_stored(tmp_path: Path) -> None:
+    cells = write_cells(tmp_path / "cells", ["flap"], [20], [0])
+    documents = cells[0] / "documents.parquet"
+    documents.write_bytes(documents.read_bytes()[:-9])
+    with pytest.raises(UserError, match=r"documents\.parquet: not the scores of documents"):
+        store_cells(cells, "tiny", tmp_path / "tiny.csv")
+
+
 def test_cells_without_documents_are_not_stored(tmp_path: Path) -> None:
     cells = write_cells(tmp_path / "cells", ["flap"], [20], [0])
     (cells[0] / "documents.parquet").unlink()
@@ -212,7 +220,7 @@ def test_documents_that_are_none_are_refused(example: Path, tmp_path: Path) -> N
     for suffix in SUFFIXES:
         (tmp_path / f"tiny{suffix}").write_bytes((example.parent / f"tiny{suffix}").read_bytes())
     (tmp_path / "tiny.documents.parquet").write_bytes(b"PAR1 but no more")
-    with pytest.raises(UserError, match="not the documents of a matrix"):
+    with pytest.raises(UserError, match="not the scores of documents"):
         read_matrix(tmp_path / "tiny.csv")
     lacking = read_matrix(example).documents.query("method != 'flap'")
     lacking.to_parquet(tmp_path / "tiny.documents.parquet")

@@ -1,4 +1,4 @@
-"""Commands from a checkpoint to a table: evaluate, collect, status, table."""
+"""Commands from a checkpoint to a report."""
 
 from __future__ import annotations
 
@@ -114,15 +114,16 @@ def gate(
     accept: Annotated[bool, typer.Option("--accept", help="whatever the scores are")] = False,
 ) -> None:
     """Compare the dense model with its known scores; stop where it misses them."""
+    from adaptprune.cellfiles import Evaluation, read_record
     from adaptprune.evaluate.dense import check_dense
     from adaptprune.evaluate.suites import load_suite
-    from adaptprune.files import read_json, unseal, write_json
+    from adaptprune.files import write_json
 
     known = load_suite(suite)
-    content = unseal(evaluation, read_json(evaluation))
+    found = read_record(evaluation, Evaluation)
     checks = []
     if not accept:
-        checks = check_dense(known, model, content["status"], content["results"])
+        checks = check_dense(known, model, found.status, found.results)
     write_json(output, {"model": model, "suite": suite, "checks": checks})
 
 

@@ -32,7 +32,8 @@ def notes_of(
         f"{RESAMPLES:,} resamples; the seeds are kept as they are, and their spread stands beside.",
         "p of averages and perplexities: the same bootstrap. p of a task: McNemar's exact test at "
         "each seed, of which the largest is shown, and 1 where seeds differ in direction: a small "
-        "p says that the methods differ at every seed.",
+        "p says that the methods differ at every seed. Tasks whose documents score between 0 and 1 "
+        "take the bootstrap too.",
         "All p are corrected by Holm's method for the number of comparisons of their kind "
         f"({', '.join(f'{kind}: {size}' for kind, size in sorted(sizes.items()))}); bold: below "
         f"{LEVEL}. Intervals are not corrected. The CSV holds every seed by itself.",

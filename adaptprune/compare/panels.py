@@ -35,16 +35,13 @@ def _spread(summary: Summary, form: Callable[[float], str]) -> str:
     return text if summary.std is None else f"{text} ± {form(summary.std)}"
 
 
-def cost_panel(
-    results: pd.DataFrame, provenance: pd.DataFrame, titles: dict[str, str], order: list[str]
-) -> Panel:
+def cost_panel(results: pd.DataFrame, provenance: pd.DataFrame, titles: dict[str, str]) -> Panel:
     """Return size really reached, seconds and memory of every method, mean ± std over seeds.
 
     Args:
         results: rows of all methods.
         provenance: of the same cells.
-        titles: printed name by method.
-        order: the methods in printed order.
+        titles: printed name by method, in printed order.
     """
     cells = results[results["status"] == "ok"].drop_duplicates(
         ["model", "recovery", "sparsity", "method", "variant", "seed"]
@@ -58,7 +55,7 @@ def cost_panel(
             & (cells["recovery"] == place.recovery)
             & (cells["sparsity"] == place.sparsity)
         ]
-        for label in order:
+        for label in titles:
             rows = here[here["label"] == label]
             if rows.empty:
                 continue

@@ -75,7 +75,7 @@ def compare_files(baseline_csv: Path, new_csv: Path, method: str | None = None) 
         *_score_panels(sides, titles),
         difference_panel(table, sides.suite, title),
         task_panel(table, sides.suite, title),
-        cost_panel(sides.together("results"), sides.together("provenance"), titles, list(titles)),
+        cost_panel(sides.together("results"), sides.together("provenance"), titles),
     ]
     sentences = _sentences(table, titles, sides)
     return Comparison(heading, sentences, panels, notes_of(sides, pairings, table, titles), table)

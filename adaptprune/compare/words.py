@@ -38,9 +38,9 @@ def signed(value: float, decimals: int = 1) -> str:
     return f"{sign}{abs(rounded):.{decimals}f}"
 
 
-def plain(value: float, decimals: int = 1) -> str:
+def plain(value: float) -> str:
     """Print a number with a sign where it is negative alone."""
-    return signed(value, decimals).removeprefix("+")
+    return signed(value).removeprefix("+")
 
 
 def print_p(p: float) -> str:

@@ -101,9 +101,8 @@ def examine(subject: Subject, seconds: float) -> Diagnosis:
         model = machine.largest_model(subject)[0]
         rates = measure_rates(subject.profile, model, subject.runs, seconds)
         forecast = predict(subject.profile, rates, subject.at_once)
-    except UserError as error:
-        return Diagnosis(
-            subject.name, [*findings, Finding("forecast", "warning", f"none: {error}")]
-        )
+    except (UserError, OSError) as error:  # a full disk, or a folder that is read-only
+        none = Finding("forecast", "warning", f"none: {error}")
+        return Diagnosis(subject.name, [*findings, none])
     findings.append(machine.check_disk(subject, forecast))
     return Diagnosis(subject.name, findings, rates, forecast)

@@ -192,5 +192,5 @@ def _unfetched(profile: Profile, shapes: dict[str, ModelShape]) -> float:
     """Return the bytes that are still to come into the cache; weights come in float32 at most."""
     suite = load_suite(profile.evaluation.suite)
     lacking = [model for model in shapes if not is_local(model) and not folder_of(model).is_dir()]
-    data = suite.data != "hub" and data_folder(suite.data).is_dir()
-    return sum(4.0 * shapes[model].parameters for model in lacking) + (0 if data else DATA_BYTES)
+    data = suite.data == "bigbench" and not data_folder(suite.data).is_dir()
+    return sum(4.0 * shapes[model].parameters for model in lacking) + (DATA_BYTES if data else 0)

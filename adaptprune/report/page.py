@@ -17,11 +17,10 @@ from adaptprune.figures.catalog import figure_names
 from adaptprune.pages import render_page
 from adaptprune.report.claims import judge_claims
 from adaptprune.report.conditions import facts_of, problems_of, tasks_of
+from adaptprune.report.found import found_files
 from adaptprune.verdict import Outcome
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from adaptprune.report.evidence import Evidence
 
 #: Tables that no declaration lists.
@@ -73,13 +72,6 @@ def render_report(evidence: Evidence) -> str:
         absent=[other for other in (*tables, *figures) if isinstance(other, NotRun)],
         statements=audit(numbers, claims),
     )
-
-
-def found_files(generated: Path) -> list[Path]:
-    """Return the tables and figures that a report of a profile would show, sorted."""
-    files = [*generated.glob("*.md"), *generated.glob("figures/*.png")]
-    table6 = generated.parent / "table6.md"
-    return sorted([*files, *([table6] if table6.is_file() else [])])
 
 
 def _tables(evidence: Evidence) -> list[Shown | NotRun]:

@@ -143,26 +143,25 @@ def widest_gap(evidence: Evidence) -> list[Verdict]:
     verdicts = []
     for model in dict.fromkeys(place.model for place in evidence.places):
         claim = f"Its lead over the next best method is largest at {WIDEST} %: {model}."
-        leads = {
-            place.sparsity: lead
-            for place in evidence.places
-            if place.model == model and (lead := _lead(evidence, place)) is not None
-        }
+        found = {p.sparsity: _lead(evidence, p) for p in evidence.places if p.model == model}
+        leads = {sparsity: lead for sparsity, lead in found.items() if lead is not None}
         others = [sparsity for sparsity in leads if sparsity != WIDEST]
         printed = _quote_leads(evidence, [20, 40, 60])
         if WIDEST not in leads or len(others) < 2:
-            reason = "Fewer than three sparsities were run."
+            reason = f"It takes results at {WIDEST} % and at two other sparsities."
+            if len(leads) < len(found):
+                reason = _UNTESTED
             verdicts.append(Verdict(claim, Outcome.OPEN, reason, [], printed))
             continue
         gains, chances, numbers = [], [], []
         for sparsity in others:
             pairs = zip(leads[WIDEST], leads[sparsity], strict=True)
-            found = bootstrap_mean([here - there for here, there in pairs])
-            gains.append(found.estimate)
-            chances.append(found.p)
-            low, high = plain(100 * found.low), plain(100 * found.high)
+            gain = bootstrap_mean([here - there for here, there in pairs])
+            gains.append(gain.estimate)
+            chances.append(gain.p)
+            low, high = plain(100 * gain.low), plain(100 * gain.high)
             numbers.append(
-                f"{signed(100 * found.estimate)} points more lead at {WIDEST} % than at "
+                f"{signed(100 * gain.estimate)} points more lead at {WIDEST} % than at "
                 f"{sparsity} %, 95 % interval [{low}, {high}]."
             )
         outcome = judge(gains, chances)

@@ -7,5 +7,6 @@ def files_there(name):
     As inputs they would be made again where they are outdated, which a page must not ask for.
     """
     folder = Path(f"paper_tables/generated/{name}")
-    files = sorted([*folder.glob("*.md"), *folder.glob("figures/*.png")])
-    return settings_hash([(str(file), file.stat().st_mtime_ns) for file in files])
+    return settings_hash(
+        [(str(file), file.stat().st_mtime_ns) for file in found_files(folder)]
+    )
