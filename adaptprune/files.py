@@ -242,6 +242,12 @@ def is_as_sealed(path: Path) -> bool:
     )
 
 
+def nearest_folder(path: Path) -> Path:
+    """Return a folder, or the nearest one above it that exists."""
+    path = path.absolute()
+    return next(place for place in (path, *path.parents) if place.exists())
+
+
 def packaged_yaml(package: str, folder: str) -> dict[str, Any]:
     """Return the content of the YAML files in a folder of a package, by name without suffix."""
     files = {file.name: file for file in (resources.files(package) / folder).iterdir()}

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from adaptprune.audit.sources import UNITS
 from adaptprune.listedgrid import build_listed_grid, listed_columns, read_listed_results
 from adaptprune.tables import column_notes, problem_notes, write_table
 from adaptprune.typeset import AT_CHANCE, Heading
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     from adaptprune.declarations import ListedRow, ListedTable
     from adaptprune.evaluate.suites import Suite
     from adaptprune.tablegrid import Grid
-
-#: Powers of ten behind the units of ``published.csv``.
-UNITS = {"M": 1e6, "B": 1e9, "T": 1e12}
 
 _ACCOUNT_NOTE = (
     "Tokens are those that the row's model was trained on; a teacher's own training is counted "

@@ -309,6 +309,12 @@ def write_results(collected: Collected, results_csv: Path, provenance_csv: Path)
     write_seal(results_csv)
 
 
+def labels_of(results: pd.DataFrame) -> pd.Series:
+    """Return the method of every row, with its variant where it has one."""
+    suffix = results["variant"].where(results["variant"] == "", "@" + results["variant"])
+    return results["method"] + suffix
+
+
 def read_provenance(path: Path) -> pd.DataFrame:
     """Read a provenance CSV.
 

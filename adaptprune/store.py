@@ -14,9 +14,9 @@ import pandas as pd
 
 from adaptprune.cellfiles import cell_name
 from adaptprune.cells import Cell
-from adaptprune.comparable import check_comparable, describe_cell
+from adaptprune.comparable import SOURCE, check_comparable, describe_cell
 from adaptprune.errors import UserError
-from adaptprune.files import atomic_file, read_json, sha256_json, write_json
+from adaptprune.files import atomic_file, is_as_sealed, read_json, sha256_json, write_json
 from adaptprune.registry import join_variant
 from adaptprune.results import (
     CELL,
@@ -86,11 +86,6 @@ def _cell_documents(results: pd.DataFrame, cell_dirs: Sequence[Path]) -> pd.Data
 def label_of(row: pd.Series) -> str:
     """Return a row's method, with its variant where it has one."""
     return join_variant(row["method"], row["variant"])
-
-
-def labels_of(frame: pd.DataFrame) -> pd.Series:
-    """Return the method of every row, with its variant where it has one."""
-    return frame["method"].where(frame["variant"] == "", frame["method"] + "@" + frame["variant"])
 
 
 def cell_of(row: pd.Series) -> Cell:
@@ -183,19 +178,21 @@ def _check_replaces(new: pd.DataFrame, results_csv: Path) -> Versions:
     record = beside(results_csv, "versions.json")
     if not results_csv.is_file() or not record.is_file():
         return {}
+    recorded: Versions = read_json(record)
+    check_versions(fingerprints(new), recorded, record)
+    if not is_as_sealed(results_csv):
+        return recorded  # cut short while it was written; the hashes guard its numbers
     old = read_results(results_csv)
     anew = f"delete {results_csv.with_suffix('.*')} to begin anew"
     cells = set(new[CELL].itertuples(index=False, name=None))
     lost = old[[key not in cells for key in old[CELL].itertuples(index=False, name=None)]]
     if len(lost):
         raise UserError(f"{results_csv}: would lose {describe_cell(lost.iloc[0])}; {anew}")
-    both = pd.concat([old.assign(source=results_csv.name), new.assign(source="this run")])
+    both = pd.concat([old.assign(**{SOURCE: results_csv.name}), new.assign(**{SOURCE: "this run"})])
     try:
         check_comparable(both, apart_from=["method_version"])
     except UserError as error:
         raise UserError(f"{error}, or {anew}") from None
-    recorded: Versions = read_json(record)
-    check_versions(fingerprints(new), recorded, record)
     return recorded
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 
+from adaptprune.results import labels_of
 from adaptprune.stats import Summary, macro_average_stderr, summarize
 
 if TYPE_CHECKING:
@@ -157,8 +158,7 @@ def _read_cells(
     results: pd.DataFrame, columns: list[Column]
 ) -> dict[tuple[str, str, int, int], CellNumbers]:
     """Return every cell by model, method (with variant), sparsity and seed."""
-    suffix = results["variant"].where(results["variant"] == "", "@" + results["variant"])
-    groups = results.groupby(["model", results["method"] + suffix, "sparsity", "seed"])
+    groups = results.groupby(["model", labels_of(results), "sparsity", "seed"])
     return {
         (str(model), str(method), int(sparsity), int(seed)): read_cell(rows, columns)
         for (model, method, sparsity, seed), rows in groups

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from adaptprune.audit.sources import UNITS
 from adaptprune.declarations import Declaration, load_declaration
 from adaptprune.errors import UserError
 from adaptprune.files import write_texts
@@ -48,7 +49,7 @@ def _add_published(grid: Grid, path: Path, table: int) -> None:
     if set(published.loc[published["unit"] == "%", "key"]) != tasks:
         # An average over other tasks is another quantity.
         published = published[published["key"] != "average"]
-    factor = published["unit"].map({"B": 1e9}).fillna(1.0)
+    factor = published["unit"].map(UNITS).fillna(1.0)
     published = published.assign(value=published["value"] * factor, std=published["std"] * factor)
     # Table 8 varies the amplitude of one method: its rows are variants named after it.
     variants = published["amplitude"].map(lambda a: "" if pd.isna(a) else f"@amplitude-{a:g}")

@@ -7,13 +7,12 @@ import itertools
 import math
 from typing import TYPE_CHECKING
 
+from adaptprune.audit.sources import UNITS
 from adaptprune.audit.statements import Statement, grid, holds
 from adaptprune.models import shape_of
 
 if TYPE_CHECKING:
     from adaptprune.audit.sources import Claims
-
-_UNITS = {"B": 1e9, "M": 1e6}
 
 
 def audit_training(claims: Claims) -> list[Statement]:
@@ -29,7 +28,7 @@ def audit_training(claims: Claims) -> list[Statement]:
 
 def amount(text: str) -> tuple[float, float]:
     """Read a printed amount such as ``1.80B``; return it and half its last digit."""
-    digits, unit = text[:-1], _UNITS[text[-1]]
+    digits, unit = text[:-1], UNITS[text[-1]]
     decimals = len(digits.partition(".")[2])
     return float(digits) * unit, 0.5 * 10**-decimals * unit
 

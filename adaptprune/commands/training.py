@@ -9,14 +9,12 @@ import typer
 
 from adaptprune.commands.options import (
     CalibrationOption,
-    DeviceOption,
     LengthOption,
     LocalDataOption,
     ModelOption,
     OutputOption,
     SeedOption,
     SequencesOption,
-    SetOption,
     ThreadsOption,
     check_folder,
     parse_settings,
@@ -41,12 +39,15 @@ def recover(
         str | None, typer.Option(help="model whose shape (or size) to prune to")
     ] = None,
     seed: SeedOption = 0,
-    settings: SetOption = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="value of the preset (see `recoveries`)"),
+    ] = None,
     local_data: LocalDataOption = None,
     calibration: CalibrationOption = "bigbench-prose",
     sequences: SequencesOption = 32,
     length: LengthOption = 64,
-    device: DeviceOption = "cpu",
+    device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
     threads: ThreadsOption = None,
     micro_batch: Annotated[int, typer.Option(min=1, help="rows of one forward pass")] = 8,
     checkpoint_every: Annotated[int, typer.Option(min=1, help="steps between checkpoints")] = 200,

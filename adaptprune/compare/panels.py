@@ -8,8 +8,8 @@ import pandas as pd
 
 from adaptprune.compare.paired import ALL, Place
 from adaptprune.compare.words import plain, print_p, ratio, signed, tally
+from adaptprune.results import labels_of
 from adaptprune.stats import Summary, summarize
-from adaptprune.store import labels_of
 from adaptprune.typeset import MISSING, Panel, PanelRow, Text, lay_out
 from adaptprune.verdict import LEVEL
 
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from adaptprune.evaluate.suites import Suite
 
-_PAIR = ["model", "recovery", "sparsity", "method", "baseline"]
+#: What a comparison is of.
+PAIR = ["model", "recovery", "sparsity", "method", "baseline"]
 
 
 def _lay_out(lines: Iterable[tuple[Place, str, list[Text]]]) -> list[PanelRow]:
@@ -118,7 +119,7 @@ def difference_panel(
     if suite.perplexity is not None:
         headers += ["Perplexity", "95 % interval", "p"]
     lines = []
-    for key, rows in comparison.groupby(_PAIR, sort=False):
+    for key, rows in comparison.groupby(PAIR, sort=False):
         overall = rows[rows["seed"] == ALL].set_index("kind")
         average = overall.loc["average"]
         seeds = rows[(rows["kind"] == "average") & (rows["seed"] != ALL)]["difference"]
@@ -146,7 +147,7 @@ def difference_panel(
 def task_panel(comparison: pd.DataFrame, suite: Suite, title: Callable[[str, str], str]) -> Panel:
     """Return one line per pairing: the difference on every task with its interval and p."""
     lines = []
-    for key, rows in comparison.groupby(_PAIR, sort=False):
+    for key, rows in comparison.groupby(PAIR, sort=False):
         tasks = rows[(rows["kind"] == "task") & (rows["seed"] == ALL)].set_index("measure")
         texts = []
         for task in suite.tasks:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from adaptprune.compare.notes import notes_of
 from adaptprune.compare.paired import ALL, compare_pairings
-from adaptprune.compare.panels import cost_panel, difference_panel, task_panel
+from adaptprune.compare.panels import PAIR, cost_panel, difference_panel, task_panel
 from adaptprune.compare.sides import pairings_of, read_sides
 from adaptprune.compare.words import agreeing_seeds, describe_average, describe_perplexity
 from adaptprune.declarations import MethodTitle
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from adaptprune.compare.sides import Sides
-
-_PAIR = ["model", "recovery", "sparsity", "method", "baseline"]
 
 
 @dataclass(frozen=True)
@@ -107,7 +105,7 @@ def _sentences(table: pd.DataFrame, titles: dict[str, str], sides: Sides) -> lis
     """Return what every pairing says, by sparsity."""
     sentences = []
     several = table["model"].nunique() > 1
-    for (model, *_, method, baseline), rows in table.groupby(_PAIR, sort=False):
+    for (model, *_, method, baseline), rows in table.groupby(PAIR, sort=False):
         averages = rows[rows["kind"] == "average"]
         overall = averages[averages["seed"] == ALL].iloc[0]
         agreeing = agreeing_seeds(averages[averages["seed"] != ALL], overall["difference"])

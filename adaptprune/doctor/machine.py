@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from adaptprune.doctor.finding import Finding, Subject, in_units
 from adaptprune.doctor.forecast import BYTES
 from adaptprune.errors import UserError
-from adaptprune.files import cache_directory
+from adaptprune.files import cache_directory, nearest_folder
 from adaptprune.models import shape_of
 
 if TYPE_CHECKING:
@@ -128,15 +128,9 @@ def check_memory(subject: Subject) -> Finding:
     return Finding("memory", "ok", text)
 
 
-def _existing(folder: Path) -> Path:
-    """Return a folder, or the nearest one above it that exists."""
-    folder = folder.absolute()
-    return next(place for place in (folder, *folder.parents) if place.exists())
-
-
 def check_writable(what: str, folder: Path) -> Finding:
     """Write a file and take it away again, where the folder is or would be made."""
-    place = _existing(folder)
+    place = nearest_folder(folder)
     try:
         with tempfile.TemporaryFile(dir=place) as stream:
             stream.write(b"0")
@@ -162,7 +156,7 @@ def check_disk(subject: Subject, forecast: Forecast) -> Finding:
     """Compare the free disk with what the run is predicted to take."""
     places: dict[int, tuple[Path, float]] = {}
     for folder, size in ((cache_directory(), forecast.cache_bytes), (subject.runs, forecast.bytes)):
-        place = _existing(folder)
+        place = nearest_folder(folder)
         disk = os.stat(place).st_dev
         places[disk] = (place, size + places.get(disk, (place, 0.0))[1])
     findings = []

@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from adaptprune.files import nearest_folder
 from adaptprune.models import find_entry, folder_of
 from adaptprune.shapes import ModelShape
 
@@ -129,6 +130,5 @@ def _stored_per_second(runs: Path) -> float:
 @contextlib.contextmanager
 def _scratch(runs: Path) -> Iterator[Any]:
     """Yield a file that leaves nothing behind, on the disk of the results."""
-    there = next(place for place in (runs.absolute(), *runs.absolute().parents) if place.exists())
-    with tempfile.TemporaryFile(dir=there, buffering=0) as stream:
+    with tempfile.TemporaryFile(dir=nearest_folder(runs), buffering=0) as stream:
         yield stream
