@@ -8,6 +8,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.version import Version
@@ -70,6 +71,14 @@ def test_every_requirement_is_pinned_to_a_version_that_it_allows() -> None:
         assert requirement.specifier.contains(version), f"{requirement} is pinned to {version}"
         bounds = {spec.operator for spec in requirement.specifier}
         assert bounds == ({">=", "<"} if requirement.name in TOO_NEW else {">="}), str(requirement)
+
+
+@pytest.mark.parametrize("name", ["torch", "transformers", "lm-eval"])
+def test_lowest_supported_version_is_the_one_that_is_tested(name: str) -> None:
+    (requirement,) = [each for each in DECLARED if normal(each.name) == name]
+    (bound,) = requirement.specifier
+    assert Version(bound.version) == pins()[name]
+    assert f"{name} {bound.version}" in (ROOT / "README.md").read_text()
 
 
 def test_what_is_needed_is_pinned_and_nothing_else() -> None:
