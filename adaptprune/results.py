@@ -24,6 +24,7 @@ from adaptprune.cellfiles import (
 from adaptprune.comparable import check_comparable, describe_cell
 from adaptprune.errors import UserError
 from adaptprune.files import atomic_file, is_as_sealed, sha256_json, write_seal
+from adaptprune.registry import join_variant
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -307,6 +308,11 @@ def write_results(collected: Collected, results_csv: Path, provenance_csv: Path)
     _write_csv(collected.provenance, provenance_csv)
     _write_csv(collected.results, results_csv)
     write_seal(results_csv)
+
+
+def label_of(row: pd.Series) -> str:
+    """Return a row's method, with its variant where it has one."""
+    return join_variant(row["method"], row["variant"])
 
 
 def labels_of(results: pd.DataFrame) -> pd.Series:

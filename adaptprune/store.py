@@ -17,11 +17,11 @@ from adaptprune.cells import Cell
 from adaptprune.comparable import SOURCE, check_comparable, describe_cell
 from adaptprune.errors import UserError
 from adaptprune.files import atomic_file, is_as_sealed, read_json, sha256_json, write_json
-from adaptprune.registry import join_variant
 from adaptprune.results import (
     CELL,
     KEYS,
     collect,
+    label_of,
     missing_cells,
     read_provenance,
     read_results,
@@ -81,11 +81,6 @@ def _cell_documents(results: pd.DataFrame, cell_dirs: Sequence[Path]) -> pd.Data
     documents = pd.concat(frames, ignore_index=True)[DOCUMENTS]
     # What lies together is alike: the scores of one document by all methods.
     return documents.sort_values(["task", "metric", "document", *CELL], ignore_index=True)
-
-
-def label_of(row: pd.Series) -> str:
-    """Return a row's method, with its variant where it has one."""
-    return join_variant(row["method"], row["variant"])
 
 
 def cell_of(row: pd.Series) -> Cell:

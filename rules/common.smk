@@ -17,8 +17,8 @@ from adaptprune.methodfile import load_method_file
 from adaptprune.models import catalogue, find_entry, slug
 from adaptprune.progress import Progress, report_progress
 from adaptprune.recover.mixtures import find_mixture
-from adaptprune.report.found import found_files
 from adaptprune.registry import find_method, split_variant
+from adaptprune.report.found import found_files
 from adaptprune.sensitivity import UNIFORM
 from adaptprune.tablecells import cells_of, run_in_stages
 from adaptprune.workflow import announce_workflow, hold_lock
@@ -120,12 +120,18 @@ def shares_scores(name, method):
     return plain.shares_scores(plain.parse(settings_of(name, method).parameters))
 
 
+def set_options(values):
+    """Return values as options of the command line, lists and null included."""
+    return [
+        part
+        for key, value in sorted(values.items())
+        for part in ("--set", f"{key}={json.dumps(value)}")
+    ]
+
+
 def settings_flags(wildcards):
     """Return the method's parameters, and the file it lies in, as command line options."""
-    settings = settings_of(wildcards.profile, wildcards.method).parameters
-    flags = []
-    for key, value in sorted(settings.items()):
-        flags += ["--set", f"{key}={json.dumps(value)}"]
+    flags = set_options(settings_of(wildcards.profile, wildcards.method).parameters)
     for file in method_file(wildcards):
         flags += ["--method-file", file]
     return shlex.join(flags)

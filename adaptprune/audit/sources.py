@@ -11,11 +11,11 @@ import yaml
 
 from adaptprune.errors import UserError
 
-#: Powers of ten behind the units that the paper prints.
-UNITS = {"M": 1e6, "B": 1e9, "T": 1e12}
-
 if TYPE_CHECKING:
     from pathlib import Path
+
+#: Powers of ten behind the units that the paper prints.
+UNITS = {"M": 1e6, "B": 1e9, "T": 1e12}
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,8 @@ import numpy as np
 import pandas as pd
 
 from adaptprune.errors import UserError
-from adaptprune.results import labels_of
+from adaptprune.results import label_of, labels_of
 from adaptprune.stats import Bootstrap, bootstrap_mean, bootstrap_ratio, holm, mcnemar
-from adaptprune.store import label_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,8 +12,8 @@ from adaptprune.compare.paired import Cells, Pairing
 from adaptprune.errors import UserError, unknown
 from adaptprune.evaluate.suites import load_suite
 from adaptprune.registry import method_title
-from adaptprune.results import labels_of
-from adaptprune.store import label_of, read_matrix
+from adaptprune.results import label_of, labels_of
+from adaptprune.store import read_matrix
 from adaptprune.tablegrid import DENSE
 
 if TYPE_CHECKING:

@@ -20,8 +20,7 @@ def recovery_flags(wildcards):
     if chosen.target is not None:
         kind = "parameters" if isinstance(chosen.target, int) else "model"
         flags += [f"--target-{kind}", str(chosen.target)]
-    for key, value in sorted(chosen.overrides.items()):
-        flags += ["--set", f"{key}={json.dumps(value)}"]
+    flags += set_options(chosen.overrides)
     if path := recovery_calibration(wildcards):
         flags += ["--calibration", path]
     return shlex.join(flags)
