@@ -160,15 +160,17 @@ class Cluster:
         )
         return answer.stdout
 
-    def kill_node(self) -> None:
-        """Kill everything that runs on the node, as a power failure would."""
+    def kill_node(self) -> set[str]:
+        """Kill everything that runs on the node, as a power failure would; return the jobs."""
         daemons, jobs = [psutil.Process(self._daemons["slurmd"].pid)], []
+        killed = set()
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
                 environment = process.environ()
                 ours = environment.get("SLURM_CONF") == str(self.configuration)
                 if ours and "SLURM_JOB_ID" in environment:
                     jobs.append(process)
+                    killed.add(environment["SLURM_JOB_ID"])
                     parents = process.parents()
                     daemons += [each for each in parents if each.name().startswith("slurmstepd")]
         # The daemons first: they would report that the job ended.
@@ -176,6 +178,7 @@ class Cluster:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         self._daemons["slurmd"].wait()
+        return killed
 
     def stop(self) -> None:
         """End all daemons, and what still runs on the node."""
