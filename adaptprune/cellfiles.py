@@ -70,6 +70,7 @@ class Pruning(BaseModel):
     method: str
     variant: str | None = None
     method_version: int
+    parameters: dict[str, Any]
     sparsity: int
     seed: int
     calibration: Calibration | None = None

@@ -17,6 +17,7 @@ CONDITIONS: list[tuple[str, list[str]]] = [
     ("model_revision", ["model"]),
     ("model_hash", ["model"]),
     ("method_version", ["method"]),
+    ("method_parameters", ["model", "method", "variant"]),
     ("calibration_hash", ["model", "seed", "calibration"]),
     ("pruning_dtype", ["model"]),
     ("training_data_hash", ["training_data"]),
@@ -32,6 +33,9 @@ CONDITIONS: list[tuple[str, list[str]]] = [
     ("lm_eval", []),
     ("transformers", []),
 ]
+
+#: What two results files may differ in: how a method changed is what they are compared for.
+OF_METHOD = ("method_version", "method_parameters")
 
 #: A column that rows of several results files have besides: which file they come from.
 SOURCE = "source"
@@ -56,7 +60,7 @@ def _check_equal(rows: pd.DataFrame, condition: str, scope: list[str]) -> None:
         other = group[group[condition] != group[condition].iloc[0]] if len(group) else group
         if len(other):
             one, two = group.iloc[0], other.iloc[0]
-            where = ", ".join(f"{name} {one[name]}" for name in scope)
+            where = ", ".join(f"{name} {one[name]}" for name in scope if one[name] != "")
             raise UserError(
                 f"mixed conditions: {condition}{f' of {where}' if where else ''} is "
                 f"{one[condition]} in {describe_cell(one)} but {two[condition]} in "

@@ -6,6 +6,7 @@ host and commit are kept apart in the provenance CSV.
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -65,6 +66,7 @@ class Row:
     reason: str = ""
     suite: str = ""
     model_hash: str = ""
+    method_parameters: str = ""
     calibration: str = ""
     calibration_hash: str = ""
     pruning_dtype: str = ""
@@ -136,6 +138,7 @@ def _pruning_fields(pruning: Pruning) -> dict[str, Any]:
         "variant": _text(pruning.variant),
         "seed": pruning.seed,
         "model_hash": _text(pruning.model_hash),
+        "method_parameters": json.dumps(pruning.parameters, sort_keys=True),
         # Nothing is computed to leave the dense model as it is.
         "pruning_dtype": _text(pruning.dtype) if pruning.sparsity else "",
         **_calibration_fields(pruning.calibration),

@@ -14,12 +14,14 @@ import pandas as pd
 
 from adaptprune.cellfiles import cell_name
 from adaptprune.cells import Cell
-from adaptprune.comparable import SOURCE, check_comparable, describe_cell
+from adaptprune.comparable import OF_METHOD, SOURCE, check_comparable, describe_cell
 from adaptprune.errors import UserError
 from adaptprune.files import atomic_file, is_as_sealed, read_json, sha256_json, write_json
 from adaptprune.results import (
     CELL,
     KEYS,
+    PROVENANCE_KEYS,
+    Collected,
     collect,
     label_of,
     missing_cells,
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 #: The score of a document, and with whose it is.
 _SCORES = ["task", "document", "document_hash", "metric", "value"]
 DOCUMENTS = [*CELL, *_SCORES]
+#: What lies together is alike: the scores of one document by all methods.
+_DOCUMENT_ORDER = ["task", "metric", "document", *CELL]
 #: The columns that a cell's hash covers: what was measured, and how large the model became.
 _MEASURED = ["task", "metric", "value", "stderr", "n", "params", "decoder_params", "status"]
 #: Perplexities by the part that they are counted per.
@@ -66,6 +70,10 @@ def _read_documents(path: Path, columns: list[str]) -> pd.DataFrame:
         raise UserError(f"{path}: not the scores of documents ({error})") from None
 
 
+def _sorted(frames: list[pd.DataFrame], keys: list[str]) -> pd.DataFrame:
+    return pd.concat(frames, ignore_index=True).sort_values(keys, ignore_index=True)
+
+
 def _cell_documents(results: pd.DataFrame, cell_dirs: Sequence[Path]) -> pd.DataFrame:
     """Gather the per-document scores of the cells, which ``results`` describes, in one frame."""
     folders = {cell_name(folder): folder for folder in cell_dirs}
@@ -78,9 +86,7 @@ def _cell_documents(results: pd.DataFrame, cell_dirs: Sequence[Path]) -> pd.Data
         frames.append(_read_documents(path, _SCORES).assign(**cell))
     if not frames:
         return pd.DataFrame(columns=DOCUMENTS)
-    documents = pd.concat(frames, ignore_index=True)[DOCUMENTS]
-    # What lies together is alike: the scores of one document by all methods.
-    return documents.sort_values(["task", "metric", "document", *CELL], ignore_index=True)
+    return _sorted(frames, _DOCUMENT_ORDER)[DOCUMENTS]
 
 
 def cell_of(row: pd.Series) -> Cell:
@@ -168,31 +174,62 @@ def check_versions(versions: Versions, recorded: Versions, source: Path) -> None
                     )
 
 
-def _check_replaces(new: pd.DataFrame, results_csv: Path) -> Versions:
-    """Refuse to lose cells, to mix conditions, or to change numbers; return the old hashes."""
+def _recorded(results_csv: Path) -> Versions:
+    """Return the hashes that are kept of a stored matrix, if there is one."""
     record = beside(results_csv, "versions.json")
-    if not results_csv.is_file() or not record.is_file():
-        return {}
-    recorded: Versions = read_json(record)
-    check_versions(fingerprints(new), recorded, record)
+    return read_json(record) if record.is_file() else {}
+
+
+def _united(recorded: Versions, found: Versions) -> Versions:
+    """Return the hashes of both, sorted."""
+    united: Versions = {}
+    for method in sorted({*recorded, *found}):
+        old, new = recorded.get(method, {}), found.get(method, {})
+        united[method] = {
+            version: dict(sorted({**old.get(version, {}), **new.get(version, {})}.items()))
+            for version in sorted({*old, *new})
+        }
+    return united
+
+
+def _without(frame: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of cells that ``results`` has no row of."""
+    cells = set(results[CELL].itertuples(index=False, name=None))
+    return frame[[key not in cells for key in frame[CELL].itertuples(index=False, name=None)]]
+
+
+def _with_stored(new: Matrix, recorded: Versions, results_csv: Path) -> Matrix:
+    """Add the stored cells that this run does not have; refuse to mix conditions."""
+    if not results_csv.is_file():
+        return new
     if not is_as_sealed(results_csv):
-        return recorded  # cut short while it was written; the hashes guard its numbers
-    old = read_results(results_csv)
-    anew = f"delete {results_csv.with_suffix('.*')} to begin anew"
-    cells = set(new[CELL].itertuples(index=False, name=None))
-    lost = old[[key not in cells for key in old[CELL].itertuples(index=False, name=None)]]
-    if len(lost):
-        raise UserError(f"{results_csv}: would lose {describe_cell(lost.iloc[0])}; {anew}")
-    both = pd.concat([old.assign(**{SOURCE: results_csv.name}), new.assign(**{SOURCE: "this run"})])
+        # Cut short while it was written: what this run has is guarded by the hashes.
+        here = set(new.results.apply(describe_cell, axis=1))
+        known = {
+            cell for versions in recorded.values() for cells in versions.values() for cell in cells
+        }
+        if known <= here:
+            return new
+    stored = read_matrix(results_csv)
+    kept = Matrix(*(_without(frame, new.results) for frame in stored))
+    run = new.results.assign(**{SOURCE: "this run"})
     try:
-        check_comparable(both, apart_from=["method_version"])
+        # What is replaced may be of another version of its method; what stays may not.
+        for rows, apart_from in ((stored.results, OF_METHOD), (kept.results, ())):
+            there = rows.assign(**{SOURCE: results_csv.name})
+            check_comparable(pd.concat([there, run]), apart_from)
     except UserError as error:
+        anew = f"delete {results_csv.with_suffix('.*')} to begin anew"
         raise UserError(f"{error}, or {anew}") from None
-    return recorded
+    return Matrix(
+        _sorted([kept.results, new.results], KEYS),
+        _sorted([kept.provenance, new.provenance], PROVENANCE_KEYS),
+        _sorted([kept.documents, new.documents], _DOCUMENT_ORDER),
+    )
 
 
 def store_cells(cell_dirs: Sequence[Path], profile: str, results_csv: Path) -> Matrix:
-    """Write finished cells as a stored matrix; a stored one may grow, but not change.
+    """Write finished cells as a stored matrix, or add them to one, which grows but does not change.
 
     Files appear one by one and whole, the results and their seal last: a matrix that was cut short
     is refused when it is read, and mended by storing it again.
@@ -204,7 +241,7 @@ def store_cells(cell_dirs: Sequence[Path], profile: str, results_csv: Path) -> M
 
     Raises:
         UserError: a cell is not finished or cannot be trusted, or a stored matrix holds other
-            numbers of the same version, other conditions, or more cells.
+            numbers of the same version, or other conditions.
     """
     missing = missing_cells(cell_dirs)
     if missing:
@@ -215,15 +252,17 @@ def store_cells(cell_dirs: Sequence[Path], profile: str, results_csv: Path) -> M
     collected = collect(cell_dirs, profile)
     documents = _cell_documents(collected.results, cell_dirs)
     check_documents(collected.results, documents, results_csv)
-    versions = _check_replaces(collected.results, results_csv)
-    for method, by_version in fingerprints(collected.results).items():
-        for version, cells in by_version.items():
-            versions.setdefault(method, {}).setdefault(version, {}).update(cells)
+    recorded, found = _recorded(results_csv), fingerprints(collected.results)
+    check_versions(found, recorded, beside(results_csv, "versions.json"))
+    matrix = _with_stored(Matrix(*collected, documents), recorded, results_csv)
     with atomic_file(beside(results_csv, "documents.parquet")) as temporary:
-        documents.to_parquet(temporary, compression="zstd", compression_level=19, index=False)
-    write_json(beside(results_csv, "versions.json"), versions)
+        matrix.documents.to_parquet(
+            temporary, compression="zstd", compression_level=19, index=False
+        )
+    write_json(beside(results_csv, "versions.json"), _united(recorded, found))
+    collected = Collected(matrix.results, matrix.provenance)
     write_results(collected, results_csv, beside(results_csv, "provenance.csv"))
-    return Matrix(collected.results, collected.provenance, documents)
+    return matrix
 
 
 def read_matrix(results_csv: Path) -> Matrix:

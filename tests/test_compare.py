@@ -335,6 +335,16 @@ def test_two_versions_of_a_method_may_be_compared(tmp_path: Path, files: tuple[P
     assert "FLAP, against LLM-Pruner" not in text
 
 
+def test_a_method_may_be_compared_with_itself_under_other_parameters(
+    tmp_path: Path, files: tuple[Path, Path]
+) -> None:
+    other = {"parameters": {"layers": "4-25"}}
+    cells = write_cells(tmp_path / "cells", ["flap"], pruning=other, skill=0.7)
+    text = render_markdown(compare_files(files[0], stored(tmp_path, "today", cells)))
+    assert 'FLAP has parameters {"layers": "4-25"}, in tiny parameters {}.' in text
+    assert "has version" not in text
+
+
 def test_other_documents_are_refused(tmp_path: Path, files: tuple[Path, Path]) -> None:
     cell = write_scored_cell(tmp_path / "cells", "mine")
     documents = pd.read_parquet(cell / "documents.parquet")

@@ -139,6 +139,11 @@ def test_duplicate_cells_are_refused(tmp_path: Path) -> None:
         ({"model_hash": "m2"}, {}, "model_hash of model org/small is m1"),
         ({"model_revision": "r2"}, {}, "model_revision"),
         ({"method_version": 2}, {}, "method_version of method flap is 1"),
+        (
+            {"parameters": {"layers": "4-25"}},
+            {},
+            "method_parameters of model org/small, method flap is {}",
+        ),
         ({"dtype": "bfloat16"}, {}, "pruning_dtype"),
         ({"calibration__length": 128}, {}, "calibration of model org/small"),
         ({}, {"conditions__dtype": "bfloat16"}, "dtype is float32"),

@@ -133,19 +133,50 @@ def test_a_failed_cell_is_stored_with_its_reason(tmp_path: Path) -> None:
     assert set(matrix.documents["seed"]) == {1}
 
 
-def test_a_matrix_may_grow(tmp_path: Path) -> None:
-    cells = write_cells(tmp_path / "cells", ["flap"])
-    path = stored(tmp_path, "tiny", cells)
-    stored(tmp_path, "tiny", [*cells, *write_cells(tmp_path / "cells", ["random"])])
-    assert set(read_matrix(path).results["method"]) == {"flap", "random"}
-    assert set(read_json(beside(path, "versions.json"))) == {"flap", "random"}
+def test_a_matrix_grows_by_the_cells_of_a_run(tmp_path: Path) -> None:
+    dense, *cells = [
+        write_dense(tmp_path / "cells"),
+        *write_cells(tmp_path / "cells", ["flap", "random"]),
+    ]
+    at_once = stored(tmp_path / "at-once", "tiny", [dense, *cells])
+    path = stored(tmp_path, "tiny", cells[2:])
+    stored(tmp_path, "tiny", [dense, *cells[:2]])
+    for suffix in SUFFIXES:
+        assert beside(path, suffix[1:]).read_bytes() == beside(at_once, suffix[1:]).read_bytes()
+    guard(path, load_profile(CONFIG, "tiny", {"methods": "dense,flap,random"}))
 
 
-def test_a_matrix_loses_no_cell(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"method_version": 2},
+            r"method_version of method flap is 1 in tiny-llama/flap/20/none/s0 of tiny\.csv but 2 "
+            r"in tiny-llama/flap/40/none/s0 of this run; .* or delete .*tiny\.\* to begin anew",
+        ),
+        ({"parameters": {"layers": "4-25"}}, "method_parameters of model tiny-llama, method flap"),
+    ],
+)
+def test_a_matrix_does_not_grow_by_cells_of_another_method(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    path = stored(tmp_path, "tiny", write_cells(tmp_path / "one", ["flap"]))
+    before = {suffix: beside(path, suffix[1:]).read_bytes() for suffix in SUFFIXES}
+    with pytest.raises(UserError, match=message):
+        stored(tmp_path, "tiny", write_cells(tmp_path / "two", ["flap"], [40], pruning=changes))
+    assert before == {suffix: beside(path, suffix[1:]).read_bytes() for suffix in SUFFIXES}
+
+
+def test_a_matrix_that_was_cut_short_is_stored_again_with_all_its_cells(tmp_path: Path) -> None:
     cells = write_cells(tmp_path / "cells")
-    stored(tmp_path, "tiny", cells)
-    with pytest.raises(UserError, match=r"would lose tiny-llama/llm-pruner/20.* to begin anew"):
+    path = stored(tmp_path, "tiny", cells)
+    whole = path.read_bytes()
+    beside(path, "csv.sha256").write_text(f"{'0' * 64}  tiny.csv\n")
+    with pytest.raises(UserError, match=r"tiny\.csv: altered since it was collected"):
         stored(tmp_path, "tiny", cells[:4])
+    stored(tmp_path, "tiny", cells)
+    assert path.read_bytes() == whole
+    read_matrix(path)
 
 
 @pytest.mark.parametrize(

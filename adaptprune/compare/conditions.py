@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from adaptprune.comparable import SOURCE, check_comparable, minor_version
+from adaptprune.comparable import OF_METHOD, SOURCE, check_comparable, minor_version
 from adaptprune.errors import UserError
 from adaptprune.evaluate.suites import load_suite
 from adaptprune.registry import find_method, split_variant
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def check_between(baseline: pd.DataFrame, new: pd.DataFrame, sources: tuple[str, str]) -> None:
     """Refuse two results files that were not measured under equal conditions.
 
-    The version of a method may differ: what a change of it brought can be asked.
+    The version and the parameters of a method may differ: what a change brought can be asked.
 
     Args:
         baseline: rows of the one file.
@@ -42,7 +42,7 @@ def check_between(baseline: pd.DataFrame, new: pd.DataFrame, sources: tuple[str,
         [baseline.assign(**{SOURCE: sources[0]}), new.assign(**{SOURCE: sources[1]})],
         ignore_index=True,
     )
-    check_comparable(both, apart_from=["method_version"])
+    check_comparable(both, apart_from=OF_METHOD)
 
 
 def _differs(condition: str, stored: object, planned: object, sources: tuple[str, str]) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from adaptprune.comparable import OF_METHOD
 from adaptprune.compare.paired import ALL, Cells, Pairing
-from adaptprune.registry import split_variant
+from adaptprune.results import labels_of
 from adaptprune.stats import RESAMPLES
 from adaptprune.verdict import LEVEL
 
@@ -45,7 +46,7 @@ def notes_of(
     hosts = {str(host) for host in sides.together("provenance")["host"]}
     if len(hosts) > 1:
         notes.append("The cells ran on different machines: their seconds do not compare.")
-    return notes + _missing(sides, pairings, titles) + _versions(sides, titles)
+    return notes + _missing(sides, pairings, titles) + _changes(sides, titles)
 
 
 def _missing(sides: Sides, pairings: list[Pairing], titles: dict[str, str]) -> list[str]:
@@ -67,17 +68,19 @@ def _missing(sides: Sides, pairings: list[Pairing], titles: dict[str, str]) -> l
     return notes
 
 
-def _versions(sides: Sides, titles: dict[str, str]) -> list[str]:
-    """Say which methods have another version in the two files."""
+def _changes(sides: Sides, titles: dict[str, str]) -> list[str]:
+    """Say which methods have another version, or other parameters, in the two files."""
     notes = []
     for label in sorted(sides.clashes):
-        found = []
-        for matrix in (sides.baseline, sides.new):
-            name = split_variant(label)[0]
-            rows = matrix.results[matrix.results["method"] == name]
-            found.append(", ".join(map(str, sorted(set(rows["method_version"])))))
-        if found[0] != found[1]:
-            notes.append(
-                f"{titles[label]} has version {found[1]}, in {sides.names[0]} version {found[0]}."
+        for condition in OF_METHOD:
+            stored, new = (
+                ", ".join(map(str, sorted(set(rows[condition]))))
+                for matrix in (sides.baseline, sides.new)
+                for rows in [matrix.results[labels_of(matrix.results) == label]]
             )
+            if stored != new:
+                kind = condition.removeprefix("method_")
+                notes.append(
+                    f"{titles[label]} has {kind} {new}, in {sides.names[0]} {kind} {stored}."
+                )
     return notes
