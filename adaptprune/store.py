@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from adaptprune.config import Profile
 
 #: The score of a document, and with whose it is.
 _SCORES = ["task", "document", "document_hash", "metric", "value"]
@@ -125,18 +124,6 @@ def check_documents(results: pd.DataFrame, documents: pd.DataFrame, source: Path
             f"{source}: the documents of {describe_cell(row)} give {row['task']} {row['metric']} "
             f"{row['mean']:.10g}, the results say {row['value']:.10g}; store both again"
         )
-
-
-def check_complete(results: pd.DataFrame, profile: Profile, source: Path) -> None:
-    """Refuse results that lack a cell of a profile.
-
-    Raises:
-        UserError: saying how many are missing, and naming the first.
-    """
-    there = {cell_of(row) for _, row in results.drop_duplicates(CELL).iterrows()}
-    missing = [cell.key for cell in profile.cells() if cell not in there]
-    if missing:
-        raise UserError(f"{source}: {len(missing)} cells of the profile are missing: {missing[0]}")
 
 
 def fingerprints(results: pd.DataFrame) -> Versions:

@@ -83,7 +83,7 @@ def write_cells(runs: Path, cells: list[Cell]) -> None:
         drawn = {"dataset": "prose", "hash": f"c{cell.seed}", "sequences": 8, "length": 32}
         made = {
             **{"model": cell.model, "model_revision": "r", "model_hash": cell.model},
-            **{"method": cell.method, "variant": None, "method_version": 1},
+            **{"method": cell.method, "variant": None, "method_version": 1, "parameters": {}},
             **{"sparsity": cell.sparsity, "seed": cell.seed, "counts": counts},
             "calibration": drawn if cell.method in METHODS[1:4] else None,
             "dtype": "float32",

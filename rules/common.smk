@@ -177,13 +177,19 @@ def gpus_of(wildcards):
     return int(profile(wildcards.profile).device.startswith("cuda"))
 
 
+def drawn_file(name, model_folder, calibration, seed):
+    """Return the calibration set that is drawn for a model by such settings."""
+    folder = f"results/runs/{name}/calibration/{model_folder}"
+    return f"{folder}/{calibration.slug}/s{seed}.json"
+
+
 def calibration_file(wildcards):
     """Return the calibration set of a cell, or nothing for a method that needs none."""
     if not method_of(wildcards).needs_calibration:
         return []
     chosen = settings_of(wildcards.profile, wildcards.method).calibration
-    drawn = (chosen or profile(wildcards.profile).calibration).slug
-    return f"results/runs/{wildcards.profile}/calibration/{wildcards.model}/{drawn}/s{wildcards.seed}.json"
+    chosen = chosen or profile(wildcards.profile).calibration
+    return drawn_file(wildcards.profile, wildcards.model, chosen, wildcards.seed)
 
 
 def calibration_flag(wildcards):

@@ -4,8 +4,9 @@
 def sensitivity_calibration(wildcards):
     """Return the calibration set of the first seed."""
     chosen = profile(wildcards.profile)
-    folder = f"results/runs/{wildcards.profile}/calibration/{wildcards.model}"
-    return f"{folder}/{chosen.calibration.slug}/s{chosen.seeds[0]}.json"
+    return drawn_file(
+        wildcards.profile, wildcards.model, chosen.calibration, chosen.seeds[0]
+    )
 
 
 def sensitivity_flags(wildcards):

@@ -9,8 +9,8 @@ def recovery_calibration(wildcards):
     """Return the calibration set of a recovery, or nothing where its method needs none."""
     if not recovery_of(wildcards).method.needs_calibration:
         return []
-    drawn = profile(wildcards.profile).calibration.slug
-    return f"results/runs/{wildcards.profile}/calibration/{wildcards.model}/{drawn}/s{wildcards.seed}.json"
+    drawn = profile(wildcards.profile).calibration
+    return drawn_file(wildcards.profile, wildcards.model, drawn, wildcards.seed)
 
 
 def recovery_flags(wildcards):
