@@ -245,6 +245,35 @@ def write_table(
     write_panels(output_stem, panels, notes, heading, tidy)
 
 
+def declared_grid(
+    declaration: Declaration,
+    results: pd.DataFrame,
+    suite: Suite,
+    models: Sequence[str],
+    sparsities: Sequence[int],
+    seeds: Sequence[int],
+) -> Grid:
+    """Return a declared table of a matrix with its numbers.
+
+    Args:
+        declaration: which rows the table has.
+        results: of the profile.
+        suite: gives the columns.
+        models: models of the profile, in printed order.
+        sparsities: integer percents, in printed order, where the declaration names none.
+        seeds: seeds that every method but dense is expected at.
+    """
+    return build_grid(
+        results,
+        columns_of(suite),
+        declaration.methods,
+        models=declaration.select_models(models),
+        sparsities=declaration.sparsities or sparsities,
+        seeds=seeds,
+        recovery=declaration.recovery,
+    )
+
+
 def render_table(
     declaration_path: Path,
     results_csv: Path,
@@ -281,17 +310,8 @@ def render_table(
             f"{declaration_path}: needs suite {declaration.suite!r}, not {suite.name!r}"
         )
     results = profile_results(results_csv, profile)
-    shown = declaration.select_models(models)
-    results = results[results["model"].isin(shown)]
-    grid = build_grid(
-        results,
-        columns_of(suite),
-        declaration.methods,
-        models=shown,
-        sparsities=declaration.sparsities or sparsities,
-        seeds=seeds,
-        recovery=declaration.recovery,
-    )
+    results = results[results["model"].isin(declaration.select_models(models))]
+    grid = declared_grid(declaration, results, suite, models, sparsities, seeds)
     source = declaration.published
     with_published = source is not None and source.profile == profile
     if source is not None and with_published:

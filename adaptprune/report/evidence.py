@@ -15,7 +15,7 @@ from adaptprune.listedgrid import build_listed_grid, listed_columns, read_listed
 from adaptprune.results import profile_results
 from adaptprune.store import read_matrix
 from adaptprune.tablecells import cells_of
-from adaptprune.tablegrid import build_grid, columns_of
+from adaptprune.tables import declared_grid
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -96,16 +96,9 @@ class Evidence:
         if path is None:
             return None
         profile = self.source.profile
-        grid = build_grid(
-            profile_results(path, self.source.name),
-            columns_of(self.suite),
-            declaration.methods,
-            models=declaration.select_models(profile.models),
-            sparsities=declaration.sparsities or profile.sparsities,
-            seeds=profile.seeds,
-            recovery=declaration.recovery,
-        )
-        return declaration, grid
+        results = profile_results(path, self.source.name)
+        chosen = (profile.models, profile.sparsities, profile.seeds)
+        return declaration, declared_grid(declaration, results, self.suite, *chosen)
 
     def listed_table(self, name: str) -> tuple[ListedTable, Grid] | None:
         """Return a declared table of trained models with its numbers, None where it was not run."""
