@@ -183,30 +183,43 @@ def drawn_file(name, model_folder, calibration, seed):
     return f"{folder}/{calibration.slug}/s{seed}.json"
 
 
-def calibration_file(wildcards):
+def calibration_files(wildcards):
     """Return the calibration set of a cell, or nothing for a method that needs none."""
     if not method_of(wildcards).needs_calibration:
         return []
     chosen = settings_of(wildcards.profile, wildcards.method).calibration
     chosen = chosen or profile(wildcards.profile).calibration
-    return drawn_file(wildcards.profile, wildcards.model, chosen, wildcards.seed)
+    return [drawn_file(wildcards.profile, wildcards.model, chosen, wildcards.seed)]
 
 
-def calibration_flag(wildcards):
-    path = calibration_file(wildcards)
-    return f"--calibration {path}" if path else ""
-
-
-def scores_file(wildcards):
+def scores_files(wildcards):
     """Return the score file that serves every sparsity, or nothing where there is none."""
     if not shares_scores(wildcards.profile, wildcards.method):
         return []
-    return f"results/runs/{wildcards.profile}/scores/{wildcards.model}/{wildcards.method}/s{wildcards.seed}.safetensors"
+    return [
+        f"results/runs/{wildcards.profile}/scores/{wildcards.model}/{wildcards.method}/s{wildcards.seed}.safetensors"
+    ]
 
 
-def scores_flag(wildcards):
-    path = scores_file(wildcards)
-    return f"--scores {path}" if path else ""
+# One function for all files and one for all options: Snakemake calls each of them for every job.
+def scoring_inputs(wildcards):
+    """Return what a method needs besides the model."""
+    return [*calibration_files(wildcards), *method_file(wildcards)]
+
+
+def pruning_inputs(wildcards):
+    return [*scoring_inputs(wildcards), *scores_files(wildcards)]
+
+
+def scoring_options(wildcards):
+    """Return what a method works with, as command line options."""
+    calibration = [f"--calibration {path}" for path in calibration_files(wildcards)]
+    return " ".join([settings_flags(wildcards), *calibration, runtime_flags(wildcards)])
+
+
+def pruning_options(wildcards):
+    scores = [f"--scores {path}" for path in scores_files(wildcards)]
+    return " ".join([scoring_options(wildcards), *scores])
 
 
 def method_version(wildcards):
@@ -224,8 +237,8 @@ def declared_benchmarks(suite):
     return settings_hash(load_suite(suite))
 
 
-def evaluation_flags(wildcards):
-    """Return how much of the suite is evaluated, as command line options."""
+def evaluation_options(wildcards):
+    """Return what is evaluated and how, as command line options."""
     chosen = profile(wildcards.profile).evaluation
     # A model is shown no more than the window it was trained with.
     entry = find_entry(model_of(wildcards))
@@ -238,7 +251,7 @@ def evaluation_flags(wildcards):
     windows = [window for window in chosen.token_perplexity if window <= length]
     if windows:
         flags += f" --token-perplexity {','.join(map(str, windows))}"
-    return flags
+    return f"{flags} {runtime_flags(wildcards)} {local_data_flag(wildcards)}"
 
 
 def local_data_flag(wildcards):

@@ -20,15 +20,13 @@ rule evaluate:
         mem_mb=memory_of,
         gpu=gpus_of,
     params:
-        evaluation=evaluation_flags,
+        options=evaluation_options,
         declared=declared_suite,
-        runtime=runtime_flags,
-        local_data=local_data_flag,
     message:
         "evaluate {wildcards.model} {wildcards.method} {wildcards.sparsity} %, seed {wildcards.seed}"
     shell:
-        "python -m adaptprune evaluate --model {input.checkpoint} {params.evaluation} "
-        "{params.runtime} {params.local_data} --output {output.evaluation} --documents {output.documents} "
+        "python -m adaptprune evaluate --model {input.checkpoint} {params.options} "
+        "--output {output.evaluation} --documents {output.documents} "
         "> {log} 2>&1"
 
 

@@ -4,8 +4,7 @@
 rule score:
     input:
         "results/runs/{profile}/models/{model}.json",
-        calibration_file,
-        method_file,
+        scoring_inputs,
     output:
         "results/runs/{profile}/scores/{model}/{method}/s{seed}.safetensors",
     log:
@@ -22,24 +21,20 @@ rule score:
         sparsities=lambda wildcards: ",".join(
             map(str, profile(wildcards.profile).sparsities)
         ),
-        settings=settings_flags,
-        runtime=runtime_flags,
-        calibration=calibration_flag,
+        options=scoring_options,
         version=method_version,
     message:
         "score {wildcards.model} with {wildcards.method}, seed {wildcards.seed}"
     shell:
         "python -m adaptprune score --model {params.model} --method {wildcards.method} "
-        "--sparsities {params.sparsities} --seed {wildcards.seed} {params.settings} "
-        "{params.calibration} {params.runtime} --output {output} > {log} 2>&1"
+        "--sparsities {params.sparsities} --seed {wildcards.seed} {params.options} "
+        "--output {output} > {log} 2>&1"
 
 
 rule prune:
     input:
         "results/runs/{profile}/models/{model}.json",
-        calibration_file,
-        scores_file,
-        method_file,
+        pruning_inputs,
     output:
         checkpoint=temp(
             directory(
@@ -60,16 +55,13 @@ rule prune:
         gpu=gpus_of,
     params:
         model=model_of,
-        settings=settings_flags,
-        runtime=runtime_flags,
-        calibration=calibration_flag,
-        scores=scores_flag,
+        options=pruning_options,
         version=method_version,
     message:
         "prune {wildcards.model} with {wildcards.method} to {wildcards.sparsity} %, seed {wildcards.seed}"
     shell:
         "(python -m adaptprune prune --model {params.model} --method {wildcards.method} "
-        "--sparsity {wildcards.sparsity} --seed {wildcards.seed} {params.settings} "
-        "{params.calibration} {params.scores} {params.runtime} --output {output.checkpoint} "
+        "--sparsity {wildcards.sparsity} --seed {wildcards.seed} {params.options} "
+        "--output {output.checkpoint} "
         "&& cp {output.checkpoint}/pruning.json {output.record} "
         "&& cp {output.checkpoint}/kept.json {output.kept}) > {log} 2>&1"
