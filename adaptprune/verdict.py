@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from adaptprune.stats import holm
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -40,19 +42,24 @@ class Verdict:
     printed: str = ""
 
 
-def judge(gains: Sequence[float], chances: Sequence[float]) -> Outcome:
+def judge(
+    gains: Sequence[float], chances: Sequence[float], corrected: Sequence[float] | None = None
+) -> Outcome:
     """Judge a claim that needs every one of several gains.
+
+    That all are gains is as probable by chance as the least certain of them (an intersection-union
+    test). One loss is enough against the claim, so losses are corrected for the number of tests.
 
     Args:
         gains: estimates, positive where they agree with the claim.
         chances: how probable so large a gain, or loss, is if there is none.
+        corrected: the same, corrected for their number; by Holm's method where it is not given.
 
     Returns:
         ``HOLDS`` where every gain is shown, ``REFUTED`` where a loss is, else ``OPEN``.
     """
-    shown = [(gain, chance < LEVEL) for gain, chance in zip(gains, chances, strict=True)]
-    if any(gain <= 0 and certain for gain, certain in shown):
+    losses = holm(chances) if corrected is None else corrected
+    if any(gain <= 0 and loss < LEVEL for gain, loss in zip(gains, losses, strict=True)):
         return Outcome.REFUTED
-    if shown and all(gain > 0 and certain for gain, certain in shown):
-        return Outcome.HOLDS
-    return Outcome.OPEN
+    shown = [gain > 0 and chance < LEVEL for gain, chance in zip(gains, chances, strict=True)]
+    return Outcome.HOLDS if shown and all(shown) else Outcome.OPEN

@@ -14,7 +14,7 @@ PROSE = Column("prose", "Prose ppl.", "perplexity", "word_perplexity")
 PEAK = Peak(along="the amplitude", methods=["m@0", "m@1", "m@2"], best="m@1")
 
 
-def sentence(column: Column, **rows: list[float]) -> str:
+def sentence(column: Column, peak: Peak = PEAK, **rows: list[float]) -> str:
     """Return the sentence about rows ``m0``, ``m1`` … with one value per seed."""
     grid = Grid([column])
     for name, values in rows.items():
@@ -26,7 +26,7 @@ def sentence(column: Column, **rows: list[float]) -> str:
         method = f"m@{name[1:]}"
         row = TableRow("model", 50, method, f"A = {name[1:]}", "", {column.key: entry}, 1, 1)
         grid.rows.append(row)
-    (found,) = peak_verdicts(PEAK, grid)
+    (found,) = peak_verdicts(peak, grid)
     return peak_sentence(found)
 
 
@@ -39,6 +39,15 @@ def test_a_clear_peak_holds() -> None:
 def test_a_peak_within_the_spread_is_not_decided() -> None:
     text = sentence(AVERAGE, m0=[30, 35, 40], m1=[41, 34, 37], m2=[36, 35, 34])
     assert text.endswith("over 3 seeds: not decided.")
+
+
+def test_a_better_row_in_between_is_against_the_claim() -> None:
+    peak = Peak(along="the amplitude", methods=["m@0", "m@1", "m@2", "m@3"], best="m@2")
+    rows = {"m0": [30, 31, 30], "m1": [45, 46, 45], "m2": [40, 41, 41], "m3": [35, 36, 35]}
+    text = sentence(AVERAGE, peak, **rows)
+    assert "best at A = 1. A = 2 is no better than A = 1, p = 0." in text
+    assert text.endswith("over 3 seeds: the claim does not hold.")
+    assert sentence(AVERAGE, peak, **rows | {"m1": [31, 32, 31]}).endswith("the claim holds.")
 
 
 def test_both_ends_must_be_beaten() -> None:

@@ -101,6 +101,13 @@ def test_without_all_baselines_nothing_is_claimed(tmp_path: Path) -> None:
     assert outcomes(pruner_claims.margin, evidence) == [Outcome.OPEN] * 3
 
 
+def test_a_place_without_the_paper_s_method_is_not_testable(tmp_path: Path) -> None:
+    evidence = run_of(tmp_path, dict.fromkeys(BASELINES, 0.5))
+    for claim in (pruner_claims.best_average, pruner_claims.margin):
+        assert outcomes(claim, evidence) == [Outcome.OPEN] * 3
+    assert outcomes(pruner_claims.widest_gap, evidence) == [Outcome.OPEN]
+
+
 @pytest.mark.parametrize(
     ("increases", "outcome"),
     [
@@ -126,7 +133,8 @@ def test_lower_layers_are_judged_by_rank(
         ([2.0, 1.0], [0.01, 0.04], Outcome.HOLDS),
         ([2.0, 1.0], [0.01, 0.06], Outcome.OPEN),
         ([2.0, -1.0], [0.01, 0.06], Outcome.OPEN),
-        ([2.0, -1.0], [0.5, 0.04], Outcome.REFUTED),
+        ([2.0, -1.0], [0.5, 0.02], Outcome.REFUTED),
+        ([2.0, -1.0], [0.5, 0.04], Outcome.OPEN),
         ([], [], Outcome.OPEN),
     ],
 )

@@ -65,8 +65,9 @@ class Evidence:
 
     @property
     def places(self) -> list[Place]:
-        """Models and sparsities at which the paper's method was run, sorted."""
-        return [place for place in self._cells.places(OURS) if place.recovery == "none"]
+        """Models and sparsities of the profile, where claims about pruning are judged."""
+        models, sparsities = self.source.profile.models, self.source.profile.sparsities
+        return [Place(model, "none", sparsity) for model in models for sparsity in sparsities]
 
     def pairing(self, place: Place, baseline: str) -> Pairing:
         """Set the paper's method against another one."""
