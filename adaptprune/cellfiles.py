@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from adaptprune.errors import UserError
-from adaptprune.files import read_json, unseal
+from adaptprune.files import read_json, sha256_json, unseal
 from adaptprune.recover.presets import NO_RECOVERY
 from adaptprune.registry import join_variant
 
@@ -137,6 +137,7 @@ class Evaluation(BaseModel):
     status: Status
     reason: str | None = None
     suite: str
+    made: str | None = None
     results: dict[str, dict[str, float | None]] = {}
     conditions: Conditions | None = None
     provenance: Provenance
@@ -158,12 +159,21 @@ class CellFiles:
 Record = TypeVar("Record", bound=BaseModel)
 
 
+def record_hash(content: dict[str, Any]) -> str:
+    """Return a hash of a record as it comes out again on any machine: without its provenance."""
+    return sha256_json({key: value for key, value in content.items() if key != "provenance"})
+
+
 def read_record(path: Path, record: type[Record]) -> Record:
     """Read one file of a cell.
 
     Raises:
         UserError: it is truncated, altered, of another schema or of another kind.
     """
+    return _validated(path, _read_content(path), record)
+
+
+def _read_content(path: Path) -> dict[str, Any]:
     try:
         content = read_json(path)
     except UserError as error:
@@ -172,9 +182,12 @@ def read_record(path: Path, record: type[Record]) -> Record:
     if schema != SCHEMA:
         raise UserError(f"{path}: has schema {schema!r}, not {SCHEMA}; {CURE}")
     try:
-        content = unseal(path, content)
+        return unseal(path, content)
     except UserError as error:
         raise UserError(f"{error}; {CURE}") from None
+
+
+def _validated(path: Path, content: dict[str, Any], record: type[Record]) -> Record:
     try:
         return record.model_validate(content)
     except ValidationError as error:
@@ -198,19 +211,20 @@ def read_cell(cell_dir: Path) -> CellFiles | None:
 
     Raises:
         UserError: a file is truncated, of another schema, or describes another cell than its
-            folder says.
+            folder says; or another model was evaluated than the record describes.
     """
     recovery, sparsity = cell_dir.parent.name, cell_dir.parent.parent.name
     path = cell_dir / record_name(recovery)
     if not path.exists():
         return None
+    content = _read_content(path)
     made: Pruning | Training
     if recovery == NO_RECOVERY:
-        made = read_record(path, Pruning)
+        made = _validated(path, content, Pruning)
         model, method, seed = made.model, join_variant(made.method, made.variant), made.seed
         described = f"{method}/{made.sparsity}/{recovery}/s{seed}"
     else:
-        made = read_record(path, Training)
+        made = _validated(path, content, Training)
         model, seed = made.conditions.model, made.conditions.seed
         described = f"{made.conditions.preset.get('method')}/{sparsity}/{recovery}/s{seed}"
     # A local model folder goes by its name, a hub id by its slug.
@@ -228,4 +242,6 @@ def read_cell(cell_dir: Path) -> CellFiles | None:
     asked = set(evaluation.conditions.tasks) if evaluation.conditions else set()
     if evaluation.status == "ok" and not (evaluation.results and asked >= set(evaluation.results)):
         raise UserError(f"{path}: no results, or results without their conditions; {CURE}")
+    if evaluation.made != record_hash(content):
+        raise UserError(f"{path}: of another model than {record_name(recovery)} describes; {CURE}")
     return CellFiles(recovery, int(sparsity), made, evaluation)

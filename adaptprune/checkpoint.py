@@ -11,12 +11,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from adaptprune import modeling
+from adaptprune.cellfiles import record_hash
 from adaptprune.errors import UserError
 from adaptprune.fetch import MANIFEST, verify_folder
 from adaptprune.files import read_json, sha256_file, sha256_json, unseal, write_json
 from adaptprune.weightfiles import check_weight_files
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from adaptprune.shapes import BlockShape, ModelShape
@@ -227,9 +229,17 @@ def read_record(folder: Path) -> dict[str, Any] | None:
 
 def failure(folder: Path) -> str | None:
     """Return why a folder holds a failed cell's record and no model, None for any other folder."""
-    for name in ("pruning.json", "recovery.json"):
+    return next((made["reason"] for made in _records(folder) if made["status"] != "ok"), None)
+
+
+def made_by(folder: Path) -> str | None:
+    """Return the hash of the record of how a model came about, None for a folder without one."""
+    return next((record_hash(made) for made in _records(folder)), None)
+
+
+def _records(folder: Path) -> Iterator[dict[str, Any]]:
+    """Yield what a folder says of how its model came about; a recovery's record comes first."""
+    for name in ("recovery.json", "pruning.json"):
         path = folder / name
-        record = unseal(path, read_json(path)) if path.is_file() else {"status": "ok"}
-        if record["status"] != "ok":
-            return record["reason"]
-    return None
+        if path.is_file():
+            yield unseal(path, read_json(path))

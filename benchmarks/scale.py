@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from adaptprune.cellfiles import record_hash
 from adaptprune.cells import Cell, cell_folder, grid
 from adaptprune.files import sha256_json
 
@@ -90,6 +91,7 @@ def write_cells(runs: Path, cells: list[Cell]) -> None:
         }
         write(folder / "pruning.json", shared | made)
         scored = {"suite": "commonsense-tiny", "results": numbers, "conditions": conditions}
+        scored["made"] = record_hash(shared | made)
         write(folder / "evaluation.json", shared | scored)
 
 

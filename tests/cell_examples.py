@@ -6,6 +6,7 @@ import copy
 import json
 from typing import TYPE_CHECKING, Any
 
+from adaptprune.cellfiles import record_hash
 from adaptprune.files import sha256_json
 
 if TYPE_CHECKING:
@@ -124,8 +125,14 @@ def write_cell(
     folder.mkdir(parents=True)
     (folder / "pruning.json").write_text(sealed(pruning))
     if evaluation is not None:
-        (folder / "evaluation.json").write_text(sealed(evaluation))
+        write_evaluation(folder, pruning, evaluation)
     return folder
+
+
+def write_evaluation(folder: Path, made: dict[str, Any], evaluation: dict[str, Any]) -> None:
+    """Write the evaluation of the model that a record describes."""
+    content = {"made": record_hash(made), **evaluation}
+    (folder / "evaluation.json").write_text(sealed(content))
 
 
 def write_trained_cell(
@@ -142,5 +149,5 @@ def write_trained_cell(
     folder.mkdir(parents=True)
     (folder / "recovery.json").write_text(sealed(training))
     if evaluation is not None:
-        (folder / "evaluation.json").write_text(sealed(evaluation))
+        write_evaluation(folder, training, evaluation)
     return folder

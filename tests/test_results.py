@@ -15,6 +15,7 @@ from cell_examples import (
     changed,
     sealed,
     write_cell,
+    write_evaluation,
     write_trained_cell,
 )
 
@@ -213,6 +214,7 @@ def test_patch_versions_and_device_numbers_may_differ(tmp_path: Path) -> None:
         (sealed(changed(EVALUATION, conditions__tasks={})), "without their conditions"),
         (sealed(changed(EVALUATION, status="fine")), "status: Input should be 'ok'"),
         (sealed(EVALUATION).replace("0.5,", "0.6,", 1), "altered since it was written"),
+        (sealed({**EVALUATION, "made": "m2"}), "of another model than pruning.json describes"),
     ],
 )
 def test_files_that_cannot_be_trusted_are_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -223,6 +225,16 @@ def test_files_that_cannot_be_trusted_are_refused(tmp_path: Path, text: str, mes
     assert str(cell / "evaluation.json") in str(error.value)
     assert str(error.value).endswith("delete that file and run again")
     assert "\n" not in str(error.value)
+
+
+def test_an_evaluation_of_the_model_that_was_there_before_is_refused(tmp_path: Path) -> None:
+    cell = write_cell(tmp_path, evaluation=EVALUATION)
+    elsewhere = changed(PRUNING, provenance__wall_s=9.0)
+    (cell / "pruning.json").write_text(sealed(elsewhere))
+    assert len(collect([cell], "mini").results) == 4, "made again alike"
+    (cell / "pruning.json").write_text(sealed(changed(PRUNING, method_version=2)))
+    with pytest.raises(UserError, match=r"evaluation\.json: of another model than pruning\.json"):
+        collect([cell], "mini")
 
 
 def test_a_cell_in_the_folder_of_another_is_refused(tmp_path: Path) -> None:
@@ -236,6 +248,7 @@ def test_a_local_model_folder_goes_by_its_name(tmp_path: Path) -> None:
     cell = write_cell(tmp_path, evaluation=EVALUATION)
     pruning = changed(PRUNING, model="/data/models/org__small")
     (cell / "pruning.json").write_text(sealed(pruning))
+    write_evaluation(cell, pruning, EVALUATION)
     assert cell_rows(cell, "mini")[0].model == "/data/models/org__small"
 
 

@@ -73,7 +73,7 @@ def test_ablations_show_their_own_cells(finished: Path) -> None:
     table8 = pd.read_csv(generated(finished) / "table8.csv")
     assert set(table8["sparsity"]) == {0, 50}
     text = (generated(finished) / "table8.md").read_text()
-    assert "as the amplitude grows, results improve and then degrade" in text
+    assert "as the amplitude grows, results improve up to A = 0.02 and then degrade" in text
     assert "in one seed: no test." in text or "does not hold" in text
 
 

@@ -151,6 +151,7 @@ def evaluate_stage(
     check_tasks([task.name for task in tasks], TASK_FOLDER)
     reason = checkpoint.failure(Path(model))
     content: dict[str, Any] = {"schema": SCHEMA, "suite": selection.suite}
+    content["made"] = checkpoint.made_by(Path(model))
     if reason is not None:
         failed = harness.EvaluationResult.failed(reason)
         content |= failed.to_json()
