@@ -256,9 +256,11 @@ def read_matrix(results_csv: Path) -> Matrix:
     """Read a stored matrix, or the results of a run with the cells that lie beside them.
 
     Raises:
-        UserError: a file is absent, altered, or does not belong to the results.
+        UserError: a file is absent, altered, or does not belong to the results; or their conditions
+            are mixed.
     """
     results = read_results(results_csv)
+    check_comparable(results)
     path, costs = beside(results_csv, "documents.parquet"), beside(results_csv, "provenance.csv")
     if path.is_file():
         documents = _read_documents(path, DOCUMENTS)

@@ -9,6 +9,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+import functools
+import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,14 +21,19 @@ import closed_network
 import hypothesis
 import pytest
 from hub_rows import small_facts
+from transformers.utils import logging as transformers_logging
 
 from adaptprune import registry
+from adaptprune.bigbench import ensure_local_data
 from adaptprune.evaluate import benchmarks, suites
+from adaptprune.models import locate
 from adaptprune.registry import find_method
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+# Its handler is bound to the stderr of this moment; within a test that would be closed later.
+transformers_logging.get_logger()
 closed_network.install()
 ATTEMPTS = Path(tempfile.mkstemp(prefix="adaptprune-attempts-")[1])
 os.environ |= closed_network.closed_environment(ATTEMPTS)
@@ -49,11 +58,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Open the network for a test that fetches the real model, before its fixtures are made."""
+    """Fetch what tests marked ``model`` read, before the first of them begins."""
     if item.get_closest_marker("model"):
-        os.environ[closed_network.OPEN] = "1"
-    else:
-        os.environ.pop(closed_network.OPEN, None)
+        fetch_real_model()
+
+
+@functools.cache
+def fetch_real_model() -> None:
+    """Bring the real model, tasks and prose into the cache; the network is open meanwhile."""
+    os.environ[closed_network.OPEN] = "1"
+    try:
+        locate("smollm2-135m")
+        ensure_local_data()
+    finally:
+        del os.environ[closed_network.OPEN]
 
 
 def pytest_unconfigure() -> None:
@@ -80,6 +98,25 @@ def cache(cache_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Point ``ADAPTPRUNE_CACHE`` to a folder of this test session."""
     monkeypatch.setenv("ADAPTPRUNE_CACHE", str(cache_folder))
     return cache_folder
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Install the plug-in as a package, without network; returns the folder it lies in."""
+    folder = tmp_path_factory.mktemp("third-party")
+    source, target = folder / "source", folder / "site"
+    plugin, compiled = Path(__file__).parent / "plugin", shutil.ignore_patterns("__pycache__")
+    shutil.copytree(plugin, source, ignore=compiled)
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"),
+            *("--no-build-isolation", "--target", str(target), str(source)),
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return target
 
 
 @pytest.fixture

@@ -345,6 +345,16 @@ def test_a_method_may_be_compared_with_itself_under_other_parameters(
     assert "has version" not in text
 
 
+def test_a_variant_on_another_calibration_set_is_named_with_it(
+    tmp_path: Path, files: tuple[Path, Path]
+) -> None:
+    longer = {"variant": "long", "calibration__length": 512, "calibration__hash": "c9"}
+    cells = [write_scored_cell(tmp_path / "cells", "mine", pruning=longer)]
+    text = render_markdown(compare_files(files[0], stored(tmp_path, "new", cells)))
+    assert "between mine@long on prose 8x512 and FLAP is shown at 20 %" in text
+    assert "calibration sets but where a name says which other one" in text
+
+
 def test_other_documents_are_refused(tmp_path: Path, files: tuple[Path, Path]) -> None:
     cell = write_scored_cell(tmp_path / "cells", "mine")
     documents = pd.read_parquet(cell / "documents.parquet")

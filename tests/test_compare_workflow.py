@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -19,8 +20,12 @@ NARROW = ["profile=tiny", "sparsities=40", "seeds=0,1"]
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("compare")]
 
 
-def run(folder: Path, target: str, *config: str) -> subprocess.CompletedProcess[str]:
-    """Run the workflow in a folder of its own."""
+def run(
+    folder: Path, target: str, *config: str, packages: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run the workflow in a folder of its own; ``packages`` are installed besides."""
+    search = [str(packages)] if packages else []
+    search += [os.environ["PYTHONPATH"]] if "PYTHONPATH" in os.environ else []
     return subprocess.run(
         [
             *(sys.executable, "-m", "snakemake", target, "--cores", "2"),
@@ -30,6 +35,7 @@ def run(folder: Path, target: str, *config: str) -> subprocess.CompletedProcess[
         capture_output=True,
         text=True,
         timeout=600,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(search)},
     )
 
 
@@ -77,6 +83,19 @@ def test_only_the_new_method_s_cells_are_run(
     assert set(after) - set(before) == {"mine/40/none/s0", "mine/40/none/s1"}
     assert {cell: time for cell, time in after.items() if cell in before} == before
     assert set(pd.read_csv(compared / "new.csv")["method"]) == {"mine"}
+
+
+def test_an_installed_method_is_compared_by_its_name(
+    folder: Path, installed: Path, tmp_path: Path
+) -> None:
+    """In a folder of its own, against baselines that lie elsewhere."""
+    baseline = f"baseline={folder / 'results' / 'tiny.csv'}"
+    narrow = ["profile=tiny", "sparsities=40", "seeds=0"]
+    done = run(tmp_path, "compare", *narrow, baseline, "method=mine", packages=installed)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert set(evaluations(tmp_path)) == {"mine/40/none/s0"}
+    compared = tmp_path / "results" / "runs" / "tiny" / "compare" / "mine" / "comparison.csv"
+    assert set(pd.read_csv(compared)["baseline"]) == {"flap", "magnitude"}
 
 
 def test_the_comparison_is_there_in_all_formats(compared: Path) -> None:

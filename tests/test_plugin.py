@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -37,24 +36,6 @@ def test_the_documentation_shows_the_files_of_the_package(language: str, file: s
 def test_the_plug_in_is_short() -> None:
     lines = (PLUGIN / "my_method.py").read_text().splitlines()
     assert sum(1 for line in lines if line.strip()) <= 50
-
-
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Install a copy of the package without network; returns the folder it lies in."""
-    folder = tmp_path_factory.mktemp("third-party")
-    source, target = folder / "source", folder / "site"
-    shutil.copytree(PLUGIN, source, ignore=shutil.ignore_patterns("__pycache__"))
-    subprocess.run(
-        [
-            *(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"),
-            *("--no-build-isolation", "--target", str(target), str(source)),
-        ],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return target
 
 
 def adaptprune(path: Path, *arguments: object) -> subprocess.CompletedProcess[str]:

@@ -12,6 +12,7 @@ from matrix_examples import rewritten, stored, write_cells, write_dense, write_s
 
 from adaptprune.config import load_profile, profile_names
 from adaptprune.errors import UserError
+from adaptprune.evaluate.suites import load_suite
 from adaptprune.files import read_json
 from adaptprune.results import CELL, KEYS
 from adaptprune.store import (
@@ -56,7 +57,8 @@ def absent(results: pd.DataFrame, profile: Any) -> list[str]:
 
 def guard(path: Path, profile: Any) -> None:
     """Check all that a stored matrix promises."""
-    matrix = read_matrix(path)  # seal, schema, unique keys, documents that give the values
+    # Seal, schema, unique keys, equal conditions, documents that give the values.
+    matrix = read_matrix(path)
     assert not matrix.results.duplicated(KEYS).any()
     assert not matrix.documents.duplicated([*KEYS, "document"]).any()
     assert not absent(matrix.results, profile)
@@ -67,10 +69,28 @@ def guard(path: Path, profile: Any) -> None:
     )
 
 
+def asked_numbers(profile: Any) -> dict[tuple[str, str], int]:
+    """Return task and metric of every number that a profile asks of a cell, with its documents."""
+    suite, evaluation = load_suite(profile.evaluation.suite), profile.evaluation
+    sizes = [(task, evaluation.documents_per_task) for task in suite.tasks]
+    if suite.perplexity:
+        sizes.append((suite.perplexity, evaluation.perplexity_documents))
+    return {
+        (task.task, task.metric): min(task.documents, size or task.documents)
+        for task, size in sizes
+    }
+
+
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
 def test_committed_matrices_are_sound(path: Path) -> None:
-    guard(path, load_profile(CONFIG, path.stem))
-    assert beside(path, "documents.parquet").stat().st_size < 10e6
+    profile = load_profile(CONFIG, path.stem)
+    guard(path, profile)
+    results = read_matrix(path).results
+    asked = asked_numbers(profile)
+    for _, rows in results[results["status"] == "ok"].groupby(CELL):
+        found = {(row.task, row.metric): row.n for row in rows.itertuples()}
+        assert {number: found.get(number) for number in asked} == asked
+    assert beside(path, "documents.parquet").stat().st_size < 5e6
 
 
 def test_every_committed_results_file_belongs_to_a_profile() -> None:

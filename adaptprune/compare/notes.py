@@ -25,7 +25,8 @@ def notes_of(
     sizes = {kind: len(rows) for kind, rows in overall.groupby("kind")}
     notes = [
         f"The results in {sides.names[0]} and {sides.names[1]} were measured under equal "
-        "conditions: the same model, documents, calibration sets and library versions.",
+        "conditions: the same model, documents, minor versions of lm-eval and transformers, and "
+        "calibration sets but where a name says which other one.",
         f"Scores are mean ± sample standard deviation over seeds {', '.join(seeds)}; a seed "
         "redraws the calibration set. Differences are taken at the same seed on the same "
         "documents, and averaged over the seeds that both methods have.",

@@ -52,8 +52,22 @@ class Sides:
         stored = {self.stored(label): label for label in self.labels(self.baseline)}
         found = {DENSE: "Dense"}
         for key, label in stored.items():
-            found[key] = title_of(label) + key.removeprefix(label)
-        return found | {label: title_of(label) for label in self.labels(self.new)}
+            found[key] = (
+                title_of(label) + key.removeprefix(label) + self._apart(self.baseline, label)
+            )
+        for label in self.labels(self.new):
+            found[label] = title_of(label) + self._apart(self.new, label)
+        return found
+
+    def _apart(self, matrix: Matrix, label: str) -> str:
+        """Return what a variant was calibrated on, where that is not the set of plain methods."""
+        plain = {
+            drawn
+            for side in (self.baseline, self.new)
+            for drawn in side.results.loc[side.results["variant"] == "", "calibration"]
+        }
+        own = set(matrix.results.loc[labels_of(matrix.results) == label, "calibration"])
+        return "".join(f" on {drawn}" for drawn in sorted(own - plain - {""}))
 
     def together(self, kind: str) -> pd.DataFrame:
         """Return results or provenance of both files, every row under its key as method."""
