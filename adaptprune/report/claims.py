@@ -22,6 +22,7 @@ CLAIMS: tuple[Callable[[Evidence], list[Verdict]], ...] = (
     other_claims.lower_layers,
     other_claims.best_interleaving,
     other_claims.better_than_rivals,
+    other_claims.better_than_pruning_once,
     other_claims.recovers_family,
 )
 
