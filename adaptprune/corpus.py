@@ -10,11 +10,10 @@ import pydantic
 
 from adaptprune.errors import UserError, unknown
 from adaptprune.files import (
-    atomic_file,
     cache_directory,
     is_as_sealed,
     packaged_yaml,
-    write_seal,
+    sealed_file,
 )
 from adaptprune.hubdata import read_split
 from adaptprune.local_data import LocalSource, ensure_source
@@ -86,7 +85,6 @@ def corpus_file(name: str) -> Path:
         path = cache_directory() / "corpora" / f"{corpus.name}.jsonl"
         if not path.is_file():
             _stream_from_hub(corpus, path)
-            write_seal(path)
         if not is_as_sealed(path):
             raise UserError(f"{path}: altered since it was fetched; delete it and run again")
         return path
@@ -136,7 +134,7 @@ def iterate_texts(path: Path, source: str | None = None) -> Iterator[str]:
 
 
 def _stream_from_hub(corpus: HubCorpus, path: Path) -> None:
-    with atomic_file(path) as temporary, temporary.open("w") as stream:
+    with sealed_file(path) as temporary, temporary.open("w") as stream:
         for index, text in enumerate(hub_texts(corpus)):
             stream.write(json.dumps({"document": str(index), "text": text}) + "\n")
 

@@ -228,10 +228,16 @@ def _seal_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.sha256")
 
 
-def write_seal(path: Path) -> None:
-    """Write a file's sha256 beside it, as ``sha256sum`` does (``FILE.sha256``)."""
-    with atomic_file(_seal_of(path)) as temporary:
-        temporary.write_text(f"{sha256_file(path)}  {path.name}\n")
+@contextlib.contextmanager
+def sealed_file(path: Path) -> Iterator[Path]:
+    """Write a file as ``atomic_file`` does, with its sha256 beside it (``FILE.sha256``).
+
+    The hash is as ``sha256sum`` writes it. It is there first, so that the file is never without.
+    """
+    with atomic_file(path) as temporary:
+        yield temporary
+        with atomic_file(_seal_of(path)) as seal:
+            seal.write_text(f"{sha256_file(temporary)}  {path.name}\n")
 
 
 def is_as_sealed(path: Path) -> bool:

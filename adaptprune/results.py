@@ -24,7 +24,7 @@ from adaptprune.cellfiles import (
 )
 from adaptprune.comparable import check_comparable, describe_cell
 from adaptprune.errors import UserError
-from adaptprune.files import atomic_file, is_as_sealed, sha256_json, write_seal
+from adaptprune.files import atomic_file, is_as_sealed, sealed_file, sha256_json
 from adaptprune.registry import join_variant
 
 if TYPE_CHECKING:
@@ -299,8 +299,7 @@ def collect(cell_dirs: Iterable[Path], profile: str) -> Collected:
 
 
 def _write_csv(frame: pd.DataFrame, path: Path) -> None:
-    with atomic_file(path) as temporary:
-        frame.to_csv(temporary, index=False, float_format="%.10g", lineterminator="\n")
+    frame.to_csv(path, index=False, float_format="%.10g", lineterminator="\n")
 
 
 def write_results(collected: Collected, results_csv: Path, provenance_csv: Path) -> None:
@@ -308,9 +307,10 @@ def write_results(collected: Collected, results_csv: Path, provenance_csv: Path)
 
     Beside the results lies their sha256 (``results.csv.sha256``, as ``sha256sum`` writes it).
     """
-    _write_csv(collected.provenance, provenance_csv)
-    _write_csv(collected.results, results_csv)
-    write_seal(results_csv)
+    with atomic_file(provenance_csv) as temporary:
+        _write_csv(collected.provenance, temporary)
+    with sealed_file(results_csv) as temporary:
+        _write_csv(collected.results, temporary)
 
 
 def label_of(row: pd.Series) -> str:

@@ -250,6 +250,19 @@ def test_what_is_fetched_is_pinned_or_sealed(cache: Path, monkeypatch: pytest.Mo
     )
     monkeypatch.setattr("adaptprune.corpus.find_corpus", lambda name: corpus)
     monkeypatch.setattr("adaptprune.corpus.hub_texts", lambda corpus: iter(["one", "two"]))
+    replace = Path.replace
+
+    def killed(self: Path, target: Path) -> Path:
+        if target.name == "made.jsonl":
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            corpus_file("made")
+    seal = cache / "corpora" / "made.jsonl.sha256"
+    assert [*seal.parent.iterdir()] == [seal], "never a file without its seal"
     path = corpus_file("made")
     assert corpus_file("made") == path
     path.write_bytes(path.read_bytes().replace(b"one", b"ine"))
@@ -258,12 +271,12 @@ def test_what_is_fetched_is_pinned_or_sealed(cache: Path, monkeypatch: pytest.Mo
 
 
 def test_split_that_was_altered_since_it_was_fetched_is_refused(tmp_path: Path) -> None:
-    from adaptprune.files import write_seal
+    from adaptprune.files import sealed_file
 
     file = tmp_path / "o" / "r" / "default" / "train.jsonl"
     file.parent.mkdir(parents=True)
-    file.write_text('{"text": "one"}\n')
-    write_seal(file)
+    with sealed_file(file) as temporary:
+        temporary.write_text('{"text": "one"}\n')
     assert len(read_split(tmp_path, "o/r", None, "train", ["text"])) == 1
     file.write_text('{"text": "ine"}\n')
     with pytest.raises(UserError, match=r"train\.jsonl: altered since it was fetched"):

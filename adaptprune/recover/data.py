@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING
 from adaptprune.corpus import HubCorpus, corpora, corpus_file, find_corpus
 from adaptprune.errors import UserError, unknown
 from adaptprune.files import (
-    atomic_file,
     cache_directory,
+    sealed_file,
     sha256_file,
     sha256_json,
-    write_seal,
 )
 from adaptprune.hubdata import (
     check_columns,
@@ -176,9 +175,8 @@ def fetch_split(source: HubSource, folder: Path | None = None) -> Path:
         check_columns(rows.features, columns, source.repository)
         names = list(dict.fromkeys(column.partition(".")[0] for column in columns))
         file = stem.with_name(f"{stem.name}.parquet")
-        with atomic_file(file) as temporary:
+        with sealed_file(file) as temporary:
             rows.select_columns(names).to_parquet(temporary)
-        write_seal(file)
     return check_split(folder, *where, columns)
 
 
