@@ -2,8 +2,8 @@
 
 Snakemake counts GPUs and assigns none. A job therefore takes the lock of a free device, a file on
 this machine, and sees no other one from then on. The kernel frees the lock however the job ends.
-The locks are those of one user; where jobs are given devices of their own, as by Slurm, there is
-nothing to choose and nothing is locked.
+The locks are those of one user. Slurm gives its jobs devices of their own, which each may call by
+the same number: nothing is locked there.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def hold_devices(count: int = 1, interval: float = 1.0) -> list[str]:
     offered = visible_devices()
     if len(offered) < count:
         raise UserError(f"{count} GPU(s) are asked for, this process sees {len(offered)}")
-    if len(offered) == count or os.environ.get(_TAKEN) == ",".join(offered):
+    if "SLURM_JOB_ID" in os.environ or os.environ.get(_TAKEN) == ",".join(offered):
         return offered
     while (taken := _try_to_take(offered, count)) is None:
         time.sleep(interval)

@@ -30,6 +30,8 @@ import psutil
 ROOT = Path(__file__).resolve().parents[1]
 #: Seconds between two looks at processes.
 GLANCE = 0.02
+#: Seconds that a single run may take before it counts as hanging.
+PATIENCE = 1200
 
 
 class Campaign(Protocol):
@@ -204,10 +206,14 @@ def kill_one(
 
 def wait_for_all(process: subprocess.Popen[bytes], folder: Path) -> int:
     """Wait for a process and for what it left working in a folder; return its exit status."""
-    status = process.wait()
-    while any(_works_in(other, folder) for other in psutil.process_iter()):
+    deadline = time.monotonic() + PATIENCE
+    while process.poll() is None or any(
+        _works_in(other, folder) for other in psutil.process_iter()
+    ):
+        if time.monotonic() > deadline:
+            sys.exit(f"a run has not ended in {PATIENCE} s; see {folder}/campaign.log")
         time.sleep(GLANCE)
-    return status
+    return process.returncode
 
 
 def _works_in(process: psutil.Process, folder: Path) -> bool:
@@ -286,7 +292,7 @@ def run_campaign(campaign: Campaign, kills: int, minutes: float, seed: int, work
             if content != expected[name]:
                 report.differing.append(f"{folder}/{name}")
         print(report.line(), file=sys.stderr, flush=True)
-        if not report.differing:
+        if not (report.differing or report.lost or report.leftovers):
             shutil.rmtree(folder)
     return report
 
@@ -306,12 +312,10 @@ def main() -> None:
     )
     work = Path(tempfile.mkdtemp(prefix="adaptprune-kills-"))
     report = run_campaign(campaign, arguments.kills, arguments.minutes, arguments.seed, work)
-    print(report.line())
-    if report.differing:
+    print(report.line(), *report.differing, *report.leftovers, sep="\n")
+    if report.differing or report.lost or report.leftovers:
         sys.exit(f"look at {work}")
     shutil.rmtree(work)
-    if report.lost or report.leftovers:
-        sys.exit(1)
 
 
 if __name__ == "__main__":

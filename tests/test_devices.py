@@ -7,15 +7,14 @@ import select
 import subprocess
 import sys
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from adaptprune import devices
 from adaptprune.errors import UserError
 
-if TYPE_CHECKING:
-    from pathlib import Path
+ROOT = Path(__file__).parent.parent
 
 JOB = """
 import sys
@@ -62,6 +61,17 @@ def test_every_job_has_a_device_of_its_own_and_a_killed_one_frees_it(tmp_path: P
         assert [running[0].poll(), running[2].poll()] == [None, None]
 
 
+def test_of_a_single_device_jobs_take_turns(tmp_path: Path) -> None:
+    with Jobs(tmp_path, "0") as jobs:
+        first = jobs.start()
+        assert device_of(first) == "0"
+        second = jobs.start()
+        assert second.stdout is not None
+        assert select.select([second.stdout], [], [], 1.0)[0] == []
+        first.kill()
+        assert device_of(second) == "0"
+
+
 def test_of_jobs_that_want_several_one_gets_all_it_wants(tmp_path: Path) -> None:
     with Jobs(tmp_path, "0,1,2") as jobs:
         first = jobs.start(2)
@@ -87,8 +97,11 @@ def offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_devices_that_were_given_are_not_locked(offered: Path) -> None:
-    assert devices.hold_devices(2) == ["2", "3"]
+def test_devices_that_slurm_gave_are_not_locked(
+    offered: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    assert devices.hold_devices(1) == ["2", "3"]
     assert not list(offered.iterdir()), "there was nothing to choose"
 
 
@@ -106,3 +119,18 @@ def test_a_job_keeps_its_device_and_so_do_its_children(
 def test_more_devices_than_there_are(offered: Path) -> None:
     with pytest.raises(UserError, match=r"3 GPU\(s\) are asked for, this process sees 2"):
         devices.hold_devices(3)
+
+
+def test_the_profile_of_several_gpus_plans_the_paper_s_run(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "snakemake", "table1", "--dry-run", "--quiet", "rules"),
+            *("--snakefile", str(ROOT / "Snakefile"), "--directory", str(tmp_path)),
+            *("--workflow-profile", str(ROOT / "profiles" / "gpu"), "--cores", "32"),
+            *("--config", "profile=paper"),
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "workflow specific profile" in done.stderr

@@ -73,3 +73,17 @@ def test_another_result_is_named(kills: Any, tmp_path: Path) -> None:
     report = kills.run_campaign(Program("changes"), 6, 1, 0, tmp_path)
     assert report.differing
     assert Path(report.differing[0]).read_text() == "changed"
+
+
+@pytest.mark.workflow
+@pytest.mark.parametrize("what", ["table1", "recover"])
+def test_the_suite_survives_a_short_campaign(
+    kills: Any, cache: Path, tmp_path: Path, what: str
+) -> None:
+    campaigns = {
+        "table1": kills.Table1(["methods=dense", "seeds=0"]),
+        "recover": kills.Recover(tokens=4096),
+    }
+    report = kills.run_campaign(campaigns[what], 2, 1, 0, tmp_path)
+    assert sum(report.kills.values()) == 2, report.line()
+    assert (report.lost, report.differing, report.leftovers) == (0, [], []), report.line()
