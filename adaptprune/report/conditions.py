@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+import pandas as pd
+
 from adaptprune.comparable import describe_cell
 from adaptprune.results import CELL
 from adaptprune.store import cell_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    import pandas as pd
 
     from adaptprune.evaluate.suites import PerplexityTask, SuiteTask
     from adaptprune.report.evidence import Evidence
@@ -48,7 +48,7 @@ def facts_of(evidence: Evidence) -> list[Fact]:
         Fact("Scorer", _distinct(results["scorer"])),
         Fact("Software", "; ".join(_version(results, name) for name in _PACKAGES)),
         Fact("Commit", _distinct(str(commit) for commit in stages["commit"])),
-        Fact("Machines", _distinct(stages["host"])),
+        Fact("Machines", _machines(stages)),
         Fact("Dates", _span(stages["date"])),
         Fact("Job time", _job_time(stages)),
         Fact("Rows", f"{len(results):,} in {evidence.source.folder / 'results.csv'}"),
@@ -67,6 +67,19 @@ def _hashed(results: pd.DataFrame, name: str, digest: str) -> str:
 
 def _version(results: pd.DataFrame, name: str) -> str:
     return f"{name.replace('_', '-')} {_distinct(results[name])}"
+
+
+def _machines(stages: pd.DataFrame) -> str:
+    """Return every host with its CPU, cores, memory and GPUs, as far as they were recorded."""
+    listed = []
+    for (host, cpu), rows in stages[stages["host"] != ""].groupby(["host", "cpu"]):
+        machine = rows.iloc[0]
+        told = [cpu] if cpu else []
+        if pd.notna(machine["cores"]):
+            told.append(f"{machine['cores']:.0f} cores, {machine['memory_mb'] / 1024:.0f} GB")
+        told += sorted(set(rows["gpu"]) - {""})
+        listed.append(f"{host} ({', '.join(told)})" if told else host)
+    return "; ".join(listed) or "none"
 
 
 def _job_time(stages: pd.DataFrame) -> str:
