@@ -155,6 +155,7 @@ def test_what_was_not_run_is_said_with_its_command(ahead: Evidence) -> None:
     }
     page = render_report(ahead)
     assert "table1: <code>snakemake table1 --cores 4 --config profile=tiny</code>" in page
+    assert "keep the documents fixed and speak of these alone" in page
 
 
 def test_failed_and_missing_cells_are_listed(tmp_path: Path) -> None:
