@@ -50,11 +50,17 @@ class Provenance(BaseModel):
     wall_s: float | None = None
     cpu_s: float | None = None
     peak_rss_mb: float | None = None
+    peak_device_mb: float | None = None
     score_wall_s: float | None = None
     score_peak_rss_mb: float | None = None
+    score_peak_device_mb: float | None = None
     train_s: float | None = None
     preparing_s: float | None = None
     host: str | None = None
+    cpu: str | None = None
+    cores: int | None = None
+    memory_mb: float | None = None
+    gpu: str | None = None
     date: str | None = None
     commit: str | None = None
 

@@ -85,9 +85,7 @@ class Declaration(BaseModel):
     methods: list[MethodTitle] = Field(min_length=1)
     models: Literal["all", "first"] = "all"
     sparsities: list[int] | None = None
-    suite: str | None = None
     profiles: dict[str, str] = {}
-    recovery: str = "none"
     published: PublishedSource | None = None
     peak: Peak | None = None
     notes: list[str] = []

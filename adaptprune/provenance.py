@@ -5,10 +5,12 @@ from __future__ import annotations
 import datetime
 import functools
 import importlib.metadata
+import os
 import platform
 import resource
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -46,6 +48,45 @@ def versions() -> dict[str, str]:
     }
 
 
+@functools.cache
+def cpu_model() -> str:
+    """Return the model of the CPU as Linux tells it, elsewhere its architecture."""
+    information = Path("/proc/cpuinfo")
+    for line in information.read_text().splitlines() if information.is_file() else []:
+        name, _, value = line.partition(":")
+        if name.strip() == "model name" and value.strip():
+            return value.strip()
+    return platform.processor() or platform.machine()
+
+
+def machine() -> dict[str, Any]:
+    """Return host, model and cores of its CPU, and its memory (MB)."""
+    import psutil
+
+    return {
+        "host": socket.gethostname(),
+        "cpu": cpu_model(),
+        "cores": os.cpu_count(),
+        "memory_mb": round(psutil.virtual_memory().total / 2**20),
+    }
+
+
+def used_gpu() -> dict[str, Any]:
+    """Return name and peak memory (MB, as torch allocates it) of the GPU that this process used.
+
+    Of several the one that held most; both are None where none was used.
+    """
+    torch = sys.modules.get("torch")  # a process without it has used none
+    if torch is None or not torch.cuda.is_initialized():
+        return {"gpu": None, "peak_device_mb": None}
+    peaks = [torch.cuda.max_memory_allocated(number) for number in range(torch.cuda.device_count())]
+    largest = max(peaks)
+    return {
+        "gpu": torch.cuda.get_device_name(peaks.index(largest)),
+        "peak_device_mb": round(largest / 2**20, 1),
+    }
+
+
 class Stopwatch:
     """Measures a stage from its construction to ``provenance()``."""
 
@@ -55,13 +96,14 @@ class Stopwatch:
     def provenance(self) -> dict[str, Any]:
         """Return wall time of the stage and CPU time of the whole process (s), peak memory (MB).
 
-        Also host, date and commit.
+        Also the machine, date and commit. ``peak_rss_mb`` is memory of the host, on a GPU too.
         """
         return {
             "wall_s": round(time.perf_counter() - self._start, 3),
             "cpu_s": round(time.process_time(), 3),
             "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
-            "host": socket.gethostname(),
+            **used_gpu(),
+            **machine(),
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "commit": suite_commit(),
         }

@@ -98,13 +98,20 @@ COSTS = [
     "wall_s",
     "cpu_s",
     "peak_rss_mb",
+    "peak_device_mb",
     "score_wall_s",
     "score_peak_rss_mb",
+    "score_peak_device_mb",
     "train_s",
     "preparing_s",
 ]
-PROVENANCE = [*COSTS, "host", "date", "commit"]
+MACHINE = ["host", "cpu", "cores", "memory_mb", "gpu"]
+PROVENANCE = [*COSTS, *MACHINE, "date", "commit"]
 PROVENANCE_KEYS = [*CELL, "stage"]
+#: Columns that files from before they were recorded lack: they are read as empty.
+_ADDED = {"peak_device_mb", "score_peak_device_mb", "cpu", "cores", "memory_mb", "gpu"}
+_PROVENANCE_TEXT = ["stage", "host", "cpu", "gpu", "date", "commit"]
+_PROVENANCE_NUMBERS = [*COSTS, "cores", "memory_mb"]
 
 
 class Collected(NamedTuple):
@@ -331,20 +338,26 @@ def read_provenance(path: Path) -> pd.DataFrame:
         UserError: the file is absent or has other columns.
     """
     types = (
-        {name: _DTYPES[name] for name in CELL} | {"stage": "str"} | dict.fromkeys(COSTS, "float64")
+        {name: _DTYPES[name] for name in CELL}
+        | dict.fromkeys(_PROVENANCE_TEXT, "str")
+        | dict.fromkeys(_PROVENANCE_NUMBERS, "float64")
     )
     try:
-        return pd.read_csv(
+        stages = pd.read_csv(
             path,
             dtype=types,
             keep_default_na=False,
-            na_values={name: [""] for name in COSTS},
-            usecols=[*PROVENANCE_KEYS, *PROVENANCE],
+            na_values={name: [""] for name in _PROVENANCE_NUMBERS},
         )
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; it says what the cells cost") from None
     except (ValueError, OSError) as error:
         raise UserError(f"{path}: not a provenance file ({error})") from None
+    columns = [*PROVENANCE_KEYS, *PROVENANCE]
+    if lacking := set(columns) - set(stages) - _ADDED:
+        raise UserError(f"{path}: not a provenance file (without {', '.join(sorted(lacking))})")
+    empty = dict.fromkeys(_PROVENANCE_TEXT, "")
+    return stages.reindex(columns=columns).astype(types).fillna(empty)
 
 
 def read_results(path: Path) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from adaptprune.errors import UserError
 from adaptprune.files import write_sealed_json
-from adaptprune.provenance import Stopwatch, versions
+from adaptprune.provenance import Stopwatch, cpu_model, versions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -115,7 +115,7 @@ def _measure(folders: dict[str, Path], workload: Workload, runtime: Runtime) -> 
         "params_dense": checkpoint.count_parameters(models["dense"]),
         "dtype": runtime.dtype,
         "device": torch.device(runtime.device).type,
-        "device_name": torch.cuda.get_device_name(runtime.device) if on_gpu else None,
+        "device_name": torch.cuda.get_device_name(runtime.device) if on_gpu else cpu_model(),
         "threads": torch.get_num_threads(),
         "versions": versions(),
         "measures": {phase: compare_rates(rates[phase]) for phase in PHASES}

@@ -115,7 +115,8 @@ def _notes(measures: pd.DataFrame) -> list[str]:
             f"Prefill of {first['prompt']} tokens and decoding of {first['new_tokens']} more, "
             f"{first['batch']} sequence(s) at once, {first['dtype']} on "
             f"{first['device_name'] or first['device']}, {first['threads']} CPU thread(s), eager "
-            "transformers; nothing else of the workflow ran meanwhile."
+            "transformers; nothing else of the workflow ran meanwhile. Measured are the pruned "
+            "models of the first seed, and no trained ones."
         )
         notes.append(
             f"×: the ratio to the dense model, median of {first['rounds']} rounds in which both "

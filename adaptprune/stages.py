@@ -247,8 +247,9 @@ def prune_stage(job: Job, sparsity: int, output: Path, scores_file: Path | None 
             write_json(target / "kept.json", {"layers": []})
         record["provenance"] = watch.provenance()
         if stored:
-            record["provenance"]["score_wall_s"] = stored[1]["provenance"]["wall_s"]
-            record["provenance"]["score_peak_rss_mb"] = stored[1]["provenance"]["peak_rss_mb"]
+            scoring = stored[1]["provenance"]
+            for cost in ("wall_s", "peak_rss_mb", "peak_device_mb"):
+                record["provenance"][f"score_{cost}"] = scoring.get(cost)
         write_sealed_json(target / "pruning.json", record)
         write_manifest(target)
 

@@ -270,7 +270,6 @@ def declared_grid(
         models=declaration.select_models(models),
         sparsities=declaration.sparsities or sparsities,
         seeds=seeds,
-        recovery=declaration.recovery,
     )
 
 
@@ -305,10 +304,6 @@ def render_table(
     declaration = load_declaration(declaration_path)
     if not isinstance(declaration, Declaration):
         raise UserError(f"{declaration_path}: declares no table of a matrix")
-    if declaration.suite not in (None, suite.name):
-        raise UserError(
-            f"{declaration_path}: needs suite {declaration.suite!r}, not {suite.name!r}"
-        )
     results = profile_results(results_csv, profile)
     results = results[results["model"].isin(declaration.select_models(models))]
     grid = declared_grid(declaration, results, suite, models, sparsities, seeds)

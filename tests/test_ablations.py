@@ -55,6 +55,17 @@ def test_fewer_steps_keep_amplitude_divided_by_step(name: str) -> None:
     assert counts == [1, 2, 5, 10, 20]
 
 
+def test_the_changed_source_is_not_called_another_where_it_is_part_of_the_plain_one() -> None:
+    declaration = load_declaration(DECLARATIONS / "ablation_calibration.yaml")
+    assert isinstance(declaration, Declaration)
+    assert "another" not in declaration.methods[-1].title.lower()
+    (note,) = declaration.notes
+    assert "Quoref alone: one of the two sources of the plain set" in note
+    chosen = profile_of("offline", "ablation_calibration")
+    used = chosen.calibration_of("adapt-pruner@calibration-source")
+    assert (chosen.calibration.dataset, used.dataset) == ("bigbench-prose", "bigbench-quoref")
+
+
 @pytest.mark.parametrize("name", profile_names(CONFIG))
 def test_calibration_variants_differ_from_the_profile_in_one_thing(name: str) -> None:
     chosen = profile_of(name, "ablation_calibration")

@@ -66,6 +66,21 @@ def test_provenance_is_read_as_it_is_written(source: Source, tmp_path: Path) -> 
     pd.testing.assert_frame_equal(read_provenance(tmp_path / "p.csv"), read)
 
 
+def test_provenance_from_before_the_machine_was_recorded_is_read(source: Source) -> None:
+    path = source.folder / "provenance.csv"
+    new = pd.read_csv(path).assign(host="box")
+    added = ["peak_device_mb", "score_peak_device_mb", "cpu", "cores", "memory_mb", "gpu"]
+    new.drop(columns=added).to_csv(path, index=False)
+    read = read_provenance(path)
+    assert read.columns.tolist() == [*PROVENANCE_KEYS, *PROVENANCE]
+    assert set(read["host"]) == {"box"}
+    assert (read[["cpu", "gpu"]] == "").all(axis=None)
+    assert read[["peak_device_mb", "cores", "memory_mb"]].isna().all(axis=None)
+    new.drop(columns=[*added, "wall_s"]).to_csv(path, index=False)
+    with pytest.raises(UserError, match=r"provenance\.csv: not a provenance file \(without wall_s"):
+        read_provenance(path)
+
+
 def test_an_absent_or_foreign_provenance_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"p\.csv: no such file"):
         read_provenance(tmp_path / "p.csv")

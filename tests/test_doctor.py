@@ -18,7 +18,7 @@ from adaptprune.doctor.forecast import (
     CELL_BYTES,
     EVALUATION_S,
     JOB_S,
-    Forecast,
+    Disk,
     Tokens,
     evaluation_seconds,
     evaluation_tokens,
@@ -170,8 +170,37 @@ def test_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, level:
     usage = types.SimpleNamespace(free=free)
     monkeypatch.setattr(machine.shutil, "disk_usage", lambda place: usage)
     # Both folders lie on one disk, so what they take adds up.
-    forecast = Forecast(1, 1, bytes=6, cache_bytes=4)
-    assert machine.check_disk(subject(tmp_path), forecast).level == level
+    monkeypatch.setattr(machine, "disk_needed", lambda profile, at_once: Disk(6, 4))
+    assert machine.check_disk(subject(tmp_path)).level == level
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "seconds"),
+    [
+        ("paper", {}, 0.01),  # without its device nothing is timed
+        ("tiny", {}, 0),
+        ("tiny", {"models": ["org/model"], "recoveries": {}}, 0.01),  # nothing to be forecast
+    ],
+)
+def test_the_disk_is_looked_at_without_a_forecast_too(
+    tmp_path: Path,
+    cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    changes: dict[str, Any],
+    seconds: float,
+) -> None:
+    import torch
+
+    silence(monkeypatch)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    usage = types.SimpleNamespace(free=1000)
+    monkeypatch.setattr(machine.shutil, "disk_usage", lambda place: usage)
+    found = examine(subject(tmp_path, name, **changes), seconds)
+    assert found.forecast is None
+    (disk,) = [finding for finding in found.findings if finding.check == "disk"]
+    assert disk.level == "missing"
+    assert "make room" in disk.cure
 
 
 # What a run reads

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from matplotlib.colors import to_rgb
 
-from adaptprune.figures.style import SUFFIXES, new_figure, save_figure, series_style, styled
+from adaptprune.figures.style import (
+    SUFFIXES,
+    method_styles,
+    new_figure,
+    save_figure,
+    series_style,
+    styled,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,6 +72,14 @@ def test_series_differ_without_colour() -> None:
         grey = [luminance(style["color"]) for style in (one, other)]
         assert one["linestyle"] != other["linestyle"]
         assert abs(grey[0] - grey[1]) > 0.03
+
+
+def test_a_method_s_place_in_the_profile_gives_its_style() -> None:
+    styles = method_styles(["dense", "flap", "slicegpt"])
+    assert [styles[name] for name in ("dense", "flap", "slicegpt")] == [
+        series_style(place) for place in range(3)
+    ]
+    assert method_styles(["flap", "slicegpt"]) == styles, "dense is drawn where it is not run too"
 
 
 def test_a_style_leaves_no_trace() -> None:

@@ -17,14 +17,16 @@ from run_examples import (
 
 from adaptprune.errors import UserError
 from adaptprune.figures.catalog import draw, figure_names
-from adaptprune.figures.size import on_front
-from adaptprune.figures.style import SUFFIXES, save_figure
+from adaptprune.figures.size import center_of, on_front
+from adaptprune.figures.style import SUFFIXES, method_styles, save_figure
 from adaptprune.files import read_json, write_json, write_sealed_json
 from adaptprune.models import shape_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from matplotlib.axes import Axes
 
     from adaptprune.figures.catalog import Source
 
@@ -63,6 +65,7 @@ def test_fig1_shows_the_increase_and_the_size_of_every_layer(source: Source) -> 
     )
     assert increases.index.tolist() == [0, 10, 20]
     assert increases.loc[20].tolist() == [1000, 10, 1, -0.5]
+    assert draw("fig1", source).figure.axes[0].get_ylabel().endswith("(linear below 1)")
     sizes = data[data["panel"] == "size"]
     shape = shape_of(MODEL)
     dense = sizes[sizes["method"] == "dense"]["params"]
@@ -101,9 +104,66 @@ def test_size_shows_means_over_seeds_and_who_is_on_the_front(source: Source) -> 
     point = found.loc[("average", "adapt-pruner", 20)]
     assert point["value"] == pytest.approx(40.5)
     assert point["n_seeds"] == 2
+    assert (point["low"], point["high"]) == pytest.approx((40.5 - 0.5**0.5, 40.5 + 0.5**0.5))
     front = data[data["on_front"]]
     assert set(front["method"]) == {"dense", "adapt-pruner"}
     assert set(front["measure"]) == {"average", "tiny_local_prose"}
+
+
+def test_perplexities_are_geometric_means_and_their_bars_stay_above_zero(source: Source) -> None:
+    center = center_of([1e2, 1e4, 1e6], "perplexity")
+    assert center == ("geometric mean", *map(pytest.approx, (1e4, 1e2, 1e6)))
+    assert center_of([1.0, 2.0, 6.0], "accuracy").statistic == "mean"
+    alone = center_of([7.0], "perplexity")
+    assert alone.value == pytest.approx(7)
+    assert pd.isna([alone.low, alone.high]).all(), "one seed has no spread"
+    data = draw("size", source).data.set_index(["measure", "method", "sparsity"])
+    point = data.loc[("tiny_local_prose", "adapt-pruner", 20)]
+    seeds = (10 / 0.4, 10 / 0.41)
+    assert point["statistic"] == "geometric mean"
+    assert point["value"] == pytest.approx((seeds[0] * seeds[1]) ** 0.5)
+    assert point["low"] * point["high"] == pytest.approx(point["value"] ** 2)
+
+
+def test_a_bar_shows_what_the_data_say(source: Source) -> None:
+    drawing = draw("size", source)
+    axes = drawing.figure.axes[1]
+    assert axes.get_yscale() == "log"
+    shown = {
+        tuple(sorted(segment[:, 1]))
+        for container in axes.containers
+        for segment in container[2][0].get_segments()
+    }
+    points = drawing.data[drawing.data["measure"] == "tiny_local_prose"].dropna(subset=["low"])
+    expected = {tuple(ends) for ends in points[["low", "high"]].to_numpy()}
+    assert {tuple(f"{end:.6g}" for end in ends) for ends in expected} <= {
+        tuple(f"{end:.6g}" for end in ends) for ends in shown
+    }
+
+
+def colours(axes: Axes) -> dict[str, str]:
+    """Return the colour of every labelled series of a panel."""
+    handles, labels = axes.get_legend_handles_labels()
+    lines = [getattr(handle, "lines", [handle])[0] for handle in handles]
+    return {label: line.get_color() for label, line in zip(labels, lines, strict=True)}
+
+
+@pytest.mark.parametrize("name", ["size", "fig1"])
+def test_a_method_that_a_panel_lacks_changes_no_other_s_style(source: Source, name: str) -> None:
+    # FLAP has no perplexity and no sizes at 20 %: those after it keep their looks.
+    results = pd.read_csv(source.folder / "results.csv")
+    lacking = (results["method"] == "flap") & (results["metric"] == "word_perplexity")
+    results[~lacking].to_csv(source.folder / "results.csv", index=False)
+    write_json(source.cell(MODEL, "flap", 20) / "kept.json", {"layers": []})
+    figure = draw(name, source).figure
+    panels = [axes for axes in figure.axes if "Adapt-Pruner" in colours(axes)]
+    styles = method_styles(source.profile.methods)
+    assert len(panels) == 2
+    for axes in panels:
+        assert colours(axes)["Adapt-Pruner"] == styles["adapt-pruner"]["color"]
+    assert sum("FLAP" in colours(axes) for axes in panels) == 1
+    (legend,) = [*figure.legends, *(part.legends[0] for part in figure.subfigs if part.legends)]
+    assert {"FLAP", "Adapt-Pruner", "Dense"} <= {text.get_text() for text in legend.get_texts()}
 
 
 def test_the_front_holds_what_nothing_smaller_beats() -> None:

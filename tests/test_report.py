@@ -6,25 +6,35 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from cell_examples import PRUNING, changed, write_cell
 from matrix_examples import write_cells, write_dense, write_scored_cell
-from run_examples import tiny_source
+from run_examples import CONFIG, tiny_source
+from table_examples import cell, stopped, write_trained
 
+from adaptprune.config import load_profile
+from adaptprune.declarations import load_declaration
+from adaptprune.figures.catalog import Source
 from adaptprune.report import other_claims, pruner_claims
 from adaptprune.report.claims import judge_claims
+from adaptprune.report.conditions import problems_of
 from adaptprune.report.evidence import BASELINES, OURS, Evidence
 from adaptprune.report.page import render_report
 from adaptprune.results import collect, write_results
+from adaptprune.tablecells import cells_of
 from adaptprune.verdict import Outcome, judge
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from adaptprune.config import Profile
 
 DECLARATIONS = Path(__file__).parents[1] / "paper_tables"
 METHODS = ("dense", OURS, *BASELINES)
@@ -155,6 +165,7 @@ def test_what_was_not_run_is_said_with_its_command(ahead: Evidence) -> None:
     }
     page = render_report(ahead)
     assert "table1: <code>snakemake table1 --cores 4 --config profile=tiny</code>" in page
+    assert "keep the documents fixed and speak of these alone" in page
 
 
 def test_failed_and_missing_cells_are_listed(tmp_path: Path) -> None:
@@ -168,6 +179,128 @@ def test_failed_and_missing_cells_are_listed(tmp_path: Path) -> None:
     page = render_report(evidence)
     assert "failed, the loss is nan" in page
     assert "tiny-llama/slicegpt/60/none/s1: not run" in page
+
+
+def write_table(
+    evidence: Evidence, name: str, quality: dict[str, float], failed: str | None = None
+) -> None:
+    """Write the results of a table of listed rows as its profile collects them.
+
+    Args:
+        evidence: of the profile that the table is run in.
+        name: of the table.
+        quality: by recovery, its accuracy; 0.5 for all others.
+        failed: a recovery that failed at the last seed.
+    """
+    source, rows = evidence.source, []
+    for wanted in cells_of(evidence.declaration(name), source.profile, source.name):
+        score = quality.get(wanted.recovery, 0.5) + 0.001 * wanted.seed
+        shared = {
+            "profile": source.name,
+            "model": wanted.model,
+            "recovery": wanted.recovery,
+        }
+        place = (wanted.method, wanted.sparsity, wanted.seed)
+        if wanted.recovery == failed and wanted.seed == source.profile.seeds[-1]:
+            rows += stopped(*place, "failed", "the loss is nan", **shared)
+            continue
+        for task, metric, value in (
+            ("tiny_local_place", "acc", score),
+            ("tiny_local_thing", "acc_norm", score),
+            ("tiny_local_prose", "word_perplexity", 10 / score),
+        ):
+            (row, *_) = cell(*place, **shared)
+            rows.append(replace(row, task=task, metric=metric, value=value))
+    source.folder.mkdir(parents=True, exist_ok=True)
+    write_trained(source.folder, rows, f"-{name}")
+
+
+def with_stand_in(ahead: Evidence, folder: Path, *tables: str) -> Evidence:
+    """Return the evidence of the same run where a profile of its own stands in for some tables."""
+    declarations = shutil.copytree(DECLARATIONS, folder / "paper_tables")
+    for name in tables:
+        path = declarations / f"{name}.yaml"
+        content = yaml.safe_load(path.read_text())
+        content["profiles"] = {"tiny": "tiny-training"}
+        content["rows"] = {"tiny-training": content["rows"]["tiny"]}
+        path.write_text(yaml.safe_dump(content))
+    runs = folder / "runs"
+    (runs / "tiny").mkdir(parents=True)
+    for path in ahead.source.folder.iterdir():
+        (runs / "tiny" / path.name).symlink_to(path)
+    profile = ahead.source.profile.model_copy(update={"title": "tiny-training: in its place"})
+    source = replace(ahead.source, runs=runs)
+    return Evidence(
+        source, declarations, folder / "generated" / "tiny", {"tiny-training": profile}.get
+    )
+
+
+def test_a_table_is_found_in_the_profile_that_stands_in(ahead: Evidence, tmp_path: Path) -> None:
+    names = ("table3", "table4", "table4_flops", "ablation_interleave")
+    evidence = with_stand_in(ahead, tmp_path, *names)
+    assert "Not run: snakemake table4." in {v.reason for v in judge_claims(evidence)}
+    assert evidence.of("table1") is evidence
+    other = evidence.of("table4")
+    assert other.source.folder == tmp_path / "runs" / "tiny-training"
+    assert (evidence.of("fig3"), evidence.of("fig4")) == (other, other)
+    for name in names:
+        write_table(other, name, {"accel": 0.9})
+    reasons = {verdict.reason for verdict in judge_claims(evidence)}
+    assert {reason for reason in reasons if "Not run" in reason} == {
+        "Not run: snakemake ablation_amplitude.",
+        "Not run: snakemake fig1.",
+    }
+    for name in ("fig3", "fig4"):
+        figure(other.generated / "figures" / f"{name}.png")
+    table(other.generated / "table4.md")
+    page = render_report(evidence)
+    assert re.search(r'<section id="table4">\s*<h3>Caption</h3>', page)
+    assert page.count("<img ") == 2
+    for name in ("table4", "fig3", "fig4"):
+        assert f"<li>{name}: <code>" not in page
+    assert "<li>table5: <code>snakemake table5 --cores 4 --config profile=tiny</code></li>" in page
+    assert f"tiny-training: in its place ({', '.join(sorted(names))})" in page
+
+
+def test_without_a_run_of_its_own_a_stand_in_leaves_a_table_not_run() -> None:
+    def load(name: str) -> Profile:
+        return load_profile(CONFIG, name)
+
+    source = Source("paper", load("paper"), Path("nowhere"))
+    evidence = Evidence(source, DECLARATIONS, Path("generated", "paper"), load)
+    assert {
+        name: evidence.of(name).source.name for name in ("table1", "table8", "fig3", "fig4")
+    } == {
+        "table1": "paper",
+        "table8": "paper-table8",
+        "fig3": "paper-training",
+        "fig4": "paper-interleaves",
+    }
+    assert evidence.of("table8").generated == Path("generated", "paper-table8")
+    assert evidence.of("table4").listed_table("table4") is None
+
+
+def test_the_claims_of_one_function_have_one_stand_in() -> None:
+    both = [load_declaration(DECLARATIONS / f"{name}.yaml") for name in ("table4", "table4_flops")]
+    assert both[0].profiles == both[1].profiles
+
+
+def test_failed_and_missing_cells_of_other_tables_are_listed(
+    ahead: Evidence, tmp_path: Path
+) -> None:
+    evidence = with_stand_in(ahead, tmp_path, "table4")
+    assert problems_of(evidence) == []
+    write_table(evidence.of("table4"), "table4", {}, failed="minitron")
+    (problem,) = problems_of(evidence)
+    assert problem.startswith("profile tiny-training: tiny-llama/minitron/")
+    assert problem.endswith("/minitron/s1: failed, the loss is nan")
+    own = with_stand_in(ahead, tmp_path / "own")
+    write_table(own, "table4", {})
+    written = own.source.folder / "results-table4.csv"
+    results = pd.read_csv(written)
+    results[results["recovery"] != "sheared"].to_csv(written, index=False)
+    lacking = [problem.rpartition("/sheared/")[2] for problem in problems_of(own)]
+    assert lacking == ["s0: not run", "s1: not run"]
 
 
 # -- The page in a browser ------------------------------------------------------------------------

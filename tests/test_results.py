@@ -25,6 +25,7 @@ from adaptprune.results import (
     cell_rows,
     collect,
     missing_cells,
+    read_provenance,
     read_results,
     write_results,
 )
@@ -112,6 +113,17 @@ def test_results_survive_the_way_to_disk(tmp_path: Path) -> None:
     )
     assert (tmp_path / "results.csv").read_bytes() == (tmp_path / "second.csv").read_bytes()
     assert read.iloc[-1]["reason"] == 'a, b and "c"'
+
+
+def test_provenance_tells_the_machine_and_the_peak_on_its_gpu(tmp_path: Path) -> None:
+    machine = {"cpu": "Some CPU", "cores": 64, "memory_mb": 262144, "gpu": "Card"}
+    told = {"provenance": PRUNING["provenance"] | machine | {"score_peak_device_mb": 900.5}}
+    collected = collect([write_cell(tmp_path, PRUNING | told, EVALUATION)], "mini")
+    write_results(collected, tmp_path / "r.csv", tmp_path / "p.csv")
+    evaluated, pruned = read_provenance(tmp_path / "p.csv").to_dict("records")
+    assert {name: pruned[name] for name in machine} == machine
+    assert pruned["score_peak_device_mb"] == 900.5
+    assert evaluated["cpu"] == "", "a record from before the machine was recorded"
 
 
 def test_provenance_has_a_row_per_stage(tmp_path: Path) -> None:

@@ -10,8 +10,10 @@ import pytest
 
 from adaptprune.config import load_profile
 from adaptprune.errors import UserError
-from adaptprune.figures.catalog import Source
+from adaptprune.figures.catalog import Source, draw
+from adaptprune.figures.style import method_styles
 from adaptprune.files import write_sealed_json
+from adaptprune.provenance import cpu_model
 from adaptprune.speed import compare_rates
 from adaptprune.speedtable import read_measures, render_speed
 
@@ -55,6 +57,7 @@ def test_every_kind_of_checkpoint_is_measured(
         counts["params_dense"],
     )
     assert (record["dense"], record["method"], record["sparsity"]) == ("tiny-llama", method, 40)
+    assert record["device_name"] == cpu_model()
     for phase in ("prefill", "decode"):
         measure = record["measures"][phase]
         assert measure["pruned"] > 0
@@ -144,7 +147,7 @@ def write_record(source: Source, method: str, sparsity: int, **changes: Any) -> 
         "params_dense": 1000,
         "dtype": "float32",
         "device": "cpu",
-        "device_name": None,
+        "device_name": "Some CPU",
         "threads": 1,
         "measures": {
             "prefill": rates(1.3, 1.2),
@@ -165,11 +168,23 @@ def source(tmp_path: Path) -> Source:
     return found
 
 
+def test_a_method_that_could_not_be_measured_changes_no_other_s_style(source: Source) -> None:
+    write_record(source, "flap", 20, status="failed", reason="NaN", measures={})
+    figure = draw("speed", source).figure
+    styles = method_styles(source.profile.methods)
+    for axes in figure.axes:
+        handles, labels = axes.get_legend_handles_labels()
+        assert labels == ["SliceGPT"]
+        assert handles[0].lines[0].get_color() == styles["slicegpt"]["color"]
+
+
 def test_the_table_says_where_pruning_makes_nothing_faster(source: Source, tmp_path: Path) -> None:
     render_speed(source, tmp_path / "speed")
     text = (tmp_path / "speed.md").read_text()
     assert "| tiny-llama | 20% | SliceGPT | 90.0% | 130 | 1.30 | 90.0 | 0.90 | 300 | 0.75 |" in text
     assert "Every pruned model was faster at prefill in every round." in text
+    assert "float32 on Some CPU, 1 CPU thread(s)" in text
+    assert "models of the first seed, and no trained ones" in text
     assert (
         "Pruning does not make decoding faster in every round: SliceGPT at 20 % of tiny-llama "
         "(0.80 to 1.00)." in text
@@ -194,6 +209,9 @@ def test_a_failed_cell_stands_in_the_table_with_its_reason(source: Source, tmp_p
 def test_records_of_different_conditions_are_not_compared(source: Source) -> None:
     write_record(source, "slicegpt", 20, threads=2)
     with pytest.raises(UserError, match=r"mixed conditions: threads is 1 .* and 2"):
+        read_measures(source)
+    write_record(source, "slicegpt", 20, device_name="Other CPU")
+    with pytest.raises(UserError, match=r"device_name is Some CPU .* and Other CPU"):
         read_measures(source)
 
 

@@ -29,8 +29,10 @@ from table_examples import (
     tidy,
 )
 
+from adaptprune.declarations import MethodTitle
 from adaptprune.errors import UserError
 from adaptprune.results import Row, collect, write_results
+from adaptprune.tablegrid import build_grid, columns_of
 from adaptprune.tables import perplexity_note, render_table
 from adaptprune.typeset import MINUS, MISSING, escape_latex
 
@@ -315,15 +317,13 @@ def test_change_of_a_method_without_result_is_a_dash(tmp_path: Path) -> None:
     assert f"| Mended, against FLAP | {dashes} |" in stem.with_suffix(".md").read_text()
 
 
-def test_dense_stands_above_recovered_models_too(tmp_path: Path) -> None:
-    folder = tmp_path / "tables"
-    folder.mkdir()
-    text = (DECLARATIONS / "smoke.yaml").read_text() + "recovery: lora\n"
-    (folder / "recovered.yaml").write_text(text)
+def test_dense_stands_above_recovered_models_too() -> None:
     rows = cell("dense", 0, 0) + cell("flap", 20, 0, recovery="lora")
-    table = tidy(render(tmp_path, rows, "recovered", declarations=folder, sparsities=[20]))
-    assert table.loc[(0, "dense", "average"), "status"] == "ok"
-    assert table.loc[(20, "flap", "average"), "n_seeds"] == 1
+    results = pd.DataFrame([asdict(row) for row in rows])
+    lines = [MethodTitle(method=method, title=method) for method in ("dense", "flap")]
+    where = {"models": [MODEL], "sparsities": [20], "seeds": [0]}
+    grid = build_grid(results, columns_of(SUITE), lines, recovery="lora", **where)
+    assert [row.entries["average"].n_seeds for row in grid.rows] == [1, 1]
 
 
 def test_latex_specials_are_escaped() -> None:

@@ -254,8 +254,11 @@ def report(
     from adaptprune.report.evidence import Evidence
     from adaptprune.report.page import render_report
 
-    source = Source(profile, read_profile(profile, config_folder, override), runs)
-    page = render_report(Evidence(source, declarations, generated))
+    def load(name: str) -> Profile:
+        return read_profile(name, config_folder, override)
+
+    source = Source(profile, load(profile), runs)
+    page = render_report(Evidence(source, declarations, generated, load))
     write_texts(output.with_suffix(""), {output.suffix: page})
 
 

@@ -69,7 +69,7 @@ def cost_panel(results: pd.DataFrame, provenance: pd.DataFrame, titles: dict[str
                 _column(found["memory_mb"], lambda m: f"{m:.0f}"),
             ]
             lines.append((place, titles[label], texts))
-    headers = ["#Param.", "Channels removed", "Seconds", "Peak memory (MB)"]
+    headers = ["#Param.", "Channels removed", "Seconds", "Peak host memory (MB)"]
     return Panel("Size reached, and what it cost", headers, [], _lay_out(lines))
 
 

@@ -20,6 +20,7 @@ CHECKS: tuple[Callable[[Subject], Finding | list[Finding]], ...] = (
     machine.check_packages,
     machine.check_device,
     machine.check_memory,
+    machine.check_disk,
     machine.check_cache,
     machine.check_results,
     inputs.check_models,
@@ -104,5 +105,4 @@ def examine(subject: Subject, seconds: float) -> Diagnosis:
     except (UserError, OSError) as error:  # a full disk, or a folder that is read-only
         none = Finding("forecast", "warning", f"none: {error}")
         return Diagnosis(subject.name, [*findings, none])
-    findings.append(machine.check_disk(subject, forecast))
     return Diagnosis(subject.name, findings, rates, forecast)

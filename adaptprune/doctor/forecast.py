@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from adaptprune.errors import UserError
 from adaptprune.evaluate.suites import load_suite
 from adaptprune.local_data import data_folder
 from adaptprune.models import folder_of, is_local, shape_of
@@ -51,6 +52,13 @@ class Tokens:
 
     tasks: float
     prose: float
+
+
+class Disk(NamedTuple):
+    """Bytes: the most that the folder of the results takes at a time, and what the cache lacks."""
+
+    results: float
+    cache: float
 
 
 @dataclass
@@ -176,11 +184,28 @@ def predict(profile: Profile, rates: Rates, at_once: int) -> Forecast:
                 forecast.add("score", seconds + moved)
         seconds = evaluation_seconds(shape, cell.sparsity, tokens, rates)
         forecast.add("evaluate", seconds + moved)
-    largest = max(BYTES[profile.dtype] * shape.parameters for shape in shapes.values())
-    # A checkpoint lies there from its pruning to the end of its evaluation.
-    forecast.bytes = 2 * at_once * largest + CELL_BYTES * len(cells)
-    forecast.cache_bytes = _unfetched(profile, shapes)
+    forecast.bytes, forecast.cache_bytes = disk_needed(profile, at_once)
     return forecast
+
+
+def known_shapes(profile: Profile) -> dict[str, ModelShape]:
+    """Return the shapes of a profile's models, without those whose architecture is not known."""
+    shapes = {}
+    for model in profile.models:
+        try:
+            shapes[model] = shape_of(model)
+        except UserError:
+            continue  # the check of models says so
+    return shapes
+
+
+def disk_needed(profile: Profile, at_once: int) -> Disk:
+    """Return what the matrix of a profile takes of the disk, models of unknown size left out."""
+    shapes = known_shapes(profile)
+    sizes = [BYTES[profile.dtype] * shape.parameters for shape in shapes.values()]
+    # A checkpoint lies there from its pruning to the end of its evaluation.
+    results = 2 * at_once * max(sizes, default=0) + CELL_BYTES * len(profile.cells())
+    return Disk(results, _unfetched(profile, shapes))
 
 
 def _shares_scores(profile: Profile, cell: Cell) -> bool:

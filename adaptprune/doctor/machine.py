@@ -13,15 +13,11 @@ from typing import TYPE_CHECKING, Any
 from packaging.requirements import Requirement
 
 from adaptprune.doctor.finding import Finding, Subject, in_units
-from adaptprune.doctor.forecast import BYTES
-from adaptprune.errors import UserError
+from adaptprune.doctor.forecast import BYTES, disk_needed, known_shapes
 from adaptprune.files import cache_directory, nearest_folder
-from adaptprune.models import shape_of
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from adaptprune.doctor.forecast import Forecast
 
 OLDEST_PYTHON = (3, 11)
 #: Room on a GPU per byte of weights: activations and the gradients of one layer come besides.
@@ -104,12 +100,7 @@ def check_device(subject: Subject) -> Finding:
 
 def largest_model(subject: Subject) -> tuple[str, int]:
     """Return name and parameters of the largest model of known size; none is known as 0."""
-    sizes = []
-    for model in subject.profile.models:
-        try:
-            sizes.append((model, shape_of(model).parameters))
-        except UserError:
-            continue  # the check of models says so
+    sizes = [(model, shape.parameters) for model, shape in known_shapes(subject.profile).items()]
     return max(sizes, key=lambda pair: pair[1], default=("no model of known size", 0))
 
 
@@ -152,10 +143,11 @@ def check_results(subject: Subject) -> Finding:
     return check_writable("results", subject.runs / subject.name)
 
 
-def check_disk(subject: Subject, forecast: Forecast) -> Finding:
-    """Compare the free disk with what the run is predicted to take."""
+def check_disk(subject: Subject) -> Finding:
+    """Compare the free disk with what the run takes, as far as the models' sizes are known."""
+    needs = disk_needed(subject.profile, subject.at_once)
     places: dict[int, tuple[Path, float]] = {}
-    for folder, size in ((cache_directory(), forecast.cache_bytes), (subject.runs, forecast.bytes)):
+    for folder, size in ((cache_directory(), needs.cache), (subject.runs, needs.results)):
         place = nearest_folder(folder)
         disk = os.stat(place).st_dev
         places[disk] = (place, size + places.get(disk, (place, 0.0))[1])

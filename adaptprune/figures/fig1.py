@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from adaptprune.figures.catalog import Drawing, Source
-from adaptprune.figures.style import PAGE, new_figure, series_style, styled
+from adaptprune.figures.style import PAGE, add_legend, method_styles, new_figure, styled
 from adaptprune.files import read_json, unseal
 from adaptprune.models import shape_of, slug
 from adaptprune.registry import method_title
@@ -21,12 +21,16 @@ from adaptprune.shapes import BlockShape
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+#: Layers differ by orders of magnitude, and an increase may be negative.
+_LINEAR_BELOW = 1
+
 
 def draw(source: Source) -> Drawing:
     """Draw the figure for the first model of the profile."""
     model = source.profile.models[0]
     sensitivity, sizes = _sensitivity(source, model), _sizes(source, model)
     sparsities = source.profile.sparsities
+    styles = method_styles(source.profile.methods)
     with styled():
         figure = new_figure(PAGE, 4.4)
         parts: Any = figure.subfigures(2, 1)
@@ -34,13 +38,12 @@ def draw(source: Source) -> Drawing:
         panels: Any = above.subplots(1, len(UNIFORM), sharey=True, squeeze=False)
         for axes, uniform in zip(panels[0], UNIFORM, strict=True):
             _draw_sensitivity(axes, sensitivity[sensitivity["uniform"] == uniform], uniform)
-        panels[0][0].set_ylabel("Increase of perplexity")
+        panels[0][0].set_ylabel(f"Increase of perplexity\n(linear below {_LINEAR_BELOW})")
         panels = below.subplots(1, len(sparsities), sharey=True, squeeze=False)
         for axes, sparsity in zip(panels[0], sparsities, strict=True):
-            _draw_sizes(axes, sizes[sizes["sparsity"].isin([0, sparsity])], sparsity)
+            _draw_sizes(axes, sizes[sizes["sparsity"].isin([0, sparsity])], sparsity, styles)
         panels[0][0].set_ylabel("Parameters of the layer (M)")
-        handles, labels = panels[0][0].get_legend_handles_labels()
-        below.legend(handles, labels, loc="outside lower center", ncols=4)
+        add_legend(below, panels[0])
         above.suptitle(f"One layer of {model} cut by half: token perplexity of held-out text")
     return Drawing(figure, pd.concat([sensitivity, sizes], ignore_index=True))
 
@@ -97,18 +100,19 @@ def _sizes(source: Source, model: str) -> pd.DataFrame:
 
 def _draw_sensitivity(axes: Axes, rows: pd.DataFrame, uniform: int) -> None:
     axes.bar(rows["layer"], rows["increase"], color="0.35")
-    # Layers differ by orders of magnitude, and an increase may be negative.
-    axes.set_yscale("symlog", linthresh=1)
+    axes.set_yscale("symlog", linthresh=_LINEAR_BELOW)
     axes.axhline(0, color="black", linewidth=0.6)
     axes.locator_params(axis="x", integer=True)
     axes.set_title(f"Uniformly pruned by {uniform} %" if uniform else "Dense")
     axes.set_xlabel("Layer")
 
 
-def _draw_sizes(axes: Axes, rows: pd.DataFrame, sparsity: int) -> None:
-    for place, (_, layers) in enumerate(rows.groupby("method", sort=False)):
+def _draw_sizes(
+    axes: Axes, rows: pd.DataFrame, sparsity: int, styles: dict[str, dict[str, Any]]
+) -> None:
+    for method, layers in rows.groupby("method", sort=False):
         title = layers["title"].iloc[0]
-        axes.plot(layers["layer"], layers["params"] / 1e6, label=title, **series_style(place))
+        axes.plot(layers["layer"], layers["params"] / 1e6, label=title, **styles[str(method)])
     axes.set_ylim(bottom=0)
     axes.locator_params(axis="x", integer=True)
     axes.set_title(f"Pruned to {sparsity} %")

@@ -1,8 +1,13 @@
-"""Accuracy and perplexity of all methods against the size that they really reach."""
+"""Accuracy and perplexity of all methods against the size that they really reach.
+
+Accuracies are means over seeds, plus or minus their standard deviation. Perplexities, on a
+logarithmic axis, are geometric means, times or divided by the geometric standard deviation.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
@@ -10,13 +15,44 @@ from adaptprune.declarations import MethodTitle
 from adaptprune.errors import UserError
 from adaptprune.evaluate.suites import load_suite
 from adaptprune.figures.catalog import Drawing, Source
-from adaptprune.figures.style import PAGE, new_figure, series_style, styled
+from adaptprune.figures.style import PAGE, add_legend, method_styles, new_figure, styled
 from adaptprune.registry import method_title
 from adaptprune.results import read_results
+from adaptprune.stats import summarize
 from adaptprune.tablegrid import build_grid, columns_of
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from matplotlib.axes import Axes
+
+
+class Center(NamedTuple):
+    """A measure over seeds: which mean that is, the mean, and one standard deviation to each side.
+
+    One seed has no deviation: both ends are NaN then.
+    """
+
+    statistic: str
+    value: float
+    low: float
+    high: float
+
+
+def center_of(values: Collection[float], kind: str) -> Center:
+    """Return what is shown of one value per seed.
+
+    Args:
+        values: at least one; positive where they are perplexities.
+        kind: "accuracy" or "perplexity".
+    """
+    is_geometric = kind == "perplexity"
+    summary = summarize([math.log(value) if is_geometric else value for value in values])
+    spread = math.nan if summary.std is None else summary.std
+    interval = (summary.mean, summary.mean - spread, summary.mean + spread)
+    if is_geometric:
+        return Center("geometric mean", *(math.exp(end) for end in interval))
+    return Center("mean", *interval)
 
 
 def draw(source: Source) -> Drawing:
@@ -24,21 +60,21 @@ def draw(source: Source) -> Drawing:
     points = _points(source)
     models = list(dict.fromkeys(points["model"]))
     measures = list(dict.fromkeys(points["measure"]))
+    styles = method_styles(source.profile.methods)
     with styled():
         figure = new_figure(PAGE, 0.5 + 2.4 * len(models))
         panels: Any = figure.subplots(len(models), len(measures), squeeze=False)
         for line, model in zip(panels, models, strict=True):
             for axes, measure in zip(line, measures, strict=True):
                 chosen = (points["model"] == model) & (points["measure"] == measure)
-                _draw_panel(axes, points[chosen])
+                _draw_panel(axes, points[chosen], styles)
                 axes.set_title(model)
-        handles, labels = panels[0][0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=4)
+        add_legend(figure, panels.flat)
     return Drawing(figure, points)
 
 
 def _points(source: Source) -> pd.DataFrame:
-    """Return one row per model, method, sparsity and measure: means and spread over seeds."""
+    """Return one row per model, method, sparsity and measure, as it is shown."""
     profile = source.profile
     columns = columns_of(load_suite(profile.evaluation.suite))
     lines = [MethodTitle(method=method, title=method_title(method)) for method in profile.methods]
@@ -61,8 +97,7 @@ def _points(source: Source) -> pd.DataFrame:
             "label": "Average accuracy (%)" if column.kind == "accuracy" else column.header,
             "better": "higher" if column.kind == "accuracy" else "lower",
             "params": row.entries["params"].value,
-            "value": row.entries[column.key].value,
-            "std": row.entries[column.key].std,
+            **center_of(row.entries[column.key].by_seed.values(), column.kind)._asdict(),
             "n_seeds": row.entries[column.key].n_seeds,
         }
         for row in grid.rows
@@ -92,7 +127,7 @@ def on_front(points: pd.DataFrame) -> pd.Series:
     )
 
 
-def _draw_panel(axes: Axes, points: pd.DataFrame) -> None:
+def _draw_panel(axes: Axes, points: pd.DataFrame, styles: dict[str, dict[str, Any]]) -> None:
     front = points[points["on_front"]].sort_values("params")
     axes.step(
         front["params"] / 1e6,
@@ -103,15 +138,17 @@ def _draw_panel(axes: Axes, points: pd.DataFrame) -> None:
         zorder=1,
         label="Pareto front",
     )
-    for place, (_, rows) in enumerate(points.groupby("method", sort=False)):
+    for method, rows in points.groupby("method", sort=False):
         ordered = rows.sort_values("params")
+        below = (ordered["value"] - ordered["low"]).fillna(0)
+        above = (ordered["high"] - ordered["value"]).fillna(0)
         axes.errorbar(
             ordered["params"] / 1e6,
             ordered["value"],
-            yerr=ordered["std"].fillna(0),
+            yerr=[below, above],
             capsize=2,
             label=rows["title"].iloc[0],
-            **series_style(place),
+            **styles[str(method)],
         )
     if (points["better"] == "lower").all():
         axes.set_yscale("log")

@@ -1,11 +1,14 @@
-"""Time and memory of pruned checkpoints against their size, as ratios to the dense model."""
+"""Time and memory of pruned checkpoints against their size, as ratios to the dense model.
+
+Those of the first seed, none of them trained.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from adaptprune.figures.catalog import Drawing, Source
-from adaptprune.figures.style import PAGE, new_figure, series_style, styled
+from adaptprune.figures.style import PAGE, add_legend, method_styles, new_figure, styled
 from adaptprune.speedtable import read_measures
 
 if TYPE_CHECKING:
@@ -19,26 +22,26 @@ def draw(source: Source) -> Drawing:
     """Draw one line of panels per model: prefill, decoding, memory."""
     measures = read_measures(source)
     models = list(dict.fromkeys(measures["model"])) or [""]
+    styles = method_styles(source.profile.methods)
     with styled():
         figure = new_figure(PAGE, 0.5 + 2.2 * len(models))
         panels: Any = figure.subplots(len(models), len(_TITLES), squeeze=False)
         for line, model in zip(panels, models, strict=True):
             for axes, (measure, title) in zip(line, _TITLES.items(), strict=True):
                 chosen = (measures["model"] == model) & (measures["measure"] == measure)
-                _draw_panel(axes, measures[chosen])
+                _draw_panel(axes, measures[chosen], styles)
                 axes.set_title(f"{title}, {model}")
             line[0].set_ylabel("Tokens/s, dense = 1")
             line[2].set_ylabel("Memory, dense = 1")
-        handles, labels = panels[0][0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=4)
+        add_legend(figure, panels.flat)
     return Drawing(figure, measures)
 
 
-def _draw_panel(axes: Axes, rows: pd.DataFrame) -> None:
+def _draw_panel(axes: Axes, rows: pd.DataFrame, styles: dict[str, dict[str, Any]]) -> None:
     """Show medians with the range over rounds; the line at 1 is the dense model."""
     axes.axhline(1, color="0.4", linewidth=0.8)
-    for place, (_, points) in enumerate(rows.groupby("method", sort=False)):
-        points = points.dropna(subset=["ratio"]).sort_values("params")
+    for method, points in rows.dropna(subset=["ratio"]).groupby("method", sort=False):
+        points = points.sort_values("params")
         size = 100 * points["params"] / points["params_dense"]
         below = (points["ratio"] - points["ratio_least"]).fillna(0)
         above = (points["ratio_most"] - points["ratio"]).fillna(0)
@@ -47,7 +50,7 @@ def _draw_panel(axes: Axes, rows: pd.DataFrame) -> None:
             points["ratio"],
             yerr=[below, above],
             capsize=2,
-            label=points["title"].iloc[0] if len(points) else None,
-            **series_style(place),
+            label=points["title"].iloc[0],
+            **styles[str(method)],
         )
     axes.set_xlabel("Parameters (% of dense)")

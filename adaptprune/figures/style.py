@@ -13,10 +13,13 @@ from matplotlib.figure import Figure
 from adaptprune.files import atomic_file
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
     import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import SubFigure
 
 #: Width in inches of a figure across one column and across the page.
 COLUMN, PAGE = 3.3, 6.9
@@ -74,6 +77,25 @@ def series_style(place: int) -> dict[str, Any]:
     color, marker, dashes = _SERIES[place % len(_SERIES)]
     hollow = {"markerfacecolor": "white"} if place >= len(_SERIES) else {}
     return {"color": color, "marker": marker, "linestyle": dashes} | hollow
+
+
+def method_styles(methods: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return the style of each method of a profile: the same in every panel and figure.
+
+    Args:
+        methods: of the profile; dense has the first style whether it is among them or not.
+    """
+    order = dict.fromkeys(["dense", *methods])
+    return {method: series_style(place) for place, method in enumerate(order)}
+
+
+def add_legend(figure: Figure | SubFigure, panels: Iterable[Axes]) -> None:
+    """Write one legend under all panels; what several of them show stands there once."""
+    shown: dict[str, Any] = {}
+    for axes in panels:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            shown.setdefault(label, handle)
+    figure.legend(list(shown.values()), list(shown), loc="outside lower center", ncols=4)
 
 
 def new_figure(width: float = COLUMN, height: float = 2.4) -> Figure:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+import pandas as pd
+
 from adaptprune.comparable import describe_cell
-from adaptprune.results import CELL
+from adaptprune.results import CELL, read_results
 from adaptprune.store import cell_of
+from adaptprune.tablecells import cells_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    import pandas as pd
-
+    from adaptprune.cells import Cell
     from adaptprune.evaluate.suites import PerplexityTask, SuiteTask
     from adaptprune.report.evidence import Evidence
 
@@ -39,6 +41,7 @@ def facts_of(evidence: Evidence) -> list[Fact]:
     sparsities, seeds = (", ".join(map(str, v)) for v in (profile.sparsities, profile.seeds))
     return [
         Fact("Profile", profile.title),
+        Fact("Profiles that stand in for it", _stand_ins(evidence)),
         Fact("Models", _hashed(results, "model", "model_hash")),
         Fact("Methods", ", ".join(profile.methods)),
         Fact("Sparsities and seeds", f"{sparsities} %; seeds {seeds}"),
@@ -48,11 +51,22 @@ def facts_of(evidence: Evidence) -> list[Fact]:
         Fact("Scorer", _distinct(results["scorer"])),
         Fact("Software", "; ".join(_version(results, name) for name in _PACKAGES)),
         Fact("Commit", _distinct(str(commit) for commit in stages["commit"])),
-        Fact("Machines", _distinct(stages["host"])),
+        Fact("Machines", _machines(stages)),
         Fact("Dates", _span(stages["date"])),
         Fact("Job time", _job_time(stages)),
         Fact("Rows", f"{len(results):,} in {evidence.source.folder / 'results.csv'}"),
     ]
+
+
+def _stand_ins(evidence: Evidence) -> str:
+    """Return the profiles that other tables were run in, each with those tables."""
+    tables: dict[str, list[str]] = {}
+    for table in evidence.tables:
+        run = evidence.of(table).source
+        is_run = (run.folder / f"results-{table}.csv").is_file()
+        if is_run and run.name != evidence.source.name:
+            tables.setdefault(run.profile.title, []).append(table)
+    return "; ".join(f"{title} ({', '.join(names)})" for title, names in tables.items()) or "none"
 
 
 def _hashed(results: pd.DataFrame, name: str, digest: str) -> str:
@@ -67,6 +81,19 @@ def _hashed(results: pd.DataFrame, name: str, digest: str) -> str:
 
 def _version(results: pd.DataFrame, name: str) -> str:
     return f"{name.replace('_', '-')} {_distinct(results[name])}"
+
+
+def _machines(stages: pd.DataFrame) -> str:
+    """Return every host with its CPU, cores, memory and GPUs, as far as they were recorded."""
+    listed = []
+    for (host, cpu), rows in stages[stages["host"] != ""].groupby(["host", "cpu"]):
+        machine = rows.iloc[0]
+        told = [cpu] if cpu else []
+        if pd.notna(machine["cores"]):
+            told.append(f"{machine['cores']:.0f} cores, {machine['memory_mb'] / 1024:.0f} GB")
+        told += sorted(set(rows["gpu"]) - {""})
+        listed.append(f"{host} ({', '.join(told)})" if told else host)
+    return "; ".join(listed) or "none"
 
 
 def _job_time(stages: pd.DataFrame) -> str:
@@ -115,15 +142,28 @@ def tasks_of(evidence: Evidence) -> list[TaskFact]:
 
 
 def problems_of(evidence: Evidence) -> list[str]:
-    """Return the cells without a result: failed and skipped ones with reasons, missing ones."""
-    results = evidence.matrix.results
+    """Return the cells without a result: failed and skipped ones with reasons, missing ones.
+
+    They are those of the profile's matrix, and of the tables with cells of their own that were run.
+    """
+    problems = _problems(evidence.matrix.results, evidence.source.profile.cells())
+    for table in evidence.tables:
+        run = evidence.of(table).source
+        own = run.folder / f"results-{table}.csv"
+        if own.is_file():
+            cells = cells_of(evidence.declaration(table), run.profile, run.name)
+            where = "" if run.name == evidence.source.name else f"profile {run.name}: "
+            problems += [where + problem for problem in _problems(read_results(own), cells)]
+    return list(dict.fromkeys(problems))
+
+
+def _problems(results: pd.DataFrame, expected: Iterable[Cell]) -> list[str]:
     stopped = results[results["status"] != "ok"]
     there = {cell_of(row) for _, row in results.drop_duplicates(CELL).iterrows()}
-    missing = [cell for cell in evidence.source.profile.cells() if cell not in there]
     return [
         *(
             f"{describe_cell(row)}: {row['status']}, {row['reason']}"
             for _, row in stopped.iterrows()
         ),
-        *(f"{cell.key}: not run" for cell in missing),
+        *(f"{cell.key}: not run" for cell in expected if cell not in there),
     ]

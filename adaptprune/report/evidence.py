@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -11,17 +11,20 @@ import pandas as pd
 from adaptprune.compare.paired import Cells, Pairing, Place, compare_pairings
 from adaptprune.declarations import Declaration, ListedTable, load_declaration
 from adaptprune.evaluate.suites import load_suite
+from adaptprune.figures.catalog import Source
 from adaptprune.listedgrid import build_listed_grid, listed_columns, read_listed_results
+from adaptprune.report.found import RUN_AS
 from adaptprune.results import profile_results
 from adaptprune.store import read_matrix
 from adaptprune.tablecells import cells_of
 from adaptprune.tables import declared_grid
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
+    from adaptprune.config import Profile
     from adaptprune.evaluate.suites import Suite
-    from adaptprune.figures.catalog import Source
     from adaptprune.store import Matrix
     from adaptprune.tablegrid import Grid
 
@@ -37,12 +40,38 @@ class Evidence:
     Attributes:
         source: the run.
         declarations: folder of the declared tables.
-        generated: folder of the profile's tables and figures.
+        generated: folder of the profile's tables and figures, beside those of other profiles.
+        load: reads another profile, that a table is run in instead; without it none is looked at.
     """
 
     source: Source
     declarations: Path
     generated: Path
+    load: Callable[[str], Profile] | None = None
+
+    @property
+    def tables(self) -> list[str]:
+        """All declared tables."""
+        return sorted(path.stem for path in self.declarations.glob("*.yaml"))
+
+    def declaration(self, table: str) -> Declaration | ListedTable:
+        """Return a declared table."""
+        return load_declaration(self.declarations / f"{table}.yaml")
+
+    def of(self, name: str) -> Evidence:
+        """Return the evidence that a table or figure is made from.
+
+        That is this one, or where the table declares a profile that stands in for this one, that
+        profile's.
+        """
+        table = RUN_AS.get(name, name)
+        if self.load is None or table not in self.tables:
+            return self
+        other = self.declaration(table).profiles.get(self.source.name, self.source.name)
+        if other == self.source.name:
+            return self
+        source = Source(other, self.load(other), self.source.runs)
+        return replace(self, source=source, generated=self.generated.with_name(other))
 
     @functools.cached_property
     def suite(self) -> Suite:
@@ -91,7 +120,7 @@ class Evidence:
 
     def matrix_table(self, name: str) -> tuple[Declaration, Grid] | None:
         """Return a declared table of a matrix with its numbers, None where it was not run."""
-        declaration = load_declaration(self.declarations / f"{name}.yaml")
+        declaration = self.declaration(name)
         assert isinstance(declaration, Declaration)
         path = self.results_of(declaration)
         if path is None:
@@ -103,7 +132,7 @@ class Evidence:
 
     def listed_table(self, name: str) -> tuple[ListedTable, Grid] | None:
         """Return a declared table of trained models with its numbers, None where it was not run."""
-        declaration = load_declaration(self.declarations / f"{name}.yaml")
+        declaration = self.declaration(name)
         assert isinstance(declaration, ListedTable)
         path = self.source.folder / f"results-{name}.csv"
         if self.source.name not in declaration.rows or not path.is_file():

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
+#: Figures that show the run of a declared table, and so of the profile that it is run in.
+RUN_AS = {"fig3": "table3", "fig4": "ablation_interleave"}
+
 
 def found_files(generated: Path) -> list[Path]:
     """Return the tables and figures that lie there, sorted.

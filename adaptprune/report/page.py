@@ -21,6 +21,8 @@ from adaptprune.report.found import found_files
 from adaptprune.verdict import Outcome
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from adaptprune.report.evidence import Evidence
 
 #: Tables that no declaration lists.
@@ -76,16 +78,20 @@ def render_report(evidence: Evidence) -> str:
 
 def _tables(evidence: Evidence) -> list[Shown | NotRun]:
     """Return all tables of the paper and of the suite, in the order of their names."""
-    declared = {path.stem for path in evidence.declarations.glob("*.yaml")} - _LEFT_OUT
-    files = {path.stem: path for path in found_files(evidence.generated) if path.suffix == ".md"}
     tables: list[Shown | NotRun] = []
-    for name in sorted(declared | set(_OTHER_TABLES)):
-        if name in files:
-            text = files[name].read_text(encoding="utf-8")
-            tables.append(Shown(name, _html_of(text)))
-        else:
+    for name in sorted({*evidence.tables, *_OTHER_TABLES} - _LEFT_OUT):
+        path = _find(evidence, name, ".md")
+        if path is None:
             tables.append(NotRun(name, _command(evidence, _TARGETS.get(name, name))))
+        else:
+            tables.append(Shown(name, _html_of(path.read_text(encoding="utf-8"))))
     return tables
+
+
+def _find(evidence: Evidence, name: str, suffix: str) -> Path | None:
+    """Return the file of a table or figure, None where there is none."""
+    files = {path.name: path for path in found_files(evidence.of(name).generated)}
+    return files.get(f"{name}{suffix}")
 
 
 def _html_of(text: str) -> Markup:
@@ -103,10 +109,10 @@ def _figures(evidence: Evidence) -> list[Shown | NotRun]:
     """Return all figures as pictures that the page holds itself."""
     figures: list[Shown | NotRun] = []
     for name in figure_names():
-        path = evidence.generated / "figures" / f"{name}.png"
+        path = _find(evidence, name, ".png")
         module = importlib.import_module(f"adaptprune.figures.{name}")
         caption = " ".join((inspect.getdoc(module) or name).split())
-        if not path.is_file():
+        if path is None:
             figures.append(NotRun(name, _command(evidence, name)))
             continue
         data = base64.b64encode(path.read_bytes()).decode()

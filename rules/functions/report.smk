@@ -4,9 +4,17 @@
 def files_there(name):
     """Return a hash of the tables and figures that lie there: new ones make a new page.
 
+    Those of the profiles that stand in for this one in some table are shown too.
+
     As inputs they would be made again where they are outdated, which a page must not ask for.
     """
-    folder = Path(f"paper_tables/generated/{name}")
-    return settings_hash(
-        [(str(file), file.stat().st_mtime_ns) for file in found_files(folder)]
-    )
+    profiles = {
+        name,
+        *(declaration(table).profiles.get(name, name) for table in TABLES),
+    }
+    files = [
+        file
+        for shown in sorted(profiles)
+        for file in found_files(Path(f"paper_tables/generated/{shown}"))
+    ]
+    return settings_hash([(str(file), file.stat().st_mtime_ns) for file in files])
