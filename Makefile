@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 CORES ?= 4
+# Of two calls in one clone, one installs and the other waits.
+LOCK := $(shell command -v flock > /dev/null && echo flock .venv.lock)
 
 .PHONY: table1 smoke test lint format setup clean
 
@@ -35,9 +37,10 @@ setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,slurm]'
-	@touch $@
+	@$(LOCK) sh -c 'test $@ -nt pyproject.toml -a $@ -nt constraints.txt || { set -ex; \
+	  $(PYTHON) -m venv $(VENV); \
+	  $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,slurm]"; \
+	  touch $@; }'
 
 clean:
 	rm -rf results/runs paper_tables/generated .snakemake

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import re
+import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -101,7 +103,7 @@ def test_conda_installs_what_make_installs() -> None:
     assert extras
     assert set(extras[1].split(",")) == EXTRAS.keys()
     makefile = (ROOT / "Makefile").read_text()
-    assert f"--constraint constraints.txt --editable '.[{extras[1]}]'" in makefile
+    assert f'--constraint constraints.txt --editable ".[{extras[1]}]"' in makefile
 
 
 def test_tools_check_for_the_oldest_python() -> None:
@@ -125,3 +127,24 @@ def test_every_package_that_is_imported_is_declared() -> None:
             if name not in provided or name in own:
                 continue  # of the standard library, of this repository, or a word of a docstring
             assert {normal(package) for package in provided[name]} & declared, f"{file}: {name}"
+
+
+STUB = """#!/bin/sh
+case "$*" in
+  *venv*) mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
+  *install*) sleep 0.5; echo installed >> calls ;;
+esac
+"""
+
+
+@pytest.mark.skipif(shutil.which("flock") is None, reason="no flock on this machine")
+def test_two_calls_in_one_clone_install_once(tmp_path: Path) -> None:
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        (tmp_path / name).write_text((ROOT / name).read_text())
+    (tmp_path / "stub").write_text(STUB)
+    (tmp_path / "stub").chmod(0o755)
+    command = ["make", "setup", "PYTHON=./stub"]
+    calls = [subprocess.Popen(command, cwd=tmp_path) for _ in range(2)]
+    assert [call.wait() for call in calls] == [0, 0]
+    assert subprocess.run(command, cwd=tmp_path).returncode == 0
+    assert (tmp_path / "calls").read_text() == "installed\n"
