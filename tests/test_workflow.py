@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 from closed_network import closed_environment, without_interfaces
+from killing import kill_running
 
 from adaptprune.files import write_sealed_json
 from adaptprune.models import locate
@@ -158,9 +159,8 @@ def test_killed_job_is_repeated_and_ends_in_the_same_bytes(
 ) -> None:
     scores = runs(tmp_path) / "scores" / "tiny-llama" / "llm-pruner" / "s0.safetensors"
     workflow = start_and_wait(tmp_path, scores)
-    while not (running := jobs_of(tmp_path)):
+    while not any(kill_running(job) for job in jobs_of(tmp_path)):
         time.sleep(0.05)
-    running[0].kill()
     assert workflow.wait(timeout=300) != 0, "the killed job must be reported"
     resumed = run(tmp_path, *MATRIX)
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr

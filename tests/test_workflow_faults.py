@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import psutil
 import pytest
+from killing import kill_running
 from small_disk import small_disk
 
 ROOT = Path(__file__).parent.parent
@@ -106,7 +107,15 @@ def test_second_workflow_in_a_clone_is_refused_in_one_line(copy: Path) -> None:
     assert lines == ["error: another workflow is running in results/runs; wait until it ends"]
 
 
-def test_full_disk_and_killed_forks_end_in_the_same_bytes(finished: Path, tmp_path: Path) -> None:
+def test_killed_fork_and_fork_server_are_survived(finished: Path, tmp_path: Path) -> None:
+    folder = clone(tmp_path / "clone")
+    kill_fork_and_server(folder)
+    status, output = run(folder)
+    assert status == 0, output
+    assert results(folder).read_bytes() == results(finished).read_bytes()
+
+
+def test_full_disk_and_room_again_end_in_the_same_bytes(finished: Path, tmp_path: Path) -> None:
     folder = clone(tmp_path / "clone")
     with small_disk(folder / "results", kib=300) as disk:
         if not disk.is_mounted:
@@ -121,7 +130,6 @@ def test_full_disk_and_killed_forks_end_in_the_same_bytes(finished: Path, tmp_pa
         assert "cannot be written (No space left on device)" in output
         assert not results(folder).exists()
         disk.enlarge()
-        kill_fork_and_server(folder)
         status, output = run(folder)
         assert status == 0, output
         assert results(folder).read_bytes() == results(finished).read_bytes()
@@ -138,13 +146,12 @@ def kill_fork_and_server(folder: Path) -> None:
     """Start the workflow and kill the process that forks its jobs, and one of its forks."""
     with (folder / "killed.log").open("wb") as log:
         workflow = subprocess.Popen(command(folder), stdout=log, stderr=log)
-    while True:
+    killed: list[psutil.Process] = []
+    while not killed:
         assert workflow.poll() is None, "the workflow ended before a job was forked"
         servers = [child for child in psutil.Process(workflow.pid).children() if forks_jobs(child)]
-        if forks := [fork for server in servers for fork in server.children()]:
-            break
+        killed = [fork for server in servers for fork in server.children() if kill_running(fork)]
         time.sleep(0.01)
     servers[0].kill()
-    forks[0].kill()
     assert workflow.wait(timeout=300) != 0, "the killed job must be reported"
     assert "the process that computed was killed" in (folder / "killed.log").read_text()
