@@ -196,17 +196,20 @@ def row_of(difference: float, p: float, low: float = 0.4, high: float = 3.8) -> 
 
 def test_sentences() -> None:
     assert describe_average(row_of(2.1, 0.013), "Mine", "FLAP", "") == (
-        "Mine is better than FLAP at 40 %: +2.1 points, 95 % interval [0.4, 3.8], p = 0.013."
+        "Mine is better than FLAP at 40 %: +2.1 points, 95 % interval [0.4, 3.8], "
+        "corrected p = 0.013."
     )
     assert describe_average(row_of(-2.1, 0.0002, -3.8, -0.4), "Mine", "FLAP", "").startswith(
-        "Mine is worse than FLAP at 40 %: −2.1 points, 95 % interval [−3.8, −0.4], p < 0.001"
+        "Mine is worse than FLAP at 40 %: −2.1 points, 95 % interval [−3.8, −0.4], "
+        "corrected p < 0.001"
     )
     assert describe_average(row_of(2.1, 0.06), "Mine", "FLAP", " (x)") == (
         "No difference between Mine and FLAP is shown at 40 %: +2.1 points, 95 % interval "
-        "[0.4, 3.8], p = 0.06 (x)."
+        "[0.4, 3.8], corrected p = 0.06 (x)."
     )
     assert describe_perplexity(row_of(0.32, 0.001, 0.28, 0.37), "FLAP") == (
-        "Its perplexity is lower: 0.32 times that of FLAP, 95 % interval [0.28, 0.37], p = 0.001."
+        "Its perplexity is lower: 0.32 times that of FLAP, 95 % interval [0.28, 0.37], "
+        "corrected p = 0.001."
     )
     assert describe_perplexity(row_of(1.1, 0.5, 0.9, 1.3), "FLAP").startswith(
         "Its perplexity is not shown to differ: 1.1 times"

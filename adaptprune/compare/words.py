@@ -72,7 +72,8 @@ def describe_average(row: pd.Series, method: str, baseline: str, agreeing: str) 
         verdict = f"{method} is worse than {baseline} {at}"
     return (
         f"{verdict}: {signed(row['difference'])} points, 95 % interval "
-        f"[{plain(row['low'])}, {plain(row['high'])}], p {print_p(row['p_corrected'])}{agreeing}."
+        f"[{plain(row['low'])}, {plain(row['high'])}], corrected p "
+        f"{print_p(row['p_corrected'])}{agreeing}."
     )
 
 
@@ -84,7 +85,7 @@ def describe_perplexity(row: pd.Series, baseline: str) -> str:
     return (
         f"Its perplexity {verdict}: {ratio(row['difference'])} times that of {baseline}, "
         f"95 % interval [{ratio(row['low'])}, {ratio(row['high'])}], "
-        f"p {print_p(row['p_corrected'])}."
+        f"corrected p {print_p(row['p_corrected'])}."
     )
 
 
