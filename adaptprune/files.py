@@ -258,6 +258,22 @@ def packaged_yaml(package: str, folder: str) -> dict[str, Any]:
     }
 
 
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file that is there and holds a mapping.
+
+    Raises:
+        UserError: the file is not YAML, or holds something else.
+    """
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # no text, or no date, say
+        line = " ".join(str(error).split())
+        raise UserError(f"{path}: not valid YAML ({line})") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: must be a mapping of keys to values")
+    return content
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file.
 
