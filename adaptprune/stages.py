@@ -170,7 +170,7 @@ def score_stage(job: Job, sparsities: Sequence[int], output: Path) -> None:
         model, context = job.load(folder), job.context()
         with in_one_line(job.method):
             scores = job.method.score(model, context, job.parameters, sparsities)
-        check_scores(job.method, scores)
+            check_scores(job.method, scores)
     except NumericalError as error:
         scores = Scores({})
         header |= {"status": "failed", "reason": str(error)}
@@ -240,7 +240,7 @@ def prune_stage(job: Job, sparsity: int, output: Path, scores_file: Path | None 
             context = job.context()
             with in_one_line(job.method):
                 pruned = job.method.prune(model, scores, sparsity, context, job.parameters)
-            check_pruned(job.method, pruned, dense)
+                check_pruned(job.method, pruned, dense)
             record |= _apply(job.method, model, dense, pruned, folder, target)
         except NumericalError as error:
             record |= {"status": "failed", "reason": str(error)}
@@ -257,21 +257,22 @@ def _apply(
     method: Method, model: Any, dense: ModelShape, pruned: Pruned, source: Path, target: Path
 ) -> dict[str, Any]:
     """Cut, save, and return the part of the record that describes the outcome."""
-    if pruned.model is not None:
-        final, config = pruned.model, pruned.model.config
-        kept: dict[str, Any] = {"layers": [], "width": pruned.width}
-        reached = 1 - (pruned.width or dense.hidden_size) / dense.hidden_size
-    else:
-        assert pruned.kept is not None, "a method returns kept units or a model"
-        if not pruned.already_cut:
-            cut_layers(model, pruned.kept)
-        add_biases(model, pruned.biases)
-        shape = shape_of_model(model)
-        final = model
-        config = checkpoint.pruned_config(model, shape)
-        kept = pruned.kept.to_json(dense)
-        reached = 1 - shape.channels / dense.channels
-    check_model(method, final, pruned.kept, dense)
+    with in_one_line(method):  # it may have left anything in the model's place
+        if pruned.model is not None:
+            final, config = pruned.model, pruned.model.config
+            kept: dict[str, Any] = {"layers": [], "width": pruned.width}
+            reached = 1 - (pruned.width or dense.hidden_size) / dense.hidden_size
+        else:
+            assert pruned.kept is not None, "a method returns kept units or a model"
+            if not pruned.already_cut:
+                cut_layers(model, pruned.kept)
+            add_biases(model, pruned.biases)
+            shape = shape_of_model(model)
+            final = model
+            config = checkpoint.pruned_config(model, shape)
+            kept = pruned.kept.to_json(dense)
+            reached = 1 - shape.channels / dense.channels
+        check_model(method, final, pruned.kept, dense)
     checkpoint.save_model(target, final, config, source)
     write_json(target / "kept.json", kept)
     decoder = sum(parameter.numel() for parameter in final.model.layers.parameters())

@@ -314,14 +314,53 @@ METHODS = [
         "return Pruned(kept(all_units), biases={99: (zeros, zeros)})",
         "biases of layer 99, the layers are",
     ),
-    ("return Pruned(kept(all_units), biases={0: zeros})", "biases of layer 0 must be two tensors"),
+    ("return Pruned(kept(all_units), biases={0: zeros})", "biases of layer 0 must be two dense"),
     ("return Pruned(kept(all_units), biases={0: ('a', 'b')})", "biases of layer 0 must be two"),
+    (
+        "return Pruned(kept(all_units), biases={0: (zeros, zeros.to_sparse())})",
+        "biases of layer 0 must be two dense tensors",
+    ),
+    ("return Pruned(kept(all_units), biases=[(zeros, zeros)])", "biases must be a dict, not list"),
+    ("return Pruned(kept(all_units), width='x')", r"width must be in 1\.\.\d+, not 'x'"),
+    ("return Pruned(model=model, width=0)", r"width must be in 1\.\.\d+, not 0"),
     ("return Pruned(kept(all_units), steps=[{'a': zeros}])", "must be JSON values"),
+    ("return Pruned(kept(all_units), steps=[{2: 'a', 10: 'b'}])", "must be JSON values"),
+    ("return Pruned(kept(all_units), steps=[{2: 'a', 'b': 'c'}])", "must be JSON values"),
     ("return Pruned(kept(all_units), notes=[object()])", "must be JSON values"),
     ("return Pruned(kept(all_units), steps=[{'a': float('nan')}])", "must be JSON values"),
     ("return Pruned(kept([((0,), (0,))] * 4), already_cut=True)", "other layer sizes"),
     ("model.resize_token_embeddings(9); return Pruned(kept(all_units))", "has a vocabulary of 9"),
-    ("return Pruned(model='a model')", "must be one of transformers, not 'a model'"),
+    ("return Pruned(model='a model')", "must be a causal one of transformers .* not str"),
+    (
+        "module = torch.nn.Linear(2, 2); module.config = model.config; return Pruned(model=module)",
+        "must be a causal one of transformers .* not Linear",
+    ),
+    ("return Pruned(model=model.model)", "must be a causal one of transformers .* not LlamaModel"),
+    ("model.lm_head = None; return Pruned(model=model)", "must be a causal one of transformers"),
+    ("model.lm_head = None; return Pruned(kept(all_units))", "failed: AttributeError"),
+    ("del model.model.layers; return Pruned(model=model)", "must be a causal one of transformers"),
+    ("del model.model.layers; return Pruned(kept(all_units))", "failed: AttributeError"),
+    (
+        "model.model.norm.weight = torch.nn.Parameter(zeros.to_sparse()); "
+        "return Pruned(kept(all_units))",
+        "must hold dense weights; model.norm.weight is none",
+    ),
+]
+
+#: What of a method's scores is wrong: Python source of ``score``, and what the line must say.
+SCORES = [
+    ("raise ValueError('two\\nlines')", r"failed: ValueError: two lines \(mine\.py:\d+\)"),
+    ("raise SystemExit(0)", "failed: SystemExit: 0"),
+    ("return None", "score must return Scores, not NoneType"),
+    ("return Scores([tensor])", "must return Scores of a dict, not of list"),
+    ("return Scores({1: tensor})", "must return named dense tensors; 1 is none"),
+    ("return Scores({'a': [1.0]})", "must return named dense tensors; 'a' is none"),
+    ("return Scores({'a': tensor.to_sparse()})", "must return named dense tensors; 'a' is none"),
+    ("return Scores({'a': tensor.to('meta')})", "must return named dense tensors; 'a' is none"),
+    ("return Scores({'a': tensor, 'b': tensor})", "'a' and 'b' are one tensor; return a copy"),
+    ("return Scores({'a': tensor[:2], 'b': tensor[1:]})", "failed: RuntimeError: .*share memory"),
+    ("return Scores({'a': tensor}, log={'a': tensor})", "log must be JSON values"),
+    ("return Scores({'a': tensor}, log={'a': float('nan')})", "log must be JSON values"),
 ]
 
 #: A method file as a whole.
