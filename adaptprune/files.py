@@ -198,13 +198,18 @@ def write_json(path: Path, value: Any) -> None:
         temporary.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
+def seal(value: dict[str, Any]) -> dict[str, Any]:
+    """Return a record with a hash over its content, so that a later change of it shows."""
+    return value | {"sha256": sha256_json(value)}
+
+
 def write_sealed_json(path: Path, value: dict[str, Any]) -> None:
-    """Write a record with a hash over its content, so that a later change of it shows."""
-    write_json(path, value | {"sha256": sha256_json(value)})
+    """Write a sealed record."""
+    write_json(path, seal(value))
 
 
 def unseal(path: Path, content: Any) -> dict[str, Any]:
-    """Return a record that ``write_sealed_json`` wrote to ``path``, without its hash.
+    """Return a sealed record that was read from ``path``, without its hash.
 
     Raises:
         UserError: it is not what was written.

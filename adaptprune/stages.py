@@ -16,7 +16,14 @@ from adaptprune.allocator import keep_freed_memory
 from adaptprune.devices import hold_devices
 from adaptprune.errors import NumericalError, UserError
 from adaptprune.fetch import write_manifest
-from adaptprune.files import atomic_directory, atomic_file, write_json, write_sealed_json
+from adaptprune.files import (
+    atomic_directory,
+    atomic_file,
+    seal,
+    unseal,
+    write_json,
+    write_sealed_json,
+)
 from adaptprune.guard import check_model, check_pruned, check_scores
 from adaptprune.method import Context, Scores, in_one_line
 from adaptprune.models import locate
@@ -174,14 +181,14 @@ def score_stage(job: Job, sparsities: Sequence[int], output: Path) -> None:
     except NumericalError as error:
         scores = Scores({})
         header |= {"status": "failed", "reason": str(error)}
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in scores.tensors.items()}
-    header |= {
-        "tensors_sha256": _tensors_hash(tensors),
-        "log": scores.log,
-        "provenance": watch.provenance(),
-    }
+    with in_one_line(job.method):
+        tensors = {
+            name: tensor.detach().cpu().contiguous() for name, tensor in scores.tensors.items()
+        }
+        header |= {"tensors_sha256": _tensors_hash(tensors), "log": scores.log}
+    header["provenance"] = watch.provenance()
     with atomic_file(output) as temporary:
-        save_file(tensors, temporary, metadata={"adaptprune": json.dumps(header)})
+        save_file(tensors, temporary, metadata={"adaptprune": json.dumps(seal(header))})
 
 
 def _tensors_hash(tensors: dict[str, torch.Tensor]) -> str:
@@ -200,7 +207,13 @@ def _read_scores(path: Path, conditions: dict[str, Any]) -> tuple[Scores, dict[s
         if type(error).__module__.startswith("safetensors"):
             raise UserError(f"{path}: broken ({error}); delete it and run again") from error
         raise
-    if header.get("tensors_sha256") != _tensors_hash(scores.tensors):
+    if isinstance(header, dict) and "sha256" not in header:
+        raise UserError(f"{path}: written by an older version; delete it and run again")
+    try:
+        header = unseal(path, header)
+    except UserError as error:
+        raise UserError(f"{error}; delete it and run again") from None
+    if header["tensors_sha256"] != _tensors_hash(scores.tensors):
         raise UserError(f"{path}: altered since it was written; delete it and run again")
     for key, value in conditions.items():
         if header.get(key) != value:
