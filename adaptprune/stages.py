@@ -26,7 +26,7 @@ from adaptprune.files import (
 )
 from adaptprune.guard import check_model, check_pruned, check_scores
 from adaptprune.method import Context, Scores, in_one_line
-from adaptprune.models import locate
+from adaptprune.models import locate, slug
 from adaptprune.provenance import Stopwatch, versions
 from adaptprune.surgery import add_biases, cut_layers, shape_of_model
 
@@ -126,7 +126,7 @@ class Job:
         return {
             "schema": SCHEMA,
             "model": self.model,
-            "model_revision": folder.name,
+            "model_revision": slug(str(folder)),
             "model_hash": checkpoint.revision(folder),
             "pruned_before": record["method"] if record else None,
             "method": self.method.name,

@@ -449,3 +449,15 @@ def test_checkpoint_of_half_precision_stays_so(models: dict[str, Path], tmp_path
     prune_stage(work, 40, tmp_path / "out")
     assert read_json(tmp_path / "out" / "config.json")["dtype"] == "bfloat16"
     assert load_model(tmp_path / "out", dtype="bfloat16").dtype == torch.bfloat16
+
+
+def test_present_folder_is_recorded_by_its_name(
+    models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = models["llama"]
+    monkeypatch.chdir(folder)
+    present = folder.relative_to(folder)
+    assert str(present) == "."
+    prune_stage(job(present, "magnitude"), 20, tmp_path / "out")
+    record = read_json(tmp_path / "out" / "pruning.json")
+    assert record["model_revision"] == folder.name

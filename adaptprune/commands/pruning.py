@@ -54,11 +54,11 @@ def fetch(
         write_json(output, fetch_suite(suite, local_data))
         return
     from adaptprune.checkpoint import revision
-    from adaptprune.models import locate
+    from adaptprune.models import locate, slug
 
     assert model is not None
     folder = locate(model)
-    write_json(output, {"model": model, "folder": folder.name, "revision": revision(folder)})
+    write_json(output, {"model": model, "folder": slug(str(folder)), "revision": revision(folder)})
 
 
 def calibrate(
