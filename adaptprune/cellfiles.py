@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from adaptprune.errors import UserError
 from adaptprune.files import read_json, sha256_json, unseal
+from adaptprune.models import possible_slugs
 from adaptprune.recover.presets import NO_RECOVERY
 from adaptprune.registry import join_variant
 
@@ -233,10 +234,8 @@ def read_cell(cell_dir: Path) -> CellFiles | None:
         made = _validated(path, content, Training)
         model, seed = made.conditions.model, made.conditions.seed
         described = f"{made.conditions.preset.get('method')}/{sparsity}/{recovery}/s{seed}"
-    # A local model folder goes by its name, a hub id by its slug.
-    models = {model.replace("/", "__"), model.rstrip("/").rsplit("/", 1)[-1]}
     folder_model, _, rest = cell_name(cell_dir).partition("/")
-    if folder_model not in models or rest != described:
+    if folder_model not in possible_slugs(model) or rest != described:
         raise UserError(f"{path}: describes the cell {model}/{described}; {CURE}")
     if made.status != "ok":
         return CellFiles(recovery, int(sparsity), made, None)

@@ -83,7 +83,7 @@ def load_model(
             trust_remote_code=trust_remote_code,
             output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+    except Exception as error:  # a config or an index can hold anything
         raise UserError(f"{folder}: not a loadable model ({_first_line(error)})") from error
     model, report = loaded
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
@@ -100,7 +100,7 @@ def load_tokenizer(folder: Path) -> Any:
     """
     try:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, TypeError) as error:
+    except Exception as error:  # some of the libraries' errors are of no other class
         raise UserError(f"{folder}: no loadable tokenizer ({_first_line(error)})") from error
 
 

@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pydantic
-import yaml
 
 from adaptprune.cells import Cell, grid
 from adaptprune.corpus import find_corpus
 from adaptprune.errors import UserError, unknown
 from adaptprune.evaluate.perplexity import check_lengths
 from adaptprune.evaluate.suites import load_suite
+from adaptprune.files import read_yaml
+from adaptprune.method import in_one_line
 from adaptprune.methodfile import load_method_file
-from adaptprune.models import find_entry
+from adaptprune.models import find_entry, slug
 from adaptprune.recover.config import RecoveryConfig, TrainingConfig
 from adaptprune.recover.mixtures import find_mixture
 from adaptprune.registry import find_method, split_variant
@@ -93,13 +94,13 @@ class Profile(_Closed):
     models: list[str] = pydantic.Field(min_length=1)
     methods: list[str] = pydantic.Field(min_length=1)
     sparsities: list[int] = pydantic.Field(min_length=1)
-    seeds: list[int] = pydantic.Field(min_length=1)
+    seeds: list[Annotated[int, pydantic.Field(ge=0)]] = pydantic.Field(min_length=1)
     settings: dict[str, MethodSettings] = {}
     calibration: CalibrationConfig
     evaluation: EvaluationConfig
     speed: SpeedConfig = SpeedConfig()
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    device: str = "cpu"
+    device: str = pydantic.Field("cpu", pattern=r"^(cpu|cuda(:[0-9]+)?)$")
     threads: int = pydantic.Field(1, ge=1)
     memory_mb: int = pydantic.Field(4000, ge=1)
     trust_remote_code: bool = False
@@ -137,6 +138,16 @@ class Profile(_Closed):
     def calibration_of(self, method: str) -> CalibrationConfig:
         """Return the calibration of a method or variant."""
         return self.settings_of(method).calibration or self.calibration
+
+    def shares_scores(self, name: str) -> bool:
+        """Say whether the sparsities of a method or variant are cut from one score file.
+
+        Raises:
+            UserError: the method cannot say so.
+        """
+        method = find_method(split_variant(name)[0])
+        with in_one_line(method):
+            return method.shares_scores(method.parse(self.settings_of(name).parameters))
 
     def cells(self, methods: list[str] | None = None) -> list[Cell]:
         """Return the matrix of cells, of some methods or of all."""
@@ -198,8 +209,7 @@ class Profile(_Closed):
         other = self.model_copy(update=update)
         other.check()
         for name in other.methods:
-            method = find_method(split_variant(name)[0])
-            if method.shares_scores(method.parse(self.settings_of(name).parameters)):
+            if self.shares_scores(name):
                 raise UserError(
                     f"{name} is cut from scores of the profile's sparsities; a table with "
                     "sparsities of its own shows methods that share no scores"
@@ -215,7 +225,7 @@ class Profile(_Closed):
 
         Raises:
             UserError: an unknown model, method, variant, parameter, suite or data set; a
-                sparsity out of range; a repeated entry.
+                sparsity out of range; a repeated entry; a name that no folder can have.
         """
         for key in ("models", "methods", "sparsities", "seeds"):
             values = getattr(self, key)
@@ -227,6 +237,9 @@ class Profile(_Closed):
         for model in self.all_models:
             find_entry(model)
             _check_path("models", model)
+            _check_path("models", slug(model))
+        _check_distinct(self.all_models)
+        find_corpus(self.calibration.dataset)
         for name in [*self.methods, *self.settings]:
             self._check_method(name)
         for name, recovery in self.recoveries.items():
@@ -240,12 +253,23 @@ class Profile(_Closed):
                 raise UserError(f"config key local_data: {self.local_data} is no folder")
 
     def _check_method(self, name: str) -> None:
-        method = find_method(split_variant(name)[0])
-        parameters = method.parse(self.settings_of(name).parameters)
-        for sparsity in self.sparsities if name in self.methods else []:
-            method.check(0 if method.name == "dense" else sparsity, parameters)
-        if method.needs_calibration:
-            find_corpus(self.calibration_of(name).dataset)
+        plain, variant = split_variant(name)
+        method = find_method(plain)
+        if variant is not None and not re.fullmatch(_NAME, variant):
+            raise UserError(
+                f"variant {name!r}: a name is made of letters, digits, '.', '_' and '-', and does "
+                "not begin with '.'"
+            )
+        find_corpus(self.calibration_of(name).dataset)
+        with in_one_line(method):
+            parameters = method.parse(self.settings_of(name).parameters)
+            for sparsity in self.sparsities if name in self.methods else []:
+                method.check(0 if method.name == "dense" else sparsity, parameters)
+        self.shares_scores(name)
+
+
+#: Names that become folders and words of a job's command: of profiles and of variants.
+_NAME = r"[A-Za-z0-9_-][A-Za-z0-9._-]*"
 
 
 def _check_path(key: str, path: str) -> None:
@@ -257,25 +281,31 @@ def _check_path(key: str, path: str) -> None:
         )
 
 
+def _check_distinct(models: list[str]) -> None:
+    """Refuse two models whose files would lie in one folder."""
+    owners: dict[str, str] = {}
+    for model in models:
+        other = owners.setdefault(slug(model), model)
+        if other != model:
+            raise UserError(
+                f"models {other} and {model} would share the folder {slug(model)!r} of results; "
+                "rename one of them"
+            )
+
+
 #: Keys that ``--config key=value`` may set on the command line, besides ``profile``.
 OVERRIDES = ("models", "methods", "sparsities", "seeds", "local_data", "dense_gate", "method_file")
 _LISTS = OVERRIDES[:4]
 
 
+#: What every profile lies over in the end.
+_BASE = "base"
+
+
 def profile_names(folder: Path) -> list[str]:
     """Return the profiles in a config folder."""
-    return sorted(path.stem for path in folder.glob("*.yaml") if path.stem != "base")
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # no text, or no date, say
-        line = " ".join(str(error).split())
-        raise UserError(f"{path}: not valid YAML ({line})") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: must be a mapping of config keys")
-    return content
+    names = (path.stem for path in folder.glob("*.yaml") if path.is_file())
+    return sorted(name for name in names if name != _BASE and re.fullmatch(_NAME, name))
 
 
 def _merge(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
@@ -293,11 +323,14 @@ def _read_chain(folder: Path, name: str, seen: tuple[str, ...] = ()) -> dict[str
     if name in seen:
         raise UserError(f"config/{name}.yaml extends itself")
     path = folder / f"{name}.yaml"
-    if not path.is_file():
+    # Looked up, not tried: a name may lead out of the folder, or be a number.
+    if name not in (*profile_names(folder), _BASE) or not path.is_file():
         raise unknown("profile", name, profile_names(folder))
-    content = _read_yaml(path)
+    content = read_yaml(path)
     parent = content.pop("extends", None)
-    return _merge(_read_chain(folder, parent, (*seen, name)), content) if parent else content
+    if parent is None:
+        return content
+    return _merge(_read_chain(folder, parent, (*seen, name)), content)
 
 
 def load_profile(folder: Path, name: str, overrides: dict[str, Any] | None = None) -> Profile:

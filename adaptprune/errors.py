@@ -20,15 +20,15 @@ class NumericalError(Exception):
     """A loss, score or weight that is not finite: the cell fails, the others go on."""
 
 
-def unknown(kind: str, name: str, allowed: Iterable[str]) -> UserError:
+def unknown(kind: str, name: object, allowed: Iterable[str]) -> UserError:
     """Build the error for a name that is not known, with the nearest valid one.
 
     Args:
         kind: what the name stands for, e.g. ``"method"``.
-        name: what was asked for.
+        name: what was asked for; YAML may make a number of it, or nothing.
         allowed: every valid name.
     """
     names = sorted(allowed)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return UserError(f"unknown {kind} {name!r}{hint} (allowed: {', '.join(names) or 'none'})")

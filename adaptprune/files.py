@@ -198,13 +198,18 @@ def write_json(path: Path, value: Any) -> None:
         temporary.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
+def seal(value: dict[str, Any]) -> dict[str, Any]:
+    """Return a record with a hash over its content, so that a later change of it shows."""
+    return value | {"sha256": sha256_json(value)}
+
+
 def write_sealed_json(path: Path, value: dict[str, Any]) -> None:
-    """Write a record with a hash over its content, so that a later change of it shows."""
-    write_json(path, value | {"sha256": sha256_json(value)})
+    """Write a sealed record."""
+    write_json(path, seal(value))
 
 
 def unseal(path: Path, content: Any) -> dict[str, Any]:
-    """Return a record that ``write_sealed_json`` wrote to ``path``, without its hash.
+    """Return a sealed record that was read from ``path``, without its hash.
 
     Raises:
         UserError: it is not what was written.
@@ -262,6 +267,22 @@ def packaged_yaml(package: str, folder: str) -> dict[str, Any]:
         for name in sorted(files)
         if name.endswith(".yaml")
     }
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file that is there and holds a mapping.
+
+    Raises:
+        UserError: the file is not YAML, or holds something else.
+    """
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # no text, or no date, say
+        line = " ".join(str(error).split())
+        raise UserError(f"{path}: not valid YAML ({line})") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: must be a mapping of keys to values")
+    return content
 
 
 def read_json(path: Path) -> Any:

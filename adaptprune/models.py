@@ -7,6 +7,7 @@ folder, or by a hub id.
 from __future__ import annotations
 
 import functools
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -96,17 +97,31 @@ def catalogue() -> dict[str, ModelEntry]:
 
 
 def slug(model: str) -> str:
-    """Return a model's name as one folder name."""
-    return Path(model).name if _is_path(model) else model.replace("/", "__")
+    """Return a model's name as one folder name; a local folder goes by its own name."""
+    return _absolute(model).name if _is_path(model) else _joined(model)
+
+
+def possible_slugs(model: str) -> set[str]:
+    """Return what ``slug`` can have said of a model, whose folder may be gone by now."""
+    return {_absolute(model).name, _joined(model)}
+
+
+def _absolute(model: str) -> Path:
+    """Return a folder without ``~``, ``.`` and ``..``; a link keeps its name."""
+    return Path(os.path.abspath(os.path.expanduser(model)))
+
+
+def _joined(model: str) -> str:
+    return model.replace("/", "__")
 
 
 def _is_path(model: str) -> bool:
-    return model.startswith((".", "/", "~")) or Path(model).is_dir()
+    return model.startswith((".", "/", "~")) or os.path.isdir(model)
 
 
 def _local_folder(model: str) -> Path:
-    folder = Path(model).expanduser()
-    if not folder.is_dir():
+    folder = Path(os.path.expanduser(model))
+    if not os.path.isdir(folder):
         raise UserError(f"model folder {model} does not exist")
     if not (folder / "config.json").is_file():
         raise UserError(f"model folder {model} holds no config.json")
@@ -132,6 +147,19 @@ def is_pretrained(model: str) -> bool:
     """Say whether a model is one that is trained on the spot."""
     entry = find_entry(model)
     return entry is not None and isinstance(entry.source, PretrainedSource)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return the config of a model folder.
+
+    Raises:
+        UserError: it cannot be read, or does not say how large the vocabulary is.
+    """
+    path = folder / "config.json"
+    config = read_json(path)
+    if not isinstance(config, dict) or type(config.get("vocab_size")) is not int:
+        raise UserError(f"{path}: states no vocab_size")
+    return config
 
 
 def shape_of(model: str) -> ModelShape:

@@ -16,10 +16,17 @@ from adaptprune.allocator import keep_freed_memory
 from adaptprune.devices import hold_devices
 from adaptprune.errors import NumericalError, UserError
 from adaptprune.fetch import write_manifest
-from adaptprune.files import atomic_directory, atomic_file, write_json, write_sealed_json
+from adaptprune.files import (
+    atomic_directory,
+    atomic_file,
+    seal,
+    unseal,
+    write_json,
+    write_sealed_json,
+)
 from adaptprune.guard import check_model, check_pruned, check_scores
 from adaptprune.method import Context, Scores, in_one_line
-from adaptprune.models import locate
+from adaptprune.models import locate, slug
 from adaptprune.provenance import Stopwatch, versions
 from adaptprune.surgery import add_biases, cut_layers, shape_of_model
 
@@ -119,7 +126,7 @@ class Job:
         return {
             "schema": SCHEMA,
             "model": self.model,
-            "model_revision": folder.name,
+            "model_revision": slug(str(folder)),
             "model_hash": checkpoint.revision(folder),
             "pruned_before": record["method"] if record else None,
             "method": self.method.name,
@@ -170,18 +177,18 @@ def score_stage(job: Job, sparsities: Sequence[int], output: Path) -> None:
         model, context = job.load(folder), job.context()
         with in_one_line(job.method):
             scores = job.method.score(model, context, job.parameters, sparsities)
-        check_scores(job.method, scores)
+            check_scores(job.method, scores)
     except NumericalError as error:
         scores = Scores({})
         header |= {"status": "failed", "reason": str(error)}
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in scores.tensors.items()}
-    header |= {
-        "tensors_sha256": _tensors_hash(tensors),
-        "log": scores.log,
-        "provenance": watch.provenance(),
-    }
+    with in_one_line(job.method):
+        tensors = {
+            name: tensor.detach().cpu().contiguous() for name, tensor in scores.tensors.items()
+        }
+        header |= {"tensors_sha256": _tensors_hash(tensors), "log": scores.log}
+    header["provenance"] = watch.provenance()
     with atomic_file(output) as temporary:
-        save_file(tensors, temporary, metadata={"adaptprune": json.dumps(header)})
+        save_file(tensors, temporary, metadata={"adaptprune": json.dumps(seal(header))})
 
 
 def _tensors_hash(tensors: dict[str, torch.Tensor]) -> str:
@@ -200,7 +207,13 @@ def _read_scores(path: Path, conditions: dict[str, Any]) -> tuple[Scores, dict[s
         if type(error).__module__.startswith("safetensors"):
             raise UserError(f"{path}: broken ({error}); delete it and run again") from error
         raise
-    if header.get("tensors_sha256") != _tensors_hash(scores.tensors):
+    if isinstance(header, dict) and "sha256" not in header:
+        raise UserError(f"{path}: written by an older version; delete it and run again")
+    try:
+        header = unseal(path, header)
+    except UserError as error:
+        raise UserError(f"{error}; delete it and run again") from None
+    if header["tensors_sha256"] != _tensors_hash(scores.tensors):
         raise UserError(f"{path}: altered since it was written; delete it and run again")
     for key, value in conditions.items():
         if header.get(key) != value:
@@ -240,7 +253,7 @@ def prune_stage(job: Job, sparsity: int, output: Path, scores_file: Path | None 
             context = job.context()
             with in_one_line(job.method):
                 pruned = job.method.prune(model, scores, sparsity, context, job.parameters)
-            check_pruned(job.method, pruned, dense)
+                check_pruned(job.method, pruned, dense)
             record |= _apply(job.method, model, dense, pruned, folder, target)
         except NumericalError as error:
             record |= {"status": "failed", "reason": str(error)}
@@ -258,21 +271,22 @@ def _apply(
     method: Method, model: Any, dense: ModelShape, pruned: Pruned, source: Path, target: Path
 ) -> dict[str, Any]:
     """Cut, save, and return the part of the record that describes the outcome."""
-    if pruned.model is not None:
-        final, config = pruned.model, pruned.model.config
-        kept: dict[str, Any] = {"layers": [], "width": pruned.width}
-        reached = 1 - (pruned.width or dense.hidden_size) / dense.hidden_size
-    else:
-        assert pruned.kept is not None, "a method returns kept units or a model"
-        if not pruned.already_cut:
-            cut_layers(model, pruned.kept)
-        add_biases(model, pruned.biases)
-        shape = shape_of_model(model)
-        final = model
-        config = checkpoint.pruned_config(model, shape)
-        kept = pruned.kept.to_json(dense)
-        reached = 1 - shape.channels / dense.channels
-    check_model(method, final, pruned.kept, dense)
+    with in_one_line(method):  # it may have left anything in the model's place
+        if pruned.model is not None:
+            final, config = pruned.model, pruned.model.config
+            kept: dict[str, Any] = {"layers": [], "width": pruned.width}
+            reached = 1 - (pruned.width or dense.hidden_size) / dense.hidden_size
+        else:
+            assert pruned.kept is not None, "a method returns kept units or a model"
+            if not pruned.already_cut:
+                cut_layers(model, pruned.kept)
+            add_biases(model, pruned.biases)
+            shape = shape_of_model(model)
+            final = model
+            config = checkpoint.pruned_config(model, shape)
+            kept = pruned.kept.to_json(dense)
+            reached = 1 - shape.channels / dense.channels
+        check_model(method, final, pruned.kept, dense)
     checkpoint.save_model(target, final, config, source)
     write_json(target / "kept.json", kept)
     decoder = sum(parameter.numel() for parameter in final.model.layers.parameters())

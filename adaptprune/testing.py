@@ -73,7 +73,7 @@ class _Trial:
         """Compute the scores of a model and check them."""
         with in_one_line(self.method):
             scores = self.method.score(model, self.context(), self.parameters, sparsities)
-        check_scores(self.method, scores)
+            check_scores(self.method, scores)
         return scores
 
     def prune(self, scores: Scores | None = None, chance: int = 0) -> tuple[Pruned, Any]:
@@ -90,13 +90,14 @@ class _Trial:
                 pruned = self.method.prune(
                     model, scores, self.sparsity, self.context(), self.parameters
                 )
-        check_pruned(self.method, pruned, shape)
-        if pruned.kept is not None:
-            if not pruned.already_cut:
-                cut_layers(model, pruned.kept)
-            add_biases(model, pruned.biases)
-        final = pruned.model if pruned.kept is None else model
-        check_model(self.method, final, pruned.kept, shape)
+        with in_one_line(self.method):
+            check_pruned(self.method, pruned, shape)
+            if pruned.kept is not None:
+                if not pruned.already_cut:
+                    cut_layers(model, pruned.kept)
+                add_biases(model, pruned.biases)
+            final = pruned.model if pruned.kept is None else model
+            check_model(self.method, final, pruned.kept, shape)
         return pruned, final
 
 

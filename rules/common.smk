@@ -116,8 +116,7 @@ def settings_of(name, method):
 @cache
 def shares_scores(name, method):
     """Say whether the sparsities of a method are cut from one score file."""
-    plain = find_method(split_variant(method)[0])
-    return plain.shares_scores(plain.parse(settings_of(name, method).parameters))
+    return profile(name).shares_scores(method)
 
 
 def set_options(values):
@@ -256,7 +255,7 @@ def evaluation_options(wildcards):
 
 def local_data_flag(wildcards):
     folder = profile(wildcards.profile).local_data
-    return f"--local-data {folder}" if folder else ""
+    return f"--local-data {shlex.quote(folder)}" if folder else ""
 
 
 def dense_evaluation(wildcards):

@@ -22,7 +22,7 @@ rule count_tokens:
     message:
         "count the tokens of mixture {wildcards.mixture}"
     shell:
-        "python -m adaptprune count-tokens --data {wildcards.mixture} --model {params.model} "
+        "python -m adaptprune count-tokens --data {wildcards.mixture} --model {params.model:q} "
         "{params.local_data} --output {output} > {log} 2>&1"
 
 

@@ -50,5 +50,5 @@ rule dense_gate:
     message:
         "check the dense scores of {wildcards.model}"
     shell:
-        "python -m adaptprune gate --suite {params.suite} --model {params.model} "
+        "python -m adaptprune gate --suite {params.suite} --model {params.model:q} "
         "--evaluation {input} {params.switch} --output {output} > {log} 2>&1"

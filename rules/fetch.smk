@@ -14,7 +14,7 @@ rule fetch_model:
     message:
         "fetch model {wildcards.model}"
     shell:
-        "python -m adaptprune fetch --model {params.model} --output {output} > {log} 2>&1"
+        "python -m adaptprune fetch --model {params.model:q} --output {output} > {log} 2>&1"
 
 
 rule fetch_suite:
@@ -56,6 +56,6 @@ rule calibration:
     message:
         "draw calibration set {wildcards.dataset}, seed {wildcards.seed}"
     shell:
-        "python -m adaptprune calibrate --model {params.model} --dataset {wildcards.dataset} "
+        "python -m adaptprune calibrate --model {params.model:q} --dataset {wildcards.dataset} "
         "--sequences {wildcards.sequences} --length {wildcards.length} --seed {wildcards.seed} "
         "{params.local_data} --output {output} > {log} 2>&1"

@@ -26,7 +26,7 @@ rule sensitivity:
     message:
         "cut single layers of {wildcards.model}, all cut by {wildcards.uniform} % before"
     shell:
-        "python -m adaptprune sensitivity --model {params.model} --uniform {wildcards.uniform} "
+        "python -m adaptprune sensitivity --model {params.model:q} --uniform {wildcards.uniform} "
         "--calibration {input.calibration} {params.text} {params.runtime} {params.local_data} "
         "--output {output} > {log} 2>&1"
 

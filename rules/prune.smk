@@ -26,7 +26,7 @@ rule score:
     message:
         "score {wildcards.model} with {wildcards.method}, seed {wildcards.seed}"
     shell:
-        "python -m adaptprune score --model {params.model} --method {wildcards.method} "
+        "python -m adaptprune score --model {params.model:q} --method {wildcards.method} "
         "--sparsities {params.sparsities} --seed {wildcards.seed} {params.options} "
         "--output {output} > {log} 2>&1"
 
@@ -60,7 +60,7 @@ rule prune:
     message:
         "prune {wildcards.model} with {wildcards.method} to {wildcards.sparsity} %, seed {wildcards.seed}"
     shell:
-        "(python -m adaptprune prune --model {params.model} --method {wildcards.method} "
+        "(python -m adaptprune prune --model {params.model:q} --method {wildcards.method} "
         "--sparsity {wildcards.sparsity} --seed {wildcards.seed} {params.options} "
         "--output {output.checkpoint} "
         "&& cp {output.checkpoint}/pruning.json {output.record} "

@@ -36,7 +36,7 @@ rule recover:
     message:
         "train {wildcards.model}: {wildcards.recovery}, seed {wildcards.seed}"
     shell:
-        "(python -m adaptprune recover --model {params.model} {params.recovery} "
+        "(python -m adaptprune recover --model {params.model:q} {params.recovery} "
         "{params.local_data} "
         "--seed {wildcards.seed} {params.training} --record-failure --run {params.run} "
         "--output {output.checkpoint} "

@@ -148,6 +148,31 @@ def test_decision_of_a_method(body: str, told: str, refuse: Refuse) -> None:
     refuse(PRUNE_MINE, f"method 'mine'.*({told})", {"mine.py": method_source(body)})
 
 
+SCORE = """
+    def score(self, *_):
+        import torch
+        from adaptprune.method import Scores
+
+        tensor = torch.zeros(3)
+        {body}
+"""
+
+
+@pytest.mark.parametrize(("body", "told"), bad_inputs.SCORES)
+def test_scores_of_a_method(body: str, told: str, refuse: Refuse) -> None:
+    source = method_source(attribute=SCORE.replace("{body}", body))
+    line = "score --method mine --method-file {here}/mine.py"
+    refuse(line, f"method 'mine'.*({told})", {"mine.py": source})
+
+
+@pytest.mark.parametrize("name", bad_inputs.ASKED_BY_A_PROFILE)
+def test_method_of_a_profile_that_fails_when_it_is_asked(name: str, refuse: Refuse) -> None:
+    attribute = f"def {name}(self, *_): raise KeyError('no')"
+    line = "status --override methods=mine --override method_file={here}/mine.py"
+    told = r"method 'mine' failed: KeyError: 'no' \(mine\.py:\d+\)"
+    refuse(line, told, {"mine.py": method_source(attribute=attribute)})
+
+
 @pytest.mark.parametrize(("attribute", "told"), bad_inputs.ATTRIBUTES)
 def test_class_of_a_method(attribute: str, told: str, refuse: Refuse) -> None:
     line = "prune --method-file {here}/mine.py --method mine"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from tiny_models import SHAPES, count_parameters, logits, save_tiny_model, tiny_tokens
 
 from adaptprune.calibration import CalibrationSet
@@ -18,7 +19,14 @@ from adaptprune.checkpoint import load_model, revision
 from adaptprune.errors import UserError
 from adaptprune.files import read_json
 from adaptprune.registry import find_method
-from adaptprune.stages import Job, Runtime, mean_loss_of, prune_stage, score_stage
+from adaptprune.stages import (
+    Job,
+    Runtime,
+    _read_scores,
+    mean_loss_of,
+    prune_stage,
+    score_stage,
+)
 from adaptprune.surgery import add_biases, cut_layers
 
 if TYPE_CHECKING:
@@ -298,6 +306,30 @@ def test_truncated_scores_are_refused(size: int, models: dict[str, Path], tmp_pa
         prune_stage(work, 20, tmp_path / "out", scores)
 
 
+def test_one_flipped_bit_in_scores_is_refused(models: dict[str, Path], tmp_path: Path) -> None:
+    """Wherever it lies: in a tensor, in the log, in what the conditions say, in the status."""
+    scores = tmp_path / "scores.safetensors"
+    work = job(models["llama"], "magnitude")
+    score_stage(work, [20], scores)
+    content = scores.read_bytes()
+    assert _read_scores(scores, work.conditions(models["llama"]))[0].tensors
+    for position in range(len(content)):
+        flipped = bytearray(content)
+        flipped[position] ^= 1
+        scores.write_bytes(flipped)
+        with pytest.raises(UserError, match=r"scores\.safetensors"):
+            _read_scores(scores, {})
+
+
+def test_scores_of_an_older_version_are_refused(models: dict[str, Path], tmp_path: Path) -> None:
+    """They have no hash over all that they say."""
+    scores = tmp_path / "scores.safetensors"
+    header = {"tensors_sha256": "0", "log": {}, "status": "ok"}
+    save_file({"a": torch.zeros(1)}, scores, metadata={"adaptprune": json.dumps(header)})
+    with pytest.raises(UserError, match="written by an older version; delete it and run again"):
+        prune_stage(job(models["llama"], "magnitude"), 20, tmp_path / "out", scores)
+
+
 def damaged(folder: Path, tmp_path: Path, name: str, change: Callable[[bytes], bytes]) -> Path:
     """Copy a checkpoint and change one of its files."""
     copy = tmp_path / "copy"
@@ -417,3 +449,15 @@ def test_checkpoint_of_half_precision_stays_so(models: dict[str, Path], tmp_path
     prune_stage(work, 40, tmp_path / "out")
     assert read_json(tmp_path / "out" / "config.json")["dtype"] == "bfloat16"
     assert load_model(tmp_path / "out", dtype="bfloat16").dtype == torch.bfloat16
+
+
+def test_present_folder_is_recorded_by_its_name(
+    models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = models["llama"]
+    monkeypatch.chdir(folder)
+    present = folder.relative_to(folder)
+    assert str(present) == "."
+    prune_stage(job(present, "magnitude"), 20, tmp_path / "out")
+    record = read_json(tmp_path / "out" / "pruning.json")
+    assert record["model_revision"] == folder.name

@@ -11,6 +11,7 @@ import yaml
 from adaptprune.cells import Cell, cell_folder, grid
 from adaptprune.config import load_profile, profile_names, settings_hash
 from adaptprune.errors import UserError
+from adaptprune.models import possible_slugs, slug
 from adaptprune.registry import find_method
 
 if TYPE_CHECKING:
@@ -237,6 +238,60 @@ def test_cell_lies_under_its_key() -> None:
     cell = Cell("org/model", "flap@corrected", 20, "none", 3)
     expected = Path("runs/mini/cells/org__model/flap@corrected/20/none/s3")
     assert cell_folder(Path("runs"), "mini", cell) == expected
+
+
+@pytest.fixture
+def model_folders(tmp_path: Path) -> Path:
+    """A folder that holds two models of one name, and one with a blank in its name."""
+    for name in ("a/m", "b/m", "c/my model"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "config.json").write_text("{}")
+    return tmp_path
+
+
+@pytest.mark.parametrize("model", [".", "../m", "../../b/m", "./", "~/a/m", "~/a/../a/m/"])
+def test_model_folder_goes_by_its_own_name(
+    model: str, model_folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(model_folders / "a" / "m")
+    monkeypatch.setenv("HOME", str(model_folders))
+    assert slug(model) == "m"
+    assert "m" in possible_slugs(model)
+    assert Cell(model, "flap", 20, "none", 3).key == "m/flap/20/none/s3"
+
+
+def test_model_folders_that_would_share_a_folder_are_refused(
+    model_folders: Path, folder: Callable[..., Path]
+) -> None:
+    models = [f"{model_folders}/a/m", f"{model_folders}/b/m"]
+    with pytest.raises(UserError, match=r"a/m and .*b/m would share the folder 'm'"):
+        load_profile(folder(), "base", {"models": models})
+    for model in models:
+        assert load_profile(folder(), "base", {"models": [model]}).models == [model]
+
+
+def test_present_folder_with_a_blank_in_its_name_is_refused(
+    model_folders: Path, folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(model_folders / "c" / "my model")
+    with pytest.raises(UserError, match="'my model' has a blank"):
+        load_profile(folder(), "base", {"models": "."})
+
+
+@pytest.mark.parametrize("name", ["../base", "a b", ".hidden", "x;ls"])
+def test_profile_of_a_name_that_is_no_word_is_unknown(
+    name: str, folder: Callable[..., Path]
+) -> None:
+    written = folder(**{name: {"extends": "base"}})
+    assert profile_names(written) == []
+    with pytest.raises(UserError, match="unknown profile"):
+        load_profile(written, name)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda", "cuda:0", "cuda:12"])
+def test_device_of_a_profile(device: str, folder: Callable[..., Path]) -> None:
+    profile = load_profile(folder(child={"extends": "base", "device": device}), "child")
+    assert profile.device == device
 
 
 def test_settings_hash_notices_a_change() -> None:

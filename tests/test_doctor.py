@@ -26,8 +26,10 @@ from adaptprune.doctor.forecast import (
     pruning_seconds,
 )
 from adaptprune.doctor.rates import Rates, measure_rates, sample_architecture
+from adaptprune.errors import UserError
 from adaptprune.evaluate import catalog
 from adaptprune.models import catalogue, shape_of
+from adaptprune.registry import find_method
 from adaptprune.shapes import ModelShape
 
 if TYPE_CHECKING:
@@ -309,6 +311,27 @@ def test_passes_by_hand(tmp_path: Path, method: str, operations: float) -> None:
     shape = shape_of("tiny-llama")
     seconds = pruning_seconds(subject(tmp_path).profile, method, shape, 20, RATES)
     assert seconds == pytest.approx(operations * shape.compute_parameters / 1e9)
+
+
+def refuses(*arguments: object) -> None:
+    raise KeyError("size")
+
+
+@pytest.mark.parametrize(
+    ("passes", "told"),
+    [
+        (refuses, "failed: KeyError: 'size'"),
+        (lambda *arguments: 3, "passes must return Passes, not int"),
+    ],
+)
+def test_method_that_cannot_tell_its_passes_is_named(
+    passes: Callable[..., Any], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile, shape = subject(tmp_path).profile, shape_of("tiny-llama")
+    monkeypatch.setattr(type(find_method("llm-pruner")), "passes", passes)
+    with pytest.raises(UserError, match=f"method 'llm-pruner':? {told}") as error:
+        pruning_seconds(profile, "llm-pruner", shape, 20, RATES)
+    assert "\n" not in str(error.value)
 
 
 def test_steps_and_decompositions_by_hand(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from recovery_examples import LENGTH, log_without_times, model_folder, recovery,
 from training_rows import write_training_hub
 
 from adaptprune.checkpoint import load_model, save_model
+from adaptprune.errors import UserError
 from adaptprune.method import Context
 from adaptprune.models import shape_of
 from adaptprune.recover.log import TrainingLog, read_log
@@ -154,6 +155,17 @@ def test_log_drops_what_lies_beyond_its_checkpoint(tmp_path: Path) -> None:
     log.append({"stage": 2, "stage_step": 2, "again": True})
     log.close()
     assert read_log(path) == [*rows[:3], {"stage": 2, "stage_step": 2, "again": True}]
+
+
+@pytest.mark.parametrize(
+    "damaged", [b'{"stage": 1, "stage_s\n', b"[]\n", b"\xff\n", b"\n", b'{"stage": 1}\n']
+)
+def test_damaged_line_of_a_log_is_named(damaged: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(b'{"stage": 1, "stage_step": 1}\n' + damaged)
+    with pytest.raises(UserError, match=r"log\.jsonl: line 2 is no step of a training") as error:
+        read_log(path)
+    assert "\n" not in str(error.value)
 
 
 def test_record_says_under_which_conditions(tmp_path: Path) -> None:

@@ -39,6 +39,19 @@ def second_seed(**changes: Any) -> dict[str, Any]:
     return changed(PRUNING, seed=1, calibration__hash="c1", **changes)
 
 
+@pytest.mark.parametrize("model", [".", "~/small", "/elsewhere/small/"])
+def test_cell_of_a_model_folder_is_read_by_the_folder_s_name(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "small").mkdir()
+    monkeypatch.chdir(tmp_path / "small")
+    written = write_cell(tmp_path / "made", changed(PRUNING, model="small"), EVALUATION)
+    made = changed(PRUNING, model=model)
+    (written / "pruning.json").write_text(sealed(made))
+    write_evaluation(written, made, EVALUATION)
+    assert {row.model for row in cell_rows(written, "mini")} == {model}
+
+
 def test_a_finished_cell_gives_one_row_per_number(tmp_path: Path) -> None:
     rows = cell_rows(write_cell(tmp_path, evaluation=EVALUATION), "mini")
     assert [(row.task, row.metric) for row in rows] == [

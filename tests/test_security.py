@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
+import functools
 import json
 import os
+import re
 import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,95 +35,240 @@ SOURCES = sorted(
 )
 #: Modules whose objects run code when they are read.
 PICKLES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
-#: Calls that read pickles or run text: by the dotted name they are called by.
+#: What reads pickles or runs text, by the name it has where it is defined.
 FORBIDDEN = {
-    *("torch.load", "torch.jit.load", "torch.hub.load", "numpy.load", "np.load"),
-    *("pd.read_pickle", "pandas.read_pickle", "yaml.unsafe_load", "yaml.full_load"),
-    *("yaml.load_all", "os.system", "os.popen", "eval", "exec", "compile", "__import__"),
-    *("tarfile.TarFile.extractall", "shutil.unpack_archive"),
+    *("torch.load", "torch.serialization.load", "torch.jit.load", "torch.hub.load", "numpy.load"),
+    *("pandas.read_pickle", "yaml.unsafe_load", "yaml.full_load", "yaml.load_all"),
+    *("os.system", "os.popen", "eval", "exec", "compile", "__import__", "shutil.unpack_archive"),
 }
 #: The one exception: the modules that a forkserver imports are named in its own source.
 ALLOWED = {("adaptprune/forkserver.py", "__import__")}
+#: What may run code of others where it is called with other arguments than those checked here.
+GUARDED = {"from_pretrained", "load_dataset", "snapshot_download", "hf_hub_download"}
 
 
-def calls(file: Path) -> Iterator[tuple[str, ast.Call]]:
-    """Yield the calls in a source file by the dotted name of what is called."""
-    for node in ast.walk(ast.parse(file.read_text())):
-        if isinstance(node, ast.Call):
-            yield ast.unparse(node.func), node
+def imported(tree: ast.AST) -> dict[str, str]:
+    """Return what the imported names of a file stand for: ``np`` for numpy, say."""
+    names = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                top = alias.name.split(".")[0]
+                names[alias.asname or top] = alias.name if alias.asname else top
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                names[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+    return names
 
 
-def keywords(call: ast.Call) -> dict[str | None, str]:
-    return {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+def dotted(node: ast.AST, names: dict[str, str]) -> str:
+    """Return a reference by the name it has where it is defined: ``numpy.load`` for ``np.load``."""
+    if isinstance(node, ast.Attribute):
+        return f"{dotted(node.value, names)}.{node.attr}"
+    return names.get(node.id, node.id) if isinstance(node, ast.Name) else "…"
 
 
-def sites(*names: str) -> Iterator[tuple[str, str, ast.Call]]:
-    """Yield the place, name and call of all calls whose last part is one of some names."""
-    for file in SOURCES:
-        for name, call in calls(file):
-            if name.rsplit(".", 1)[-1] in names:
-                yield f"{file.relative_to(ROOT)}:{call.lineno}", name, call
+def references(tree: ast.AST) -> set[str]:
+    """Return the names that a file refers to, called or not."""
+    names = imported(tree)
+    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Name | ast.Attribute)]
+    return {dotted(node, names) for node in nodes}
+
+
+@dataclasses.dataclass(frozen=True)
+class Site:
+    """One call: its place, what is called, and the innermost function (or file) around it."""
+
+    place: str
+    name: str
+    call: ast.Call
+    scope: ast.AST
+
+    def keywords(self) -> dict[str, str]:
+        """Return the keywords as source text, those that ``**name`` stands for among them."""
+        given = {}
+        for keyword in self.call.keywords:
+            if keyword.arg is None:
+                given |= self._unpacked(keyword.value)
+            else:
+                given[keyword.arg] = ast.unparse(keyword.value)
+        return given
+
+    def _unpacked(self, value: ast.expr) -> dict[str, str]:
+        """Return what a dict holds that is written out, there or where its name is bound.
+
+        The name may be bound once and used as ``**name`` alone: all else could change the dict.
+        """
+        if isinstance(value, ast.Dict):
+            return {ast.literal_eval(key): ast.unparse(v) for key, v in entries(value)}
+        if isinstance(value, ast.IfExp):
+            either = self._unpacked(value.body) | self._unpacked(value.orelse)
+            return {key: f"{text} or absent" for key, text in either.items()}
+        assert isinstance(value, ast.Name), f"{self.place}: ** of no name"
+        nodes = list(ast.walk(self.scope))
+        uses = [node for node in nodes if isinstance(node, ast.Name) and node.id == value.id]
+        unpackings = [
+            node.value for node in nodes if isinstance(node, ast.keyword) and node.arg is None
+        ]
+        bindings = [
+            node
+            for node in nodes
+            if isinstance(node, ast.Assign) and node.targets[0] in uses and len(node.targets) == 1
+        ]
+        others = [node for node in uses if node not in unpackings]
+        assert len(bindings) == len(others) == 1, f"{self.place}: **{value.id} may be anything"
+        return self._unpacked(bindings[0].value)
+
+
+def entries(literal: ast.Dict) -> Iterator[tuple[ast.expr, ast.expr]]:
+    """Yield the keys and values of a dict that is written out; ``**`` inside is refused."""
+    for key, value in zip(literal.keys, literal.values, strict=True):
+        assert key is not None, "** in a dict"
+        yield key, value
+
+
+def sites_in(tree: ast.AST, place: str) -> Iterator[Site]:
+    """Yield the calls of a file."""
+    names = imported(tree)
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+
+    def within(node: ast.AST, scope: ast.AST) -> Iterator[Site]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.Call):
+                yield Site(f"{place}:{child.lineno}", dotted(child.func, names), child, scope)
+            yield from within(child, child if isinstance(child, functions) else scope)
+
+    yield from within(tree, tree)
+
+
+@functools.cache
+def trees() -> list[tuple[str, ast.AST]]:
+    """Return the source files' paths in the repository, and what they hold."""
+    return [(file.relative_to(ROOT).as_posix(), ast.parse(file.read_text())) for file in SOURCES]
+
+
+def sites(*names: str) -> Iterator[Site]:
+    """Yield all calls whose last part is one of some names."""
+    for place, tree in trees():
+        for site in sites_in(tree, place):
+            if site.name.rsplit(".", 1)[-1] in names:
+                yield site
 
 
 def test_the_walk_sees_the_code() -> None:
     assert len(SOURCES) > 100
-    assert {name for _, name, _ in sites("safe_load")} == {"yaml.safe_load"}
+    assert {site.name for site in sites("safe_load")} == {"yaml.safe_load"}
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("import torch\ntorch.load(f)", "torch.load"),
+        ("from torch import load\nload(f)", "torch.load"),
+        ("from torch import load as read\nread(f)", "torch.load"),
+        ("import torch as t\npartial(t.load)(f)", "torch.load"),
+        ("import numpy as n\nn.load(f)", "numpy.load"),
+        ("def f():\n    from os import system\n    system('ls')", "os.system"),
+        ("run = eval\nrun('1')", "eval"),
+    ],
+)
+def test_the_walk_sees_what_a_name_stands_for(source: str, found: str) -> None:
+    assert found in references(ast.parse(source)) & FORBIDDEN
+
+
+@pytest.mark.parametrize(
+    ("body", "given"),
+    [
+        ("load(**{'a': 1}, b=2)", {"a": "1", "b": "2"}),
+        ("safe = {'a': 1}; load(**safe); load(**safe)", {"a": "1"}),
+        ("safe = {'a': 1} if x else {}; load(**safe)", {"a": "1 or absent"}),
+        ("safe = {'a': 1}; safe['a'] = 2; load(**safe)", None),
+        ("safe = {'a': 1}; safe = {'a': 2}; load(**safe)", None),
+        ("safe = {'a': 1}; change(safe); load(**safe)", None),
+        ("safe = other = {'a': 1}; load(**safe)", None),
+        ("safe = {'a': 1, **x}; load(**safe)", None),
+        ("load(**x)", None),
+        ("load(**settings())", None),
+    ],
+)
+def test_the_walk_sees_what_is_unpacked(body: str, given: dict[str, str] | None) -> None:
+    tree = ast.parse(f"def f(x):\n    {body}\n")
+    site = next(site for site in sites_in(tree, "made.py") if site.name == "load")
+    if given is None:
+        with pytest.raises(AssertionError):
+            site.keywords()
+    else:
+        assert site.keywords() == given
 
 
 def test_nothing_that_unpickles_is_imported() -> None:
-    found = []
-    for file in SOURCES:
-        for node in ast.walk(ast.parse(file.read_text())):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            if isinstance(node, ast.ImportFrom):
-                names = [node.module or ""]
-            found += [(file.name, name) for name in names if name.split(".")[0] in PICKLES]
+    found = [
+        (place, name)
+        for place, tree in trees()
+        for name in imported(tree).values()
+        if name.split(".")[0] in PICKLES or name.endswith(".*")
+    ]
     assert found == []
 
 
-def test_nothing_that_runs_what_it_reads_is_called() -> None:
+def test_nothing_that_runs_what_it_reads_is_named() -> None:
     found = {
-        (file.relative_to(ROOT).as_posix(), name)
-        for file in SOURCES
-        for name, _ in calls(file)
+        (place, name)
+        for place, tree in trees()
+        for name in references(tree)
         if name in FORBIDDEN or name.endswith((".extractall", ".extract"))
     }
     assert found == ALLOWED
 
 
 def test_yaml_and_arrays_are_read_without_objects() -> None:
-    for place, name, call in sites("load"):
-        assert "allow_pickle" not in keywords(call), place
-        if name == "yaml.load":
-            assert [ast.unparse(argument) for argument in call.args[1:]] == ["_Loader"], place
-            assert "class _Loader(yaml.SafeLoader)" in (ROOT / place.split(":")[0]).read_text()
+    for site in sites("load"):
+        assert "allow_pickle" not in site.keywords(), site.place
+        if site.name == "yaml.load":
+            assert [ast.unparse(argument) for argument in site.call.args[1:]] == ["_Loader"]
+            source = (ROOT / site.place.split(":")[0]).read_text()
+            assert "class _Loader(yaml.SafeLoader)" in source, site.place
 
 
 def test_no_shell_runs_text() -> None:
-    for place, _, call in sites("run", "Popen", "call", "check_call", "check_output"):
-        assert keywords(call).get("shell", "False") == "False", place
+    for site in sites("run", "Popen", "call", "check_call", "check_output"):
+        assert site.keywords().get("shell", "False") == "False", site.place
+
+
+def test_names_of_the_user_are_quoted_in_the_commands_of_jobs() -> None:
+    commands = {path.name: path.read_text() for path in (ROOT / "rules").glob("*.smk")}
+    assert "{params.model:q}" in commands["prune.smk"]
+    for name, text in commands.items():
+        assert not re.findall(r"{params\.(?:model|folder|declarations|tables)}", text), name
 
 
 def test_dependencies_are_called_with_safe_arguments() -> None:
     loads = list(sites("from_pretrained", "load_dataset"))
     assert len(loads) >= 7
-    for place, name, call in loads:
-        given = keywords(call)
-        if name.endswith("load_dataset"):
-            assert "trust_remote_code" not in given, place
+    for site in loads:
+        given = site.keywords()
+        if site.name.endswith("load_dataset"):
+            assert "trust_remote_code" not in given, site.place
             continue
         # An absent value asks at the terminal whether to run code; only a profile may say yes.
-        if None in given:  # ``**safe``
-            source = (ROOT / place.split(":")[0]).read_text()
-            assert '"local_files_only": True, "trust_remote_code": False' in source, place
-            continue
-        assert given["trust_remote_code"] in ("False", "trust_remote_code"), place
-        assert given["local_files_only"] == "True", place
-        if "AutoModel" in name:
-            assert given["use_safetensors"] == "True", place
-    downloads = list(sites("snapshot_download", "hf_hub_download"))
-    assert [keywords(call)["ignore_patterns"] for _, _, call in downloads] == ["HUB_REFUSED"]
+        assert given["trust_remote_code"] in ("False", "trust_remote_code"), site.place
+        assert given["local_files_only"] == "True", site.place
+        if "AutoModel" in site.name and "gguf_file" not in given:
+            assert given["use_safetensors"] == "True", site.place
+    (download,) = sites("snapshot_download", "hf_hub_download")
+    assert download.keywords()["ignore_patterns"] == "HUB_REFUSED"
     assert {"*.bin", "*.pt", "*.pkl", "*.py", "*/*"} <= set(fetch.HUB_REFUSED)
+
+
+def test_what_is_guarded_is_called_where_it_is_named() -> None:
+    """Handed on under another name, its arguments would not be seen."""
+    for place, tree in trees():
+        called = {id(site.call.func) for site in sites_in(tree, place)}
+        names = imported(tree)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Name | ast.Attribute) and id(node) not in called:
+                last = dotted(node, names).rsplit(".", 1)[-1]
+                assert last not in GUARDED, f"{place}:{node.lineno} hands on {last}"
 
 
 def test_code_of_a_model_runs_only_where_the_profile_says_so() -> None:

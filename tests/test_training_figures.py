@@ -30,8 +30,9 @@ def log_rows() -> list[dict[str, Any]]:
     rows = []
     for step in range(1, 9):
         stage = 1 if step <= 2 else 2
-        row = {"step": step, "stage": stage, "tokens": 100 * step, "learning_rate": 0.01}
-        rows.append(row | {"parameters": 1000 - 200 * stage, "loss": 5.0})
+        row = {"step": step, "stage": stage, "stage_step": step - 2 * (stage - 1)}
+        row |= {"tokens": 100 * step, "parameters": 1000 - 200 * stage}
+        rows.append(row | {"learning_rate": 0.01, "loss": 5.0})
     return rows
 
 

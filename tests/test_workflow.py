@@ -252,6 +252,7 @@ def test_cells_that_fail_numerically_are_shown_and_others_go_on(tmp_path: Path) 
     [
         ("methdos=flap", "did you mean 'methods'"),
         ("profile=tinny", "did you mean 'tiny'"),
+        ("profile=../config/tiny", "unknown profile '../config/tiny'"),
         ("methods=flapp", "did you mean 'flap'"),
         ("models=no-such-model", "unknown model 'no-such-model'"),
         ("models=/no/such/folder", "/no/such/folder"),

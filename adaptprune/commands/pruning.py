@@ -54,11 +54,11 @@ def fetch(
         write_json(output, fetch_suite(suite, local_data))
         return
     from adaptprune.checkpoint import revision
-    from adaptprune.models import locate
+    from adaptprune.models import locate, slug
 
     assert model is not None
     folder = locate(model)
-    write_json(output, {"model": model, "folder": folder.name, "revision": revision(folder)})
+    write_json(output, {"model": model, "folder": slug(str(folder)), "revision": revision(folder)})
 
 
 def calibrate(
@@ -121,7 +121,7 @@ def _build_job(
 ) -> Job:
     """Check everything that can be checked without weights, then read the calibration set."""
     from adaptprune.method import in_one_line
-    from adaptprune.models import find_entry, shape_of
+    from adaptprune.models import find_entry, is_local, shape_of
     from adaptprune.registry import find_method, split_variant
 
     name, variant = split_variant(method)
@@ -131,7 +131,7 @@ def _build_job(
         parameters = chosen.parse(settings)
         for sparsity in sparsities:
             chosen.check(sparsity, parameters)
-        if entry is not None or Path(model).expanduser().is_dir():
+        if entry is not None or is_local(model):
             shape = shape_of(model)
             for sparsity in sparsities:
                 chosen.budget(shape, sparsity, parameters)
@@ -209,13 +209,9 @@ def loss(
 ) -> None:
     """Print the mean next-token cross-entropy (nats) over all predicted positions as JSON."""
     from adaptprune.calibration import read_tokens
-    from adaptprune.files import read_json
-    from adaptprune.models import locate
+    from adaptprune.models import locate, read_config
     from adaptprune.stages import Runtime, mean_loss_of
 
     folder = locate(model)
-    config = read_json(folder / "config.json")
-    if not isinstance(config, dict) or type(config.get("vocab_size")) is not int:
-        raise UserError(f"{folder / 'config.json'}: states no vocab_size")
-    rows = read_tokens(tokens, config["vocab_size"])
+    rows = read_tokens(tokens, read_config(folder)["vocab_size"])
     print_json(mean_loss_of(folder, rows, Runtime(dtype, device, threads)))

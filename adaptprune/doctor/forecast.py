@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from adaptprune.errors import UserError
 from adaptprune.evaluate.suites import load_suite
 from adaptprune.local_data import data_folder
+from adaptprune.method import Passes, in_one_line
 from adaptprune.models import folder_of, is_local, shape_of
 from adaptprune.registry import find_method, split_variant
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from adaptprune.cells import Cell
     from adaptprune.config import Profile
     from adaptprune.doctor.rates import Rates
     from adaptprune.evaluate.benchmarks import Benchmark
@@ -130,9 +130,18 @@ def pruning_seconds(
     """Return the seconds of a method's passes on the way to a sparsity (percent).
 
     A method that cuts as it goes meets a model of half the sparsity on average.
+
+    Raises:
+        UserError: the method cannot tell its passes.
     """
     method = find_method(split_variant(name)[0])
-    passes = method.passes(shape, sparsity, method.parse(profile.settings_of(name).parameters))
+    with in_one_line(method):
+        parameters = method.parse(profile.settings_of(name).parameters)
+        passes = method.passes(shape, sparsity, parameters)
+    if not isinstance(passes, Passes):
+        raise UserError(
+            f"method {method.name!r}: passes must return Passes, not {type(passes).__name__}"
+        )
     drawn = profile.calibration_of(name)
     tokens = drawn.sequences * drawn.length
     size: float = shape.compute_parameters
@@ -162,7 +171,7 @@ def predict(profile: Profile, rates: Rates, at_once: int) -> Forecast:
         at_once: jobs that compute at the same time.
 
     Raises:
-        UserError: the architecture of a model is not known.
+        UserError: the architecture of a model is not known, or a method cannot tell its passes.
     """
     cells = profile.cells()
     forecast = Forecast(len(cells), at_once)
@@ -172,7 +181,7 @@ def predict(profile: Profile, rates: Rates, at_once: int) -> Forecast:
     for cell in cells:
         shape = shapes[cell.model]
         moved = BYTES[profile.dtype] * shape.parameters / rates.stored
-        if not _shares_scores(profile, cell):
+        if not profile.shares_scores(cell.method):
             seconds = pruning_seconds(profile, cell.method, shape, cell.sparsity, rates)
             forecast.add("prune", seconds + 2 * moved)
         else:
@@ -206,11 +215,6 @@ def disk_needed(profile: Profile, at_once: int) -> Disk:
     # A checkpoint lies there from its pruning to the end of its evaluation.
     results = 2 * at_once * max(sizes, default=0) + CELL_BYTES * len(profile.cells())
     return Disk(results, _unfetched(profile, shapes))
-
-
-def _shares_scores(profile: Profile, cell: Cell) -> bool:
-    method = find_method(split_variant(cell.method)[0])
-    return method.shares_scores(method.parse(profile.settings_of(cell.method).parameters))
 
 
 def _unfetched(profile: Profile, shapes: dict[str, ModelShape]) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from typing import TYPE_CHECKING, Any
 
 import pydantic
@@ -79,7 +80,7 @@ class RecoveryConfig(pydantic.BaseModel):
         Raises:
             UserError: names the recovery and the culprit.
         """
-        if name == NO_RECOVERY or not name.replace("-", "").isalnum() or name != name.lower():
+        if name == NO_RECOVERY or not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name):
             raise UserError(
                 f"recovery {name!r}: a name is made of a-z, 0-9 and -, and is not {NO_RECOVERY!r}"
             )

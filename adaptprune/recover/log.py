@@ -6,6 +6,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
+from adaptprune.errors import UserError
 from adaptprune.files import atomic_file, writing
 
 if TYPE_CHECKING:
@@ -13,11 +14,28 @@ if TYPE_CHECKING:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a log, without a last line that a kill cut short."""
+    """Return the rows of a log, without a last line that a kill cut short.
+
+    Raises:
+        UserError: a line is no row of a log.
+    """
     if not path.is_file():
         return []
-    lines = path.read_text().splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    lines = path.read_bytes().splitlines(keepends=True)
+    whole = enumerate((line for line in lines if line.endswith(b"\n")), start=1)
+    return [_read_row(path, number, line) for number, line in whole]
+
+
+def _read_row(path: Path, number: int, line: bytes) -> dict[str, Any]:
+    """Read one line, which says at least which step it is of."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        row = None
+    keys = ("stage", "stage_step")
+    if not isinstance(row, dict) or any(type(row.get(key)) is not int for key in keys):
+        raise UserError(f"{path}: line {number} is no step of a training; the log is damaged")
+    return row
 
 
 class TrainingLog:

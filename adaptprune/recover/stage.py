@@ -11,15 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-import yaml
 from filelock import FileLock, Timeout
 
 from adaptprune import checkpoint
 from adaptprune.errors import NumericalError, UserError
 from adaptprune.fetch import verify_folder
-from adaptprune.files import read_json
+from adaptprune.files import read_json, read_yaml
 from adaptprune.method import Context
-from adaptprune.models import locate, shape_of
+from adaptprune.models import locate, read_config, shape_of
 from adaptprune.provenance import Stopwatch, versions
 from adaptprune.recover.data import TrainingData, find_data
 from adaptprune.recover.folder import RunFolder, Settings
@@ -91,11 +90,11 @@ class Recovery:
         """
         if self.execution.device not in ("cpu", "cuda"):
             raise UserError(f"device {self.execution.device!r}: must be cpu or cuda")
-        if self.launch is not None and not self.launch.is_file():
-            raise UserError(f"launch config {self.launch}: no such file")
+        if self.launch is not None:
+            _launched_processes(self.launch)
         folder, length = locate(self.model), self.preset.sequence_length
-        window = read_json(folder / "config.json").get("max_position_embeddings")
-        if window is not None and length > window:
+        window = read_config(folder).get("max_position_embeddings")
+        if isinstance(window, int) and length > window:
             raise UserError(
                 f"recovery preset {self.preset.name}: sequence_length {length} is beyond the "
                 f"model's window of {window} tokens"
@@ -134,9 +133,7 @@ class Recovery:
     @property
     def processes(self) -> int:
         """Return how many processes train, one on each GPU."""
-        if self.launch is None:
-            return 1
-        return int((yaml.safe_load(self.launch.read_text()) or {}).get("num_processes", 1))
+        return 1 if self.launch is None else _launched_processes(self.launch)
 
     def context(self) -> Context:
         """Put the calibration tokens where the model is prepared."""
@@ -166,6 +163,20 @@ class Recovery:
             raise NumericalError(read_json(folder.failure)["reason"])
         if status:
             raise UserError(f"the training processes failed (status {status}); see above why")
+
+
+def _launched_processes(launch: Path) -> int:
+    """Return how many processes a config file of ``accelerate launch`` asks for.
+
+    Raises:
+        UserError: there is no such file, or it does not say so.
+    """
+    if not launch.is_file():
+        raise UserError(f"launch config {launch}: no such file")
+    number = read_yaml(launch).get("num_processes", 1)
+    if type(number) is not int or number < 1:
+        raise UserError(f"{launch}: num_processes must be a positive whole number, not {number!r}")
+    return number
 
 
 def recover_stage(job: Recovery, output: Path, run: Path, *, record_failure: bool = False) -> None:
@@ -235,7 +246,7 @@ def _work(
             {domain.name: domain.tokens for domain in data.domains},
         )
     packed = read_json(folder.rows / "rows.json")
-    vocabulary = read_json(source / "config.json")["vocab_size"]
+    vocabulary = read_config(source)["vocab_size"]
     if packed["largest"] >= vocabulary:
         raise UserError(
             f"the tokenizer of {job.model} makes token id {packed['largest']}, its model knows "
