@@ -196,20 +196,3 @@ def test_hub_that_cannot_be_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         fetch_hub_model("owner/absent", "main", tmp_path / "a")
     with pytest.raises(UserError, match="cannot be fetched"):
         fetch_hub_model("not a valid//name", "main", tmp_path / "a")
-
-
-@pytest.mark.model
-def test_real_model(tmp_path: Path) -> None:
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    from adaptprune.models import locate
-
-    folder = locate("smollm2-135m")
-    verify_folder(folder)
-    model = AutoModelForCausalLM.from_pretrained(folder)
-    assert sum(parameter.numel() for parameter in model.parameters()) == 134_515_008
-    assert model.dtype == torch.float32
-    assert model.config.tie_word_embeddings
-    assert model.config.head_dim == 64
-    assert model.config.rope_parameters["rope_theta"] == 100_000

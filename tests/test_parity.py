@@ -10,6 +10,7 @@ from official_figures import calibration_tokens, evaluation_loss, figures, kept_
 from tiny_models import count_parameters
 
 from adaptprune.checkpoint import load_model
+from adaptprune.fetch import verify_folder
 from adaptprune.method import Context
 from adaptprune.models import locate
 from adaptprune.registry import find_method
@@ -53,8 +54,14 @@ def prune(
 
 
 def test_dense_model_is_the_official_one() -> None:
-    model = dense_model()
+    folder = locate("smollm2-135m")
+    verify_folder(folder)
+    model = load_model(folder)
     assert count_parameters(model) == 134_515_008
+    assert model.dtype == torch.float32
+    assert model.config.tie_word_embeddings
+    assert model.config.head_dim == 64
+    assert model.config.rope_parameters["rope_theta"] == 100_000
     official = figures("llmpruner_r25")["dense_loss"]
     assert evaluation_loss(model) == pytest.approx(official, abs=1e-5)
 

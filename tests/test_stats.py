@@ -108,7 +108,9 @@ def test_blocks_do_not_change_the_documents_drawn(monkeypatch: pytest.MonkeyPatc
     values = np.random.default_rng(0).normal(size=(30, 2))
     whole = resampled_sums(values, 100, np.random.default_rng(5))
     monkeypatch.setattr("adaptprune.stats._BLOCK", 70)
-    assert np.array_equal(resampled_sums(values, 100, np.random.default_rng(5)), whole)
+    again = resampled_sums(values, 100, np.random.default_rng(5))
+    # Sums of the same documents; a matrix of another height may add them in another order.
+    np.testing.assert_allclose(again, whole, rtol=1e-12)
 
 
 def test_mean_agrees_with_scipy_s_percentile_bootstrap() -> None:
