@@ -223,8 +223,7 @@ def count_compute_parameters(model: Any) -> int:
 
 def read_record(folder: Path) -> dict[str, Any] | None:
     """Return a checkpoint's ``pruning.json``, or None for a folder without one."""
-    path = folder / "pruning.json"
-    return unseal(path, read_json(path)) if path.is_file() else None
+    return _read_sealed(folder / "pruning.json")
 
 
 def failure(folder: Path) -> str | None:
@@ -240,6 +239,9 @@ def made_by(folder: Path) -> str | None:
 def _records(folder: Path) -> Iterator[dict[str, Any]]:
     """Yield what a folder says of how its model came about; a recovery's record comes first."""
     for name in ("recovery.json", "pruning.json"):
-        path = folder / name
-        if path.is_file():
-            yield unseal(path, read_json(path))
+        if record := _read_sealed(folder / name):
+            yield record
+
+
+def _read_sealed(path: Path) -> dict[str, Any] | None:
+    return unseal(path, read_json(path)) if path.is_file() else None

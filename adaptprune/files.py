@@ -241,8 +241,8 @@ def sealed_file(path: Path) -> Iterator[Path]:
     """
     with atomic_file(path) as temporary:
         yield temporary
-        with atomic_file(_seal_of(path)) as seal:
-            seal.write_text(f"{sha256_file(temporary)}  {path.name}\n")
+        with atomic_file(_seal_of(path)) as hash_file:
+            hash_file.write_text(f"{sha256_file(temporary)}  {path.name}\n")
 
 
 def is_as_sealed(path: Path) -> bool:

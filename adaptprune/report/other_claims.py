@@ -131,8 +131,8 @@ def _against(
     _, grid = found
     ours = grid.rows[-1]
     others = [row for row in grid.rows if row.title in rivals]
-    if not others:
-        return [Verdict(claim, Outcome.OPEN, "The profile has no such row.", [], printed)]
+    if len(others) < len(rivals):
+        return [Verdict(claim, Outcome.OPEN, "The profile lacks a row of them.", [], printed)]
     return [
         replace(_over_seeds(claim, column, ours, others), printed=printed)
         for column in _shown(grid)
