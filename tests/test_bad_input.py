@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import bad_inputs
+import bad_methods
 import pytest
 from bad_inputs import GOOD, Case
 from tiny_models import save_tiny_model
@@ -143,7 +144,7 @@ def method_source(body: str = "return Pruned(kept(all_units))", attribute: str =
 PRUNE_MINE = "prune --method mine --method-file {here}/mine.py"
 
 
-@pytest.mark.parametrize(("body", "told"), bad_inputs.METHODS)
+@pytest.mark.parametrize(("body", "told"), bad_methods.METHODS)
 def test_decision_of_a_method(body: str, told: str, refuse: Refuse) -> None:
     refuse(PRUNE_MINE, f"method 'mine'.*({told})", {"mine.py": method_source(body)})
 
@@ -158,14 +159,14 @@ SCORE = """
 """
 
 
-@pytest.mark.parametrize(("body", "told"), bad_inputs.SCORES)
+@pytest.mark.parametrize(("body", "told"), bad_methods.SCORES)
 def test_scores_of_a_method(body: str, told: str, refuse: Refuse) -> None:
     source = method_source(attribute=SCORE.replace("{body}", body))
     line = "score --method mine --method-file {here}/mine.py"
     refuse(line, f"method 'mine'.*({told})", {"mine.py": source})
 
 
-@pytest.mark.parametrize("name", bad_inputs.ASKED_BY_A_PROFILE)
+@pytest.mark.parametrize("name", bad_methods.ASKED_BY_A_PROFILE)
 def test_method_of_a_profile_that_fails_when_it_is_asked(name: str, refuse: Refuse) -> None:
     attribute = f"def {name}(self, *_): raise KeyError('no')"
     line = "status --override methods=mine --override method_file={here}/mine.py"
@@ -173,13 +174,13 @@ def test_method_of_a_profile_that_fails_when_it_is_asked(name: str, refuse: Refu
     refuse(line, told, {"mine.py": method_source(attribute=attribute)})
 
 
-@pytest.mark.parametrize(("attribute", "told"), bad_inputs.ATTRIBUTES)
+@pytest.mark.parametrize(("attribute", "told"), bad_methods.ATTRIBUTES)
 def test_class_of_a_method(attribute: str, told: str, refuse: Refuse) -> None:
     line = "prune --method-file {here}/mine.py --method mine"
     refuse(line, told, {"mine.py": method_source(attribute=attribute)})
 
 
-@pytest.mark.parametrize(("text", "told"), bad_inputs.METHOD_FILES)
+@pytest.mark.parametrize(("text", "told"), bad_methods.METHOD_FILES)
 def test_file_of_a_method(text: str | bytes, told: str, refuse: Refuse) -> None:
     refuse(PRUNE_MINE, rf"mine\.py.*{re.escape(told)}", {"mine.py": text})
 
@@ -277,5 +278,6 @@ def test_a_process_ends_the_same_way(case: Case, cache: Path, tmp_path: Path) ->
 
 
 def test_there_are_enough_cases() -> None:
-    tables = [value for name, value in vars(bad_inputs).items() if name.isupper()]
+    modules = vars(bad_inputs) | vars(bad_methods)
+    tables = [value for name, value in modules.items() if name.isupper()]
     assert sum(len(table) for table in tables if isinstance(table, list)) >= 100

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import html.parser
-import importlib.metadata
 import json
 import math
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +15,6 @@ import pytest
 import scipy.stats
 from matrix_examples import TASKS, TEXT, stored, write_cells, write_dense, write_scored_cell
 
-from adaptprune.compare.conditions import check_plan
 from adaptprune.compare.paired import ALL, COLUMNS
 from adaptprune.compare.report import (
     Comparison,
@@ -33,17 +30,14 @@ from adaptprune.compare.words import (
     print_p,
     signed,
 )
-from adaptprune.config import load_profile
 from adaptprune.errors import UserError
 from adaptprune.files import write_sealed_json
-from adaptprune.results import read_results
 from adaptprune.stats import bootstrap_mean, holm
 from adaptprune.store import read_matrix
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-CONFIG = Path(__file__).parent.parent / "config"
+    from pathlib import Path
 
 
 @pytest.fixture(scope="module")
@@ -407,51 +401,3 @@ def test_the_command_prints_or_writes(
     assert {path.suffix for path in tmp_path.glob("out.*")} == {".md", ".tex", ".html", ".csv"}
     status, _, errors = command("compare", files[0], tmp_path / "nothing.csv")
     assert (status, errors.count("\n")) == (2, 1)
-
-
-@pytest.fixture(scope="module")
-def planned(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
-    """Stored rows as the tiny profile makes them."""
-    folder = tmp_path_factory.mktemp("planned")
-    versions = {
-        f"conditions__versions__{key}": importlib.metadata.version(package)
-        for key, package in (("lm_eval", "lm-eval"), ("transformers", "transformers"))
-    }
-    cells = write_cells(
-        folder / "cells",
-        evaluation={"conditions__device": "cpu", "conditions__max_length": 512} | versions,
-        pruning={"calibration__dataset": "tiny-prose", "calibration__length": 32},
-    )
-    results = read_results(stored(folder, "tiny", cells))
-    return results.assign(n=results["n"].where(results["n"] != 40, 12))
-
-
-def test_a_plan_that_fits_is_taken(planned: pd.DataFrame) -> None:
-    check_plan(load_profile(CONFIG, "tiny", {"methods": "random"}), "random", planned, "a.csv")
-
-
-@pytest.mark.parametrize(
-    ("overrides", "rows", "told"),
-    [
-        ({"sparsities": "30"}, {}, r"a\.csv: holds no baselines of sparsity 30 \(allowed: 20, 40"),
-        ({"seeds": "0,7"}, {}, "no baselines of seed 7"),
-        ({"models": "smollm2-135m"}, {}, "no baselines of model smollm2-135m"),
-        ({}, {"suite": "other"}, "suite is other in a.csv but commonsense-tiny in this run"),
-        ({}, {"dtype": "bfloat16"}, "dtype is bfloat16 in a.csv but float32"),
-        ({}, {"device": "cuda"}, "device is cuda"),
-        ({}, {"lm_eval": "0.3.1"}, "lm_eval is 0.3 in"),
-        ({}, {"n": 40}, "number of documents of tiny_local_place is 40 in a.csv but 12 in"),
-        ({}, {"calibration": "tiny-prose 8x64"}, "calibration is tiny-prose 8x64 .* but .* 8x32"),
-    ],
-)
-def test_a_plan_that_does_not_fit_is_refused_before_any_work(
-    planned: pd.DataFrame, overrides: dict[str, str], rows: dict[str, Any], told: str
-) -> None:
-    profile = load_profile(CONFIG, "tiny", {"methods": "flap"} | overrides)
-    with pytest.raises(UserError, match=told):
-        check_plan(profile, "flap", planned.assign(**rows), "a.csv")
-
-
-def test_dense_is_no_method_to_compare(planned: pd.DataFrame) -> None:
-    with pytest.raises(UserError, match="dense is no method to compare"):
-        check_plan(load_profile(CONFIG, "tiny"), "dense", planned, "a.csv")
