@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from checkpoint_examples import CALIBRATION, RUNS, job
 from tiny_models import SHAPES, count_parameters, logits, save_tiny_model, tiny_tokens
 
 from adaptprune.calibration import CalibrationSet
@@ -22,7 +22,6 @@ from adaptprune.registry import find_method
 from adaptprune.stages import (
     Job,
     Runtime,
-    _read_scores,
     mean_loss_of,
     prune_stage,
     score_stage,
@@ -36,25 +35,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.xdist_group("checkpoints")
 
 TOKENS = tiny_tokens(3, 10)
-CALIBRATION = CalibrationSet(tiny_tokens(4, 8, seed=1).tolist(), "made-up", 1)
 FAMILIES = ("llama", "qwen2")
-#: Method → (sparsity, settings).
-RUNS: dict[str, tuple[int, dict[str, Any]]] = {
-    "dense": (0, {}),
-    "adapt-pruner": (40, {"steps": 2, "amplitude": 0.3}),
-    "llm-pruner": (40, {}),
-    "flap": (40, {}),
-    "slicegpt": (40, {}),
-    "magnitude": (40, {}),
-    "random": (40, {}),
-}
 CHECKPOINTS = [f"{family}-{method}" for family in FAMILIES for method in RUNS]
-
-
-def job(model: Path, method: str, settings: dict[str, Any] | None = None, seed: int = 0) -> Job:
-    chosen = find_method(method)
-    parameters = chosen.parse(RUNS[method][1] if settings is None else settings)
-    return Job(str(model), chosen, None, parameters, seed, CALIBRATION, Runtime(threads=1))
 
 
 @pytest.fixture(scope="module")
@@ -286,48 +268,6 @@ def test_trajectory_point_gives_the_same_bytes_as_a_run_of_its_own(
         prune_stage(work, sparsity, tmp_path / "shared", tmp_path / "scores.safetensors")
         prune_stage(work, sparsity, tmp_path / "alone")
         assert weights_of(tmp_path / "shared") == weights_of(tmp_path / "alone")
-
-
-def test_scores_of_other_conditions_are_refused(models: dict[str, Path], tmp_path: Path) -> None:
-    scores = tmp_path / "scores.safetensors"
-    score_stage(job(models["llama"], "random", seed=0), [20], scores)
-    with pytest.raises(UserError, match=r"scores\.safetensors: made with seed 0, not 1"):
-        prune_stage(job(models["llama"], "random", seed=1), 20, tmp_path / "out", scores)
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize("size", [0, 20, 400])
-def test_truncated_scores_are_refused(size: int, models: dict[str, Path], tmp_path: Path) -> None:
-    scores = tmp_path / "scores.safetensors"
-    work = job(models["llama"], "random")
-    score_stage(work, [20], scores)
-    scores.write_bytes(scores.read_bytes()[:size])
-    with pytest.raises(UserError, match=r"scores\.safetensors"):
-        prune_stage(work, 20, tmp_path / "out", scores)
-
-
-def test_one_flipped_bit_in_scores_is_refused(models: dict[str, Path], tmp_path: Path) -> None:
-    """Wherever it lies: in a tensor, in the log, in what the conditions say, in the status."""
-    scores = tmp_path / "scores.safetensors"
-    work = job(models["llama"], "magnitude")
-    score_stage(work, [20], scores)
-    content = scores.read_bytes()
-    assert _read_scores(scores, work.conditions(models["llama"]))[0].tensors
-    for position in range(len(content)):
-        flipped = bytearray(content)
-        flipped[position] ^= 1
-        scores.write_bytes(flipped)
-        with pytest.raises(UserError, match=r"scores\.safetensors"):
-            _read_scores(scores, {})
-
-
-def test_scores_of_an_older_version_are_refused(models: dict[str, Path], tmp_path: Path) -> None:
-    """They have no hash over all that they say."""
-    scores = tmp_path / "scores.safetensors"
-    header = {"tensors_sha256": "0", "log": {}, "status": "ok"}
-    save_file({"a": torch.zeros(1)}, scores, metadata={"adaptprune": json.dumps(header)})
-    with pytest.raises(UserError, match="written by an older version; delete it and run again"):
-        prune_stage(job(models["llama"], "magnitude"), 20, tmp_path / "out", scores)
 
 
 def damaged(folder: Path, tmp_path: Path, name: str, change: Callable[[bytes], bytes]) -> Path:
