@@ -23,8 +23,8 @@ from adaptprune.sensitivity import UNIFORM
 from adaptprune.tablecells import cells_of, run_in_stages
 from adaptprune.workflow import announce_workflow, hold_lock
 
-# The graph of a large matrix is millions of objects that stay: look for garbage among them rarely.
-gc.set_threshold(100_000, 50, 100)
+# The graph of a large matrix is millions of objects that stay: look for garbage once it is complete.
+gc.disable()
 
 ROOT = Path(workflow.basedir)
 #: The new method that is compared with stored baselines; its cells alone are run then.
@@ -353,6 +353,8 @@ except UserError as error:
 
 
 onstart:
+    gc.freeze()
+    gc.enable()
     try:
         hold_lock(Path("results/runs"))
     except UserError as error:
