@@ -17,6 +17,8 @@ import yaml
 from one_node_slurm import Cluster, NoClusterError, one_node_cluster
 from test_workflow import run, runs
 
+from adaptprune.config import load_profile
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -74,6 +76,22 @@ def test_rules_that_are_submitted_ask_for_what_they_need() -> None:
     assert all("attempt" in time for rule, time in times.items() if rule != "measure")
 
 
+def cancel_the_scores(workflow: subprocess.Popen[bytes], cluster: Cluster) -> str:
+    """Cancel the job that scores, so that Snakemake has to submit it anew; return its number."""
+    deadline = time.monotonic() + 120
+    while not (job := re.search(r"^(\d+) rule_score", comments(cluster), flags=re.MULTILINE)):
+        assert workflow.poll() is None, "the workflow ended before the scores were submitted"
+        assert time.monotonic() < deadline, comments(cluster)
+        time.sleep(0.1)
+    cluster.ask("scancel", job[1])
+    return job[1]
+
+
+def comments(cluster: Cluster) -> str:
+    """Return the number and the comment of every job, which names its rule."""
+    return cluster.ask("squeue", "--states=all", "--noheader", "--format=%i %k")
+
+
 def kill_node_in_the_dense_cell(
     workflow: subprocess.Popen[bytes], cluster: Cluster, folder: Path
 ) -> set[str]:
@@ -90,10 +108,23 @@ def kill_node_in_the_dense_cell(
     return killed
 
 
+def jobs_by_number(cluster: Cluster) -> dict[str, dict[str, str]]:
+    """Return what Slurm knows of every job."""
+    lines = cluster.ask("scontrol", "show", "job", "--oneliner").splitlines()
+    facts = [dict(re.findall(r"(\w+)=(\S*)", line)) for line in lines]
+    return {job["JobId"]: job for job in facts}
+
+
+def memory_of_tiny() -> int:
+    return load_profile(ROOT / "config", "tiny").memory_mb
+
+
 @pytest.mark.workflow
 @pytest.mark.slurm
 @pytest.mark.xdist_group("workflow")
-def test_table1_survives_the_death_of_its_node(cluster: Cluster, tmp_path: Path) -> None:
+def test_table1_survives_a_cancelled_job_and_the_death_of_its_node(
+    cluster: Cluster, tmp_path: Path
+) -> None:
     folder = tmp_path / "cluster"
     folder.mkdir()
     command = [
@@ -109,17 +140,22 @@ def test_table1_survives_the_death_of_its_node(cluster: Cluster, tmp_path: Path)
             command, env=cluster.environment, stdout=output, stderr=subprocess.STDOUT
         )
     try:
+        cancelled = cancel_the_scores(workflow, cluster)
         killed = kill_node_in_the_dense_cell(workflow, cluster, folder)
         assert workflow.wait(timeout=300) == 0, log.read_text()
     finally:
         workflow.kill()
-    jobs = cluster.ask("scontrol", "show", "job", "--oneliner").splitlines()
-    restarts = dict(re.findall(r"JobId=(\d+) .*?Restarts=(\d+)", "\n".join(jobs)))
+    jobs = jobs_by_number(cluster)
+    first = jobs.pop(cancelled)
+    assert first["JobState"] == "CANCELLED"
+    (again,) = [job for job in jobs.values() if job["Comment"] == first["Comment"]]
+    assert first["MinMemoryNode"] == f"{memory_of_tiny()}M"
+    assert again["MinMemoryNode"] == f"{2 * memory_of_tiny()}M", "doubled for the second attempt"
     # One job per cell and one for the scores; what was killed was put back into the queue, once.
-    assert len(restarts) == 3
+    assert len(jobs) == 3
     assert killed
-    assert restarts == {job: "1" if job in killed else "0" for job in restarts}
-    assert all("JobState=COMPLETED" in job for job in jobs)
+    assert {job for job, facts in jobs.items() if facts["Restarts"] == "1"} == killed - {cancelled}
+    assert all(facts["JobState"] == "COMPLETED" for facts in jobs.values())
     undisturbed = tmp_path / "local"
     assert run(undisturbed, *MATRIX).returncode == 0
     expected = (runs(undisturbed) / "results.csv").read_bytes()
