@@ -218,7 +218,13 @@ def _numbers(evaluation: Evaluation) -> list[dict[str, Any]]:
     return numbers
 
 
-def _rows(cell: CellFiles, profile: str) -> list[Row]:
+def cell_rows(cell: CellFiles, profile: str) -> list[Row]:
+    """Return the result rows of one cell: one per number, or one that says why there is none.
+
+    Args:
+        cell: its files.
+        profile: name of the profile that the cell belongs to.
+    """
     shared = _cell_fields(cell, profile)
     evaluation = cell.evaluation
     if evaluation is None:
@@ -246,20 +252,6 @@ def _rows(cell: CellFiles, profile: str) -> list[Row]:
             )
         )
     return rows
-
-
-def cell_rows(cell_dir: Path, profile: str) -> list[Row]:
-    """Return the result rows of one cell; none where the cell is not finished.
-
-    Args:
-        cell_dir: ``…/{model}/{method}/{sparsity}/{recovery}/s{seed}``.
-        profile: name of the profile that the cell belongs to.
-
-    Raises:
-        UserError: a file of the cell cannot be trusted.
-    """
-    cell = read_cell(cell_dir)
-    return _rows(cell, profile) if cell else []
 
 
 def missing_cells(cell_dirs: Iterable[Path]) -> list[str]:
@@ -295,7 +287,7 @@ def collect(cell_dirs: Iterable[Path], profile: str) -> Collected:
         UserError: a file cannot be trusted, a key appears twice, or conditions are mixed.
     """
     cells = [cell for cell_dir in cell_dirs if (cell := read_cell(cell_dir)) is not None]
-    rows = [asdict(row) for cell in cells for row in _rows(cell, profile)]
+    rows = [asdict(row) for cell in cells for row in cell_rows(cell, profile)]
     results = pd.DataFrame(rows, columns=COLUMNS).astype(_DTYPES)
     results = results.sort_values(KEYS, kind="stable", ignore_index=True)
     _check_duplicates(results)

@@ -19,9 +19,11 @@ from cell_examples import (
     write_trained_cell,
 )
 
+from adaptprune.cellfiles import read_cell
 from adaptprune.errors import UserError
 from adaptprune.results import (
     COLUMNS,
+    Row,
     cell_rows,
     collect,
     missing_cells,
@@ -33,6 +35,13 @@ from adaptprune.stats import macro_average_stderr, summarize
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+def rows_in(folder: Path) -> list[Row]:
+    """Return the rows of the finished cell in a folder."""
+    cell = read_cell(folder)
+    assert cell is not None
+    return cell_rows(cell, "mini")
 
 
 def second_seed(**changes: Any) -> dict[str, Any]:
@@ -49,11 +58,11 @@ def test_cell_of_a_model_folder_is_read_by_the_folder_s_name(
     made = changed(PRUNING, model=model)
     (written / "pruning.json").write_text(sealed(made))
     write_evaluation(written, made, EVALUATION)
-    assert {row.model for row in cell_rows(written, "mini")} == {model}
+    assert {row.model for row in rows_in(written)} == {model}
 
 
 def test_a_finished_cell_gives_one_row_per_number(tmp_path: Path) -> None:
-    rows = cell_rows(write_cell(tmp_path, evaluation=EVALUATION), "mini")
+    rows = rows_in(write_cell(tmp_path, evaluation=EVALUATION))
     assert [(row.task, row.metric) for row in rows] == [
         ("winowhy", "acc"),
         ("prose", "word_perplexity"),
@@ -69,19 +78,19 @@ def test_a_finished_cell_gives_one_row_per_number(tmp_path: Path) -> None:
 @pytest.mark.parametrize("status", ["failed", "skipped"])
 def test_a_cell_that_was_not_pruned_is_one_row_with_its_reason(tmp_path: Path, status: str) -> None:
     pruning = changed(PRUNING, status=status, reason="loss is nan", counts=None)
-    (row,) = cell_rows(write_cell(tmp_path, pruning), "mini")
+    (row,) = rows_in(write_cell(tmp_path, pruning))
     assert (row.status, row.reason, row.value, row.task) == (status, "loss is nan", None, "")
 
 
 def test_a_failed_evaluation_keeps_the_parameter_counts(tmp_path: Path) -> None:
     evaluation = changed(EVALUATION, status="failed", reason="logits are nan", results={})
-    (row,) = cell_rows(write_cell(tmp_path, evaluation=evaluation), "mini")
+    (row,) = rows_in(write_cell(tmp_path, evaluation=evaluation))
     assert (row.status, row.reason, row.params) == ("failed", "logits are nan", 800)
 
 
 def test_a_number_that_is_not_finite_fails_the_cell(tmp_path: Path) -> None:
     evaluation = changed(EVALUATION, results__prose__word_perplexity=math.inf)
-    (row,) = cell_rows(write_cell(tmp_path, evaluation=evaluation), "mini")
+    (row,) = rows_in(write_cell(tmp_path, evaluation=evaluation))
     assert (row.status, row.reason) == ("failed", "word_perplexity of prose is inf")
 
 
@@ -274,7 +283,7 @@ def test_a_local_model_folder_goes_by_its_name(tmp_path: Path) -> None:
     pruning = changed(PRUNING, model="/data/models/org__small")
     (cell / "pruning.json").write_text(sealed(pruning))
     write_evaluation(cell, pruning, EVALUATION)
-    assert cell_rows(cell, "mini")[0].model == "/data/models/org__small"
+    assert rows_in(cell)[0].model == "/data/models/org__small"
 
 
 @pytest.mark.parametrize(
@@ -326,7 +335,7 @@ def test_an_altered_number_in_a_results_file_is_noticed(tmp_path: Path) -> None:
 
 
 def test_a_trained_cell_says_what_it_was_trained_on_and_what_it_took(tmp_path: Path) -> None:
-    row, *_ = cell_rows(write_trained_cell(tmp_path, evaluation=EVALUATION), "mini")
+    row, *_ = rows_in(write_trained_cell(tmp_path, evaluation=EVALUATION))
     assert (row.method, row.method_version, row.sparsity) == ("adapt-accel", 2, 40)
     assert (row.recovery, row.seed, row.params) == ("accel", 0, 600)
     assert (row.tokens, row.teacher_tokens, row.training_flops) == (4096, 512, 20_000_000)
@@ -336,7 +345,7 @@ def test_a_trained_cell_says_what_it_was_trained_on_and_what_it_took(tmp_path: P
 
 
 def test_a_pruned_cell_has_nothing_of_a_training(tmp_path: Path) -> None:
-    row, *_ = cell_rows(write_cell(tmp_path, evaluation=EVALUATION), "mini")
+    row, *_ = rows_in(write_cell(tmp_path, evaluation=EVALUATION))
     assert (row.tokens, row.training_flops, row.preset_hash) == (None, None, "")
 
 
@@ -344,7 +353,7 @@ def test_a_training_that_failed_is_one_row_with_its_reason(tmp_path: Path) -> No
     training = changed(TRAINING, status="failed", reason="step 3: loss nan")
     for key in ("params", "tokens", "teacher_tokens", "flops"):
         del training[key]
-    (row,) = cell_rows(write_trained_cell(tmp_path, training), "mini")
+    (row,) = rows_in(write_trained_cell(tmp_path, training))
     assert (row.status, row.reason, row.recovery) == ("failed", "step 3: loss nan", "accel")
     assert (row.params, row.tokens, row.value) == (None, None, None)
 
@@ -368,7 +377,7 @@ def test_a_trained_cell_in_a_wrong_folder_is_refused(
     folder = write_trained_cell(tmp_path, evaluation=EVALUATION)
     (folder / "recovery.json").write_text(sealed(changed(TRAINING, **changes)))
     with pytest.raises(UserError, match=r"recovery\.json: describes the cell"):
-        cell_rows(folder, "mini")
+        rows_in(folder)
 
 
 @pytest.mark.parametrize(
