@@ -14,7 +14,7 @@ from adaptprune import modeling
 from adaptprune.cellfiles import record_hash
 from adaptprune.errors import UserError
 from adaptprune.fetch import MANIFEST, verify_folder
-from adaptprune.files import read_json, sha256_file, sha256_json, unseal, write_json
+from adaptprune.files import read_sealed_json, sha256_file, sha256_json, write_json
 from adaptprune.weightfiles import check_weight_files
 
 if TYPE_CHECKING:
@@ -244,4 +244,4 @@ def _records(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def _read_sealed(path: Path) -> dict[str, Any] | None:
-    return unseal(path, read_json(path)) if path.is_file() else None
+    return read_sealed_json(path) if path.is_file() else None

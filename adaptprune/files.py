@@ -222,6 +222,15 @@ def unseal(path: Path, content: Any) -> dict[str, Any]:
     return record
 
 
+def read_sealed_json(path: Path) -> dict[str, Any]:
+    """Read a sealed record.
+
+    Raises:
+        UserError: it is absent, unreadable, or not what was written.
+    """
+    return unseal(path, read_json(path))
+
+
 def write_texts(stem: Path, texts: dict[str, str]) -> None:
     """Write one thing in several forms, atomically: ``<stem><suffix>`` for each suffix."""
     for suffix, text in texts.items():

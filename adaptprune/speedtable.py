@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from adaptprune.errors import UserError
-from adaptprune.files import read_json, unseal
+from adaptprune.files import read_sealed_json
 from adaptprune.models import slug
 from adaptprune.registry import method_title
 from adaptprune.speed import PHASES
@@ -61,7 +61,7 @@ def read_measures(source: Source) -> pd.DataFrame:
 def _read(source: Source, model: str, method: str, sparsity: int) -> dict[str, Any]:
     """Return a checkpoint's record, its workload spread out."""
     path = source.folder / "speed" / slug(model) / method / f"{sparsity}.json"
-    record = unseal(path, read_json(path))
+    record = read_sealed_json(path)
     title = method_title(method)
     cell = {"model": model, "method": method, "title": title, "sparsity": sparsity}
     return record | record["workload"] | cell

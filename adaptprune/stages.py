@@ -21,7 +21,6 @@ from adaptprune.files import (
     atomic_file,
     seal,
     unseal,
-    write_json,
     write_sealed_json,
 )
 from adaptprune.guard import check_model, check_pruned, check_scores
@@ -257,7 +256,7 @@ def prune_stage(job: Job, sparsity: int, output: Path, scores_file: Path | None 
             record |= _apply(job.method, model, dense, pruned, folder, target)
         except NumericalError as error:
             record |= {"status": "failed", "reason": str(error)}
-            write_json(target / "kept.json", {"layers": []})
+            write_sealed_json(target / "kept.json", {"layers": []})
         record["provenance"] = watch.provenance()
         if stored:
             scoring = stored[1]["provenance"]
@@ -288,7 +287,7 @@ def _apply(
             reached = 1 - shape.channels / dense.channels
         check_model(method, final, pruned.kept, dense)
     checkpoint.save_model(target, final, config, source)
-    write_json(target / "kept.json", kept)
+    write_sealed_json(target / "kept.json", kept)
     decoder = sum(parameter.numel() for parameter in final.model.layers.parameters())
     return {
         "counts": {

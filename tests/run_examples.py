@@ -10,7 +10,7 @@ import pandas as pd
 
 from adaptprune.config import load_profile
 from adaptprune.figures.catalog import Source
-from adaptprune.files import write_json, write_sealed_json
+from adaptprune.files import write_sealed_json
 from adaptprune.models import shape_of
 from adaptprune.results import COLUMNS, PROVENANCE, PROVENANCE_KEYS, Row
 
@@ -99,7 +99,7 @@ def write_kept(source: Source) -> None:
         ]
         folder = source.cell(MODEL, cell.method, cell.sparsity)
         sliced = cell.method == "slicegpt"
-        write_json(folder / "kept.json", {"layers": [] if sliced else layers})
+        write_sealed_json(folder / "kept.json", {"layers": [] if sliced else layers})
 
 
 def write_sensitivity(source: Source) -> None:

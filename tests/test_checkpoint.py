@@ -17,7 +17,7 @@ from tiny_models import SHAPES, count_parameters, logits, save_tiny_model, tiny_
 from adaptprune.calibration import CalibrationSet
 from adaptprune.checkpoint import load_model, revision
 from adaptprune.errors import UserError
-from adaptprune.files import read_json
+from adaptprune.files import read_json, read_sealed_json
 from adaptprune.registry import find_method
 from adaptprune.stages import (
     Job,
@@ -223,7 +223,7 @@ def test_record_names_the_calibration_that_was_used(name: str, folders: dict[str
 
 @pytest.mark.parametrize("name", CHECKPOINTS)
 def test_kept_units_belong_to_the_weights(name: str, folders: dict[str, Path]) -> None:
-    kept = read_json(folders[name] / "kept.json")
+    kept = read_sealed_json(folders[name] / "kept.json")
     model = load_model(folders[name])
     if name.endswith("slicegpt"):
         assert kept == {"layers": [], "width": model.config.sliced_width}

@@ -154,7 +154,7 @@ def test_a_method_that_a_panel_lacks_changes_no_other_s_style(source: Source, na
     results = pd.read_csv(source.folder / "results.csv")
     lacking = (results["method"] == "flap") & (results["metric"] == "word_perplexity")
     results[~lacking].to_csv(source.folder / "results.csv", index=False)
-    write_json(source.cell(MODEL, "flap", 20) / "kept.json", {"layers": []})
+    write_sealed_json(source.cell(MODEL, "flap", 20) / "kept.json", {"layers": []})
     figure = draw(name, source).figure
     panels = [axes for axes in figure.axes if "Adapt-Pruner" in colours(axes)]
     styles = method_styles(source.profile.methods)
@@ -196,7 +196,11 @@ def test_a_figure_without_points_is_refused(source: Source) -> None:
 
 
 def test_an_altered_record_is_refused(source: Source) -> None:
-    path = source.folder / "sensitivity" / MODEL / "u10.json"
-    write_json(path, read_json(path) | {"perplexity": 1.0})
-    with pytest.raises(UserError, match=r"u10\.json: altered"):
-        draw("fig1", source)
+    sensitivity = source.folder / "sensitivity" / MODEL / "u10.json"
+    kept = source.cell(MODEL, "flap", 20) / "kept.json"
+    for path, change in ((kept, {"layers": []}), (sensitivity, {"perplexity": 1.0})):
+        before = path.read_text()
+        write_json(path, read_json(path) | change)
+        with pytest.raises(UserError, match=rf"{path.name}: altered"):
+            draw("fig1", source)
+        path.write_text(before)

@@ -16,6 +16,7 @@ from adaptprune.config import load_profile
 from adaptprune.errors import UserError
 from adaptprune.figures import fig3, fig4
 from adaptprune.figures.catalog import Source, draw
+from adaptprune.files import sha256_file, write_sealed_json
 from adaptprune.tablecells import run_in_stages
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ def source(tmp_path: Path) -> Source:
     log = cell_folder(tmp_path, "tiny", run_in_stages(TINY)) / "log.jsonl"
     log.parent.mkdir(parents=True)
     log.write_text("".join(json.dumps(row) + "\n" for row in log_rows()))
+    record = {"provenance": {"log_sha256": sha256_file(log)}}
+    write_sealed_json(log.parent / "recovery.json", record)
     rows = []
     for place, name in enumerate(fig4.interleaved(TINY)):
         for cell in TINY.recovery_cells(name):
@@ -105,4 +108,11 @@ def test_published_ratios_are_printed_and_close_to_the_arithmetic() -> None:
 
 def test_an_absent_log_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"log\.jsonl: no step of a training"):
-        fig3.steps_of(tmp_path / "log.jsonl")
+        fig3.steps_of(tmp_path)
+
+
+def test_an_altered_log_is_named(source: Source) -> None:
+    log = cell_folder(source.runs, "tiny", run_in_stages(TINY)) / "log.jsonl"
+    log.write_text(log.read_text().replace("0.01", "0.02", 1))
+    with pytest.raises(UserError, match=r"log\.jsonl: altered since it was written"):
+        draw("fig3", source)

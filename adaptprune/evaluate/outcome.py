@@ -13,10 +13,9 @@ import pandas as pd
 from adaptprune.errors import NumericalError, UserError
 from adaptprune.files import (
     atomic_file,
-    read_json,
+    read_sealed_json,
     sha256_file,
     sha256_json,
-    unseal,
     write_sealed_json,
 )
 
@@ -76,7 +75,7 @@ def restore(folder: Path, name: str) -> Outcome | None:
     if not (record.is_file() and documents.is_file()):
         return None
     try:
-        content = unseal(record, read_json(record))
+        content = read_sealed_json(record)
     except UserError:
         return None
     if content["documents_sha256"] != sha256_file(documents):

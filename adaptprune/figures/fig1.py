@@ -12,7 +12,7 @@ import pandas as pd
 
 from adaptprune.figures.catalog import Drawing, Source
 from adaptprune.figures.style import PAGE, add_legend, method_styles, new_figure, styled
-from adaptprune.files import read_json, unseal
+from adaptprune.files import read_sealed_json
 from adaptprune.models import shape_of, slug
 from adaptprune.registry import method_title
 from adaptprune.sensitivity import UNIFORM
@@ -53,7 +53,7 @@ def _sensitivity(source: Source, model: str) -> pd.DataFrame:
     rows = []
     for uniform in UNIFORM:
         path = source.folder / "sensitivity" / slug(model) / f"u{uniform}.json"
-        record = unseal(path, read_json(path))
+        record = read_sealed_json(path)
         rows += [
             {
                 "panel": "sensitivity",
@@ -77,8 +77,8 @@ def _sizes(source: Source, model: str) -> pd.DataFrame:
     dense = [("dense", "Dense", 0, shape.blocks)]
     for method in source.methods:
         for sparsity in source.profile.sparsities:
-            kept = read_json(source.cell(model, method, sparsity) / "kept.json")["layers"]
-            blocks = tuple(BlockShape(len(k["kv_heads"]), len(k["mlp"])) for k in kept)
+            kept = read_sealed_json(source.cell(model, method, sparsity) / "kept.json")
+            blocks = tuple(BlockShape(len(k["kv_heads"]), len(k["mlp"])) for k in kept["layers"])
             title = method_title(method)
             dense.append((method, title, sparsity, blocks))
     return pd.DataFrame(

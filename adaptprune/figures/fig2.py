@@ -9,7 +9,7 @@ import pandas as pd
 from adaptprune.errors import UserError
 from adaptprune.figures.catalog import Drawing, Source
 from adaptprune.figures.style import PAGE, new_figure, styled
-from adaptprune.files import read_json, unseal
+from adaptprune.files import read_sealed_json
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,7 +22,7 @@ def draw(source: Source) -> Drawing:
     """Draw the run to the largest sparsity of the profile's first model and seed."""
     model, sparsity = source.profile.models[0], max(source.profile.sparsities)
     path = source.cell(model, METHOD, sparsity) / "pruning.json"
-    record = unseal(path, read_json(path))
+    record = read_sealed_json(path)
     if not record.get("steps"):
         raise UserError(f"{path}: holds no steps ({record['reason'] or 'not an iterative run'})")
     rows = _rows(record)

@@ -10,6 +10,7 @@ from adaptprune.cells import cell_folder
 from adaptprune.errors import UserError
 from adaptprune.figures.catalog import Drawing, Source
 from adaptprune.figures.style import COLUMN, new_figure, series_style, styled
+from adaptprune.files import read_sealed_json, sha256_file
 from adaptprune.recover.log import read_log
 from adaptprune.tablecells import run_in_stages
 
@@ -27,7 +28,7 @@ _PANELS = (
 def draw(source: Source) -> Drawing:
     """Draw the run of the profile's first recovery that prunes and trains in turns."""
     cell = run_in_stages(source.profile)
-    steps = steps_of(cell_folder(source.runs, source.name, cell) / "log.jsonl")
+    steps = steps_of(cell_folder(source.runs, source.name, cell))
     tokens = steps["tokens"] / 1e6
     with styled():
         figure = new_figure(COLUMN, 3.6)
@@ -41,17 +42,21 @@ def draw(source: Source) -> Drawing:
     return Drawing(figure, steps)
 
 
-def steps_of(log: Path) -> pd.DataFrame:
+def steps_of(cell: Path) -> pd.DataFrame:
     """Return what a recovery did: one row per optimiser step.
 
     ``stage_share`` is the percentage of all trained tokens that fall to the step's stage.
 
     Raises:
-        UserError: the log is absent or empty.
+        UserError: the log is absent, empty, or not what the recovery wrote.
     """
+    log = cell / "log.jsonl"
     rows = read_log(log)
     if not rows:
         raise UserError(f"{log}: no step of a training is logged there")
+    record = read_sealed_json(cell / "recovery.json")
+    if record["provenance"].get("log_sha256") != sha256_file(log):
+        raise UserError(f"{log}: altered since it was written (its sha256 does not fit)")
     steps = pd.DataFrame(rows)
     # Tokens are counted from the first step on; what a step adds belongs to its stage.
     added = steps["tokens"].diff().fillna(steps["tokens"])

@@ -22,7 +22,7 @@ from torch.distributed.checkpoint.state_dict import (
 from adaptprune.checkpoint import save_model
 from adaptprune.errors import UserError
 from adaptprune.fetch import verify_folder, write_manifest
-from adaptprune.files import atomic_directory, read_json, write_json
+from adaptprune.files import atomic_directory, read_json, write_json, write_sealed_json
 from adaptprune.recover.objective import State
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def write_checkpoint(
         (temporary / "training").mkdir()
         save_model(temporary, model, config, source, state)
         if kept is not None:
-            write_json(temporary / "kept.json", kept)
+            write_sealed_json(temporary / "kept.json", kept)
         for name, tensors in (
             (_MOMENTS, moments),
             (_RANDOM, random_states),

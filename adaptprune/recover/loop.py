@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from adaptprune.checkpoint import count_compute_parameters, count_parameters, load_model
 from adaptprune.errors import NumericalError
-from adaptprune.files import read_json, write_json
+from adaptprune.files import read_sealed_json, write_json
 from adaptprune.method import seed_for
 from adaptprune.recover import checkpoints
 from adaptprune.recover.checkpoints import Progress
@@ -252,7 +252,7 @@ class _Training:
                 moments=moments,
                 random_states=random_states,
                 objective=self.extra.state(),
-                kept=read_json(kept) if kept.is_file() else None,
+                kept=read_sealed_json(kept) if kept.is_file() else None,
             )
         self.accelerator.wait_for_everyone()
         self.last_good = self.folder.checkpoints / self.progress.name

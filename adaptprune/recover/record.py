@@ -6,7 +6,7 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 from adaptprune.fetch import MANIFEST, write_manifest
-from adaptprune.files import atomic_directory, read_json, unseal, write_sealed_json
+from adaptprune.files import atomic_directory, read_sealed_json, sha256_file, write_sealed_json
 from adaptprune.recover.checkpoints import Progress, newest, read_progress
 from adaptprune.recover.log import read_log
 from adaptprune.stages import SCHEMA
@@ -25,7 +25,7 @@ def is_finished(output: Path, conditions: dict[str, Any]) -> bool:
     path = output / RECORD
     if not path.is_file():
         return False
-    record = unseal(path, read_json(path))
+    record = read_sealed_json(path)
     return record["status"] == "ok" and record["conditions"] == conditions
 
 
@@ -90,6 +90,7 @@ def _write_record(
         | {
             "train_s": round(sum(row["seconds"] for row in rows), 3),
             "preparing_s": progress.preparing_s,
+            "log_sha256": sha256_file(target / "log.jsonl"),
         },
     }
     write_sealed_json(target / RECORD, record)
