@@ -232,6 +232,15 @@ def test_a_method_against_itself_ties(tmp_path: Path, files: tuple[Path, Path]) 
     assert "| 0/2/0 |" in text
 
 
+def test_a_method_of_a_matrix_meets_the_others_there(files: tuple[Path, Path]) -> None:
+    comparison = compare_files(files[0], files[0], "flap")
+    assert set(comparison.table["method"]) == {"flap"}
+    assert set(comparison.table["baseline"]) == {"llm-pruner"}
+    text = render_markdown(comparison)
+    assert "FLAP, against LLM-Pruner" in text
+    assert "FLAP (tiny)" not in text
+
+
 def test_markdown_holds_everything(comparison: Comparison) -> None:
     text = render_markdown(comparison)
     assert text.startswith("# mine against the baselines of tiny\n\n- mine is better than FLAP at")

@@ -88,13 +88,18 @@ def title_of(label: str) -> str:
         return label  # somebody else's results
 
 
-def _narrow(matrix: Matrix, method: str, source: Path) -> Matrix:
-    """Keep one method of a matrix."""
+def _split(matrix: Matrix, method: str, source: Path) -> tuple[Matrix, Matrix]:
+    """Return one method of a matrix, and all others."""
     known = sorted(set(labels_of(matrix.results)))
     if method not in known:
         raise unknown(f"method in {source}", method, known)
-    kept = (frame[labels_of(frame) == method].reset_index(drop=True) for frame in matrix)
-    return type(matrix)(*kept)
+    masks = [labels_of(frame) == method for frame in matrix]
+
+    def kept(masks: list[pd.Series]) -> Matrix:
+        frames = zip(matrix, masks, strict=True)
+        return type(matrix)(*(frame[mask].reset_index(drop=True) for frame, mask in frames))
+
+    return kept(masks), kept([~mask for mask in masks])
 
 
 def _names(one: Path, two: Path) -> tuple[str, str]:
@@ -108,7 +113,8 @@ def read_sides(baseline_csv: Path, new_csv: Path, method: str | None) -> Sides:
     Args:
         baseline_csv: the baselines.
         new_csv: the new results.
-        method: keep this method of the new results alone.
+        method: keep this method of the new results alone. Where both are the same file it meets
+            the others there, not itself.
 
     Raises:
         UserError: a file cannot be trusted, holds no such method or nothing finished, or the
@@ -116,7 +122,9 @@ def read_sides(baseline_csv: Path, new_csv: Path, method: str | None) -> Sides:
     """
     baseline, new = read_matrix(baseline_csv), read_matrix(new_csv)
     if method is not None:
-        new = _narrow(new, method, new_csv)
+        is_same = baseline_csv.resolve() == new_csv.resolve()
+        new, others = _split(new, method, new_csv)
+        baseline = others if is_same else baseline
     check_between(baseline.results, new.results, (str(baseline_csv), str(new_csv)))
     suites = sorted(set(new.results["suite"]) - {""})
     if not suites:
