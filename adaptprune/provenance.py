@@ -17,17 +17,23 @@ from typing import Any
 
 from adaptprune import __version__
 
+#: All of the checkout but the stored matrices, as git wants it.
+CODE = (":(top)", ":(top,exclude)results")
+
 
 @functools.cache
 def suite_commit() -> str:
-    """Return the commit of the suite's checkout, ``+dirty`` when it has changes, else unknown."""
+    """Return the commit of the suite's checkout, ``+dirty`` when it has changes, else unknown.
+
+    Stored matrices do not count: storing the cells of one method changes nothing of the next.
+    """
     folder = Path(__file__).parent
     try:
         commit = subprocess.run(
             ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True
         ).stdout.strip()
         status = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no"],
+            ["git", "status", "--porcelain", "--untracked-files=no", "--", *CODE],
             cwd=folder,
             capture_output=True,
             text=True,

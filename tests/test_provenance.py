@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -29,6 +30,29 @@ def test_a_stage_tells_its_machine() -> None:
     assert found["cores"] >= 1
     assert found["memory_mb"] > 100
     assert found["peak_rss_mb"] > 1
+
+
+def test_a_stored_matrix_makes_no_other_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def git(*arguments: str) -> None:
+        author = ("-c", "user.name=n", "-c", "user.email=e@example.org")
+        subprocess.run(["git", *author, *arguments], cwd=tmp_path, check=True)
+
+    code, matrix = tmp_path / "adaptprune" / "code.py", tmp_path / "results" / "offline.csv"
+    for file in (code, matrix):
+        file.parent.mkdir()
+        file.write_text("1")
+    git("init", "--quiet")
+    git("add", ".")
+    git("commit", "--quiet", "--message", "m")
+    monkeypatch.setattr(provenance, "__file__", str(code))
+    committed = provenance.suite_commit.__wrapped__()
+    assert len(committed) == 40
+    matrix.write_text("2")
+    assert provenance.suite_commit.__wrapped__() == committed
+    code.write_text("2")
+    assert provenance.suite_commit.__wrapped__() == f"{committed}+dirty"
 
 
 def test_without_a_gpu_there_is_neither_its_name_nor_its_memory(
