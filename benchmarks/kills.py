@@ -305,7 +305,9 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60, help="no further kill after them")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--set", action="append", default=[], help="narrow table1: key=value")
-    parser.add_argument("--tokens", type=int, default=40_000, help="of the training")
+    parser.add_argument(
+        "--tokens", type=int, default=10_240, help="of the training (tiny-domains has 10,400)"
+    )
     arguments = parser.parse_args()
     campaign: Campaign = (
         Table1(arguments.set) if arguments.what == "table1" else Recover(arguments.tokens)
