@@ -30,6 +30,8 @@ import psutil
 ROOT = Path(__file__).resolve().parents[1]
 #: Seconds between two looks at processes.
 GLANCE = 0.02
+#: Longest time to the next kill, as a share of an undisturbed run: a run mostly meets one or more.
+PEACE = 1 / 3
 #: Seconds that a single run may take before it counts as hanging.
 PATIENCE = 1200
 
@@ -198,7 +200,10 @@ def kill_one(
     try:
         found = campaign.victims(psutil.Process(process.pid))
         kind = generator.choice(sorted(found))
-        generator.choice(found[kind]).kill()
+        victim = generator.choice(found[kind])
+        if victim.status() == psutil.STATUS_ZOMBIE:
+            return None
+        victim.kill()
     except (psutil.NoSuchProcess, psutil.ZombieProcess, IndexError):
         return None  # it ended by itself a moment earlier
     return kind
@@ -248,15 +253,17 @@ def run_round(
 
     while status != 0:
         process = campaign.start(folder)
-        killed = None
-        if sum(report.kills.values()) < kills and time.monotonic() < end:
-            delay = generator.uniform(0, report.undisturbed)
+        disturbed = False
+        while sum(report.kills.values()) < kills and time.monotonic() < end:
+            delay = generator.uniform(0, PEACE * report.undisturbed)
             killed = kill_one(campaign, process, delay, generator)
-        if killed is not None:
+            if killed is None:
+                break
+            disturbed = True
             report.kills[killed] += 1
             count_lost()
         status = wait_for_all(process, folder)
-        if status != 0 and killed is None:
+        if status != 0 and not disturbed:
             sys.exit(f"the run failed without a kill; see {folder}/campaign.log")
         count_lost()
     report.seconds += time.monotonic() - started
