@@ -254,11 +254,13 @@ def run_round(
     while status != 0:
         process = campaign.start(folder)
         disturbed = False
-        while sum(report.kills.values()) < kills and time.monotonic() < end:
+        while (
+            process.poll() is None and sum(report.kills.values()) < kills and time.monotonic() < end
+        ):
             delay = generator.uniform(0, PEACE * report.undisturbed)
             killed = kill_one(campaign, process, delay, generator)
             if killed is None:
-                break
+                continue
             disturbed = True
             report.kills[killed] += 1
             count_lost()
