@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[1]
 #: Seconds between two looks at processes.
 GLANCE = 0.02
 #: Longest time to the next kill, as a share of an undisturbed run: a run mostly meets one or more.
-PEACE = 1 / 3
+PEACE = 1 / 2
 #: Seconds that a single run may take before it counts as hanging.
 PATIENCE = 1200
 
