@@ -168,6 +168,12 @@ def test_what_was_not_run_is_said_with_its_command(ahead: Evidence) -> None:
     assert "keep the documents fixed and speak of these alone" in page
 
 
+def test_both_measures_of_an_amplitude_are_printed(ahead: Evidence) -> None:
+    (verdict,) = [each for each in judge_claims(ahead) if "amplitude of 0.02" in each.claim]
+    assert "Average 36.24 (0), 41.41 (0.005)" in verdict.printed
+    assert "WikiText2 perplexity 621.03 (0), 122.04 (0.005)" in verdict.printed
+
+
 def test_failed_and_missing_cells_are_listed(tmp_path: Path) -> None:
     evidence = run_of(tmp_path, {OURS: 0.9})
     failed = changed(FAILED, method="flap", sparsity=20, seed=1, calibration__hash="c1")

@@ -188,15 +188,22 @@ def _lead(evidence: Evidence, place: Place) -> list[np.ndarray] | None:
     return lead
 
 
+def _by_amplitude(evidence: Evidence) -> str:
+    """Return the averages and perplexities that Table 8 prints."""
+    table = evidence.published[evidence.published["table_arxiv"] == 8]
+    listed = []
+    for key, name in (("average", "Average"), ("wikitext", "WikiText2 perplexity")):
+        rows = table[table["key"] == key]
+        pairs = zip(rows["amplitude"], rows["value"], strict=True)
+        listed.append(f"{name} " + ", ".join(f"{value:.2f} ({at:g})" for at, value in pairs))
+    return "; ".join(listed)
+
+
 def best_amplitude(evidence: Evidence) -> list[Verdict]:
     """Judge "A = 0.02 achieves optimal performance" and its peak (B.2, Table 8)."""
     found = evidence.matrix_table("table8")
     claim = "An amplitude of 0.02 is best: results improve up to it and then degrade."
-    table = evidence.published
-    rows = table[(table["table_arxiv"] == 8) & (table["key"] == "average")]
-    averages = zip(rows["amplitude"], rows["value"], strict=True)
-    listed = ", ".join(f"{amplitude:g}: {value:.2f}" for amplitude, value in averages)
-    printed = f"{_PRINTED_MODEL} at 50 %, average by amplitude. {listed}."
+    printed = f"{_PRINTED_MODEL} at 50 % by amplitude. {_by_amplitude(evidence)}."
     if found is None:
         reason = "Not run: snakemake ablation_amplitude."
         return [Verdict(claim, Outcome.OPEN, reason, [], printed)]
