@@ -394,6 +394,11 @@ def test_nothing_in_common_is_refused(tmp_path: Path, files: tuple[Path, Path]) 
         compare_files(files[0], new)
 
 
+def test_a_method_alone_in_its_matrix_has_nothing_to_meet(files: tuple[Path, Path]) -> None:
+    with pytest.raises(UserError, match="holds no method to compare 'mine' with"):
+        compare_files(files[1], files[1], "mine")
+
+
 def test_a_method_that_is_not_there_is_refused(files: tuple[Path, Path]) -> None:
     with pytest.raises(UserError, match=r"unknown method in .*new.csv 'min'; did you mean 'mine'"):
         compare_files(*files, "min")

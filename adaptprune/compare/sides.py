@@ -122,9 +122,11 @@ def read_sides(baseline_csv: Path, new_csv: Path, method: str | None) -> Sides:
     """
     baseline, new = read_matrix(baseline_csv), read_matrix(new_csv)
     if method is not None:
-        is_same = baseline_csv.resolve() == new_csv.resolve()
         new, others = _split(new, method, new_csv)
-        baseline = others if is_same else baseline
+        if baseline_csv.resolve() == new_csv.resolve():
+            baseline = others
+            if not Sides.labels(others):
+                raise UserError(f"{new_csv}: holds no method to compare {method!r} with")
     check_between(baseline.results, new.results, (str(baseline_csv), str(new_csv)))
     suites = sorted(set(new.results["suite"]) - {""})
     if not suites:
