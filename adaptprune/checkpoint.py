@@ -14,7 +14,7 @@ from adaptprune import modeling
 from adaptprune.cellfiles import record_hash
 from adaptprune.errors import UserError
 from adaptprune.fetch import MANIFEST, verify_folder
-from adaptprune.files import read_sealed_json, sha256_file, sha256_json, write_json
+from adaptprune.files import find_sealed_json, sha256_file, sha256_json, write_json
 from adaptprune.weightfiles import check_weight_files
 
 if TYPE_CHECKING:
@@ -223,7 +223,7 @@ def count_compute_parameters(model: Any) -> int:
 
 def read_record(folder: Path) -> dict[str, Any] | None:
     """Return a checkpoint's ``pruning.json``, or None for a folder without one."""
-    return _read_sealed(folder / "pruning.json")
+    return find_sealed_json(folder / "pruning.json")
 
 
 def failure(folder: Path) -> str | None:
@@ -239,9 +239,5 @@ def made_by(folder: Path) -> str | None:
 def _records(folder: Path) -> Iterator[dict[str, Any]]:
     """Yield what a folder says of how its model came about; a recovery's record comes first."""
     for name in ("recovery.json", "pruning.json"):
-        if record := _read_sealed(folder / name):
+        if record := find_sealed_json(folder / name):
             yield record
-
-
-def _read_sealed(path: Path) -> dict[str, Any] | None:
-    return read_sealed_json(path) if path.is_file() else None

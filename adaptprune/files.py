@@ -231,6 +231,11 @@ def read_sealed_json(path: Path) -> dict[str, Any]:
     return unseal(path, read_json(path))
 
 
+def find_sealed_json(path: Path) -> dict[str, Any] | None:
+    """Read a sealed record, None where there is none."""
+    return read_sealed_json(path) if path.is_file() else None
+
+
 def write_texts(stem: Path, texts: dict[str, str]) -> None:
     """Write one thing in several forms, atomically: ``<stem><suffix>`` for each suffix."""
     for suffix, text in texts.items():

@@ -259,11 +259,10 @@ def run_round(
         ):
             delay = generator.uniform(0, PEACE * report.undisturbed)
             killed = kill_one(campaign, process, delay, generator)
-            if killed is None:
-                continue
-            disturbed = True
-            report.kills[killed] += 1
-            count_lost()
+            if killed is not None:
+                disturbed = True
+                report.kills[killed] += 1
+                count_lost()
         status = wait_for_all(process, folder)
         if status != 0 and not disturbed:
             sys.exit(f"the run failed without a kill; see {folder}/campaign.log")

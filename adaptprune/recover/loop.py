@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from adaptprune.checkpoint import count_compute_parameters, count_parameters, load_model
 from adaptprune.errors import NumericalError
-from adaptprune.files import read_sealed_json, write_json
+from adaptprune.files import find_sealed_json, write_json
 from adaptprune.method import seed_for
 from adaptprune.recover import checkpoints
 from adaptprune.recover.checkpoints import Progress
@@ -241,7 +241,6 @@ class _Training:
         moments = checkpoints.optimizer_moments(self.model, self.optimizer)
         random_states = checkpoints.random_states(self.accelerator)
         if self.accelerator.is_main_process:
-            kept = self.last_good / "kept.json"
             checkpoints.write_checkpoint(
                 self.folder.checkpoints,
                 self.progress,
@@ -252,7 +251,7 @@ class _Training:
                 moments=moments,
                 random_states=random_states,
                 objective=self.extra.state(),
-                kept=read_sealed_json(kept) if kept.is_file() else None,
+                kept=find_sealed_json(self.last_good / "kept.json"),
             )
         self.accelerator.wait_for_everyone()
         self.last_good = self.folder.checkpoints / self.progress.name

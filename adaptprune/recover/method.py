@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import pydantic
 
 from adaptprune.errors import UserError
-from adaptprune.files import read_sealed_json
+from adaptprune.files import find_sealed_json
 from adaptprune.method import Plugin
 from adaptprune.recover.objective import Objective
 from adaptprune.recover.plan import Draft, Stage
@@ -98,8 +98,7 @@ class Beginning:
 
     def kept(self) -> dict[str, Any] | None:
         """Return that model's ``kept.json``, None where it has none."""
-        path = self.model / "kept.json"
-        return read_sealed_json(path) if path.is_file() else None
+        return find_sealed_json(self.model / "kept.json")
 
 
 @dataclass

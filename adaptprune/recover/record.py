@@ -6,7 +6,7 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 from adaptprune.fetch import MANIFEST, write_manifest
-from adaptprune.files import atomic_directory, read_sealed_json, sha256_file, write_sealed_json
+from adaptprune.files import atomic_directory, find_sealed_json, sha256_file, write_sealed_json
 from adaptprune.recover.checkpoints import Progress, newest, read_progress
 from adaptprune.recover.log import read_log
 from adaptprune.stages import SCHEMA
@@ -22,10 +22,9 @@ RECORD = "recovery.json"
 
 def is_finished(output: Path, conditions: dict[str, Any]) -> bool:
     """Say whether an earlier attempt wrote this very result, and no failure."""
-    path = output / RECORD
-    if not path.is_file():
+    record = find_sealed_json(output / RECORD)
+    if record is None:
         return False
-    record = read_sealed_json(path)
     return record["status"] == "ok" and record["conditions"] == conditions
 
 
