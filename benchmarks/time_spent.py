@@ -1,7 +1,7 @@
 """Say where the time of a workflow went: python benchmarks/time_spent.py SNAKEMAKE_LOG PROVENANCE.
 
-The log gives the start and end of every job, the provenance the seconds its stage computed; the
-rest of a job is its shell, the start of its process, and writing what it made.
+The log gives the start and end of every job, the provenance the seconds its stages computed; the
+rest of a job is its shell, the start of its processes, and writing what it made.
 """
 
 from __future__ import annotations
@@ -43,9 +43,10 @@ def main(log: str, provenance: str) -> None:
     computed = pd.read_csv(provenance).groupby("stage")["wall_s"].sum()
     spent = jobs.groupby("rule")["seconds"].agg(["count", "sum"])
     print(f"Elapsed {elapsed / 60:.1f} min; jobs took {spent['sum'].sum() / 60:.1f} min in all.\n")
-    print("| rule | jobs | minutes in jobs | of them computing |\n|---|---:|---:|---:|")
+    print("| rule | jobs | minutes in jobs | of them computing |\n|---|---:|---:|---|")
     for rule, (count, seconds) in spent.sort_values("sum", ascending=False).iterrows():
-        inside = f"{computed[rule] / 60:.1f}" if rule in computed else "-"
+        stages = computed[computed.index.isin(str(rule).split("_"))]
+        inside = ", ".join(f"{stage} {took / 60:.1f}" for stage, took in stages.items()) or "-"
         print(f"| {rule} | {count:.0f} | {seconds / 60:.1f} | {inside} |")
 
 

@@ -29,6 +29,8 @@ gc.disable()
 ROOT = Path(workflow.basedir)
 #: The new method that is compared with stored baselines; its cells alone are run then.
 COMPARED = config.get("method")
+#: The recoveries of cells that are trained, as a wildcard's expression.
+TRAINED = r"(?!none/)[a-z0-9-]+"
 
 
 def overrides():
@@ -202,18 +204,24 @@ def scores_files(wildcards):
 
 # One function for all files and one for all options: Snakemake calls each of them for every job.
 def scoring_inputs(wildcards):
-    """Return what a method needs besides the model."""
-    return [*calibration_files(wildcards), *method_file(wildcards)]
+    """Return the model that a method works on, and what it needs besides."""
+    model = f"results/runs/{wildcards.profile}/models/{wildcards.model}.json"
+    return [model, *calibration_files(wildcards), *method_file(wildcards)]
 
 
 def pruning_inputs(wildcards):
-    return [*scoring_inputs(wildcards), *scores_files(wildcards)]
+    """Return the same with scores in the model's place, where there are some: they wait for it."""
+    model, *others = scoring_inputs(wildcards)
+    return [*(scores_files(wildcards) or [model]), *others]
 
 
 def scoring_options(wildcards):
-    """Return what a method works with, as command line options."""
+    """Return what a method works on and with, as command line options."""
+    model = f"--model {shlex.quote(model_of(wildcards))}"
     calibration = [f"--calibration {path}" for path in calibration_files(wildcards)]
-    return " ".join([settings_flags(wildcards), *calibration, runtime_flags(wildcards)])
+    return " ".join(
+        [model, settings_flags(wildcards), *calibration, runtime_flags(wildcards)]
+    )
 
 
 def pruning_options(wildcards):
@@ -359,8 +367,11 @@ onstart:
         hold_lock(Path("results/runs"))
     except UserError as error:
         raise SystemExit(f"error: {error}")
-    cells = [job for job in workflow.dag.jobs if job.rule.name == "evaluate"]
-    folders = sorted(Path(job.output.evaluation).parent for job in cells)
+    folders = sorted(
+        Path(job.output.evaluation).parent
+        for job in workflow.dag.jobs
+        if "evaluation" in job.output.keys()
+    )
     if offered_cores():
         at_once = max(1, offered_cores() // occupied_cores(PROFILE))
         start_forkserver()

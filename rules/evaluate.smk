@@ -1,5 +1,6 @@
-# All tasks of a checkpoint in one process; the dense model first, since it shows whether the
-# conditions are right. The check is `ancient`: made again, it makes no evaluation run again.
+# Trained cells, all tasks in one process: a job apart from the training, which may occupy more GPUs.
+# The dense model comes first, since it shows whether the conditions are right. The check is
+# `ancient`: made again, it makes no evaluation run again.
 
 
 rule evaluate:
@@ -12,6 +13,8 @@ rule evaluate:
         documents="results/runs/{profile}/cells/{model}/{method}/{sparsity}/{recovery}/s{seed}/documents.parquet",
     log:
         "results/runs/{profile}/cells/{model}/{method}/{sparsity}/{recovery}/s{seed}/logs/evaluate.txt",
+    wildcard_constraints:
+        recovery=TRAINED,
     priority: 20
     conda:
         "../environment.yml"
@@ -20,14 +23,13 @@ rule evaluate:
         mem_mb=memory_of,
         gpu=gpus_of,
     params:
-        options=evaluation_options,
+        evaluation=evaluation_options,
         declared=declared_suite,
     message:
         "evaluate {wildcards.model} {wildcards.method} {wildcards.sparsity} %, seed {wildcards.seed}"
     shell:
-        "python -m adaptprune evaluate --model {input.checkpoint} {params.options} "
-        "--output {output.evaluation} --documents {output.documents} "
-        "> {log} 2>&1"
+        "python -m adaptprune evaluate --model {input.checkpoint} {params.evaluation} "
+        "--output {output.evaluation} --documents {output.documents} > {log} 2>&1"
 
 
 rule dense_gate:

@@ -33,21 +33,32 @@ rule sensitivity:
 
 # A checkpoint of its own: the cell's is gone once it is evaluated, and made again there it would
 # have the cell evaluated again.
-use rule prune as prune_to_measure with:
+rule prune_to_measure:
+    input:
+        pruning_inputs,
     output:
         checkpoint=temp(
             directory(
                 "results/runs/{profile}/speed/{model}/{method}/{sparsity}-s{seed}/checkpoint"
             )
         ),
-        record=temp(
-            "results/runs/{profile}/speed/{model}/{method}/{sparsity}-s{seed}/pruning.json"
-        ),
-        kept=temp(
-            "results/runs/{profile}/speed/{model}/{method}/{sparsity}-s{seed}/kept.json"
-        ),
     log:
         "results/runs/{profile}/logs/speed/{model}-{method}-{sparsity}-s{seed}-prune.txt",
+    conda:
+        "../environment.yml"
+    threads: threads_of
+    resources:
+        mem_mb=memory_of,
+        gpu=gpus_of,
+    params:
+        pruning=pruning_options,
+        version=method_version,
+    message:
+        "prune {wildcards.model} with {wildcards.method} to {wildcards.sparsity} % for its speed"
+    shell:
+        "python -m adaptprune prune --method {wildcards.method} --sparsity {wildcards.sparsity} "
+        "--seed {wildcards.seed} {params.pruning} --output {output.checkpoint} "
+        "> {log} 2>&1"
 
 
 # All cores: nothing else of the workflow may run beside a measurement.

@@ -1,9 +1,9 @@
-# Scores, once per method and seed, and pruned checkpoints, one per cell.
+# Scores, once per method and seed, and the cells that are not trained: one job each, since every job
+# of a large matrix costs Snakemake a millisecond before the first one starts.
 
 
 rule score:
     input:
-        "results/runs/{profile}/models/{model}.json",
         scoring_inputs,
     output:
         "results/runs/{profile}/scores/{model}/{method}/s{seed}.safetensors",
@@ -17,7 +17,6 @@ rule score:
         mem_mb=memory_of,
         gpu=gpus_of,
     params:
-        model=model_of,
         sparsities=lambda wildcards: ",".join(
             map(str, profile(wildcards.profile).sparsities)
         ),
@@ -26,15 +25,16 @@ rule score:
     message:
         "score {wildcards.model} with {wildcards.method}, seed {wildcards.seed}"
     shell:
-        "python -m adaptprune score --model {params.model:q} --method {wildcards.method} "
+        "python -m adaptprune score --method {wildcards.method} "
         "--sparsities {params.sparsities} --seed {wildcards.seed} {params.options} "
         "--output {output} > {log} 2>&1"
 
 
-rule prune:
+rule prune_and_evaluate:
     input:
-        "results/runs/{profile}/models/{model}.json",
         pruning_inputs,
+        "results/runs/{profile}/suite.json",
+        ancient(dense_gate),
     output:
         checkpoint=temp(
             directory(
@@ -43,10 +43,13 @@ rule prune:
         ),
         record="results/runs/{profile}/cells/{model}/{method}/{sparsity}/{recovery}/s{seed}/pruning.json",
         kept="results/runs/{profile}/cells/{model}/{method}/{sparsity}/{recovery}/s{seed}/kept.json",
+        evaluation="results/runs/{profile}/cells/{model}/{method}/{sparsity}/{recovery}/s{seed}/evaluation.json",
+        documents="results/runs/{profile}/cells/{model}/{method}/{sparsity}/{recovery}/s{seed}/documents.parquet",
     log:
-        "results/runs/{profile}/cells/{model}/{method}/{sparsity}/{recovery}/s{seed}/logs/prune.txt",
+        "results/runs/{profile}/cells/{model}/{method}/{sparsity}/{recovery}/s{seed}/logs/cell.txt",
     wildcard_constraints:
         recovery="none",
+    priority: 20
     conda:
         "../environment.yml"
     threads: threads_of
@@ -54,14 +57,16 @@ rule prune:
         mem_mb=memory_of,
         gpu=gpus_of,
     params:
-        model=model_of,
-        options=pruning_options,
+        pruning=pruning_options,
+        evaluation=evaluation_options,
         version=method_version,
+        declared=declared_suite,
     message:
-        "prune {wildcards.model} with {wildcards.method} to {wildcards.sparsity} %, seed {wildcards.seed}"
+        "prune {wildcards.model} with {wildcards.method} to {wildcards.sparsity} %, seed {wildcards.seed}, and evaluate it"
     shell:
-        "(python -m adaptprune prune --model {params.model:q} --method {wildcards.method} "
-        "--sparsity {wildcards.sparsity} --seed {wildcards.seed} {params.options} "
-        "--output {output.checkpoint} "
+        "(python -m adaptprune prune --method {wildcards.method} --sparsity {wildcards.sparsity} "
+        "--seed {wildcards.seed} {params.pruning} --output {output.checkpoint} "
         "&& cp {output.checkpoint}/pruning.json {output.record} "
-        "&& cp {output.checkpoint}/kept.json {output.kept}) > {log} 2>&1"
+        "&& cp {output.checkpoint}/kept.json {output.kept} "
+        "&& python -m adaptprune evaluate --model {output.checkpoint} {params.evaluation} "
+        "--output {output.evaluation} --documents {output.documents}) > {log} 2>&1"

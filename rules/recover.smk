@@ -17,7 +17,7 @@ rule recover:
     log:
         "results/runs/{profile}/cells/{model}/{method}/{sparsity}/{recovery}/s{seed}/logs/recover.txt",
     wildcard_constraints:
-        recovery=r"(?!none/)[a-z0-9-]+",
+        recovery=TRAINED,
     priority: 10
     conda:
         "../environment.yml"

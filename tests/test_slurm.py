@@ -53,8 +53,8 @@ def rules_by_place() -> tuple[dict[str, str], dict[str, str]]:
     local: dict[str, str] = {}
     submitted: dict[str, str] = {}
     for file in (ROOT / "rules").glob("*.smk"):
-        for block in re.split(r"^(?=(?:use )?rule )", file.read_text(), flags=re.MULTILINE)[1:]:
-            name = re.search(r"rule (?:\w+ as )?(\w+)", block)
+        for block in re.split(r"^(?=rule )", file.read_text(), flags=re.MULTILINE)[1:]:
+            name = re.search(r"rule (\w+)", block)
             assert name
             (local if "localrule: True" in block else submitted)[name[1]] = block
     return local, submitted
@@ -64,13 +64,12 @@ def test_rules_that_are_submitted_ask_for_what_they_need() -> None:
     profile = read_profile()
     local, submitted = rules_by_place()
     grouped = {assignment.partition("=")[0] for assignment in profile["groups"]}
-    assert grouped == {"prune", "recover", "evaluate"}, "one job per cell"
-    assert grouped | profile["set-resources"].keys() <= submitted.keys()
+    assert grouped == {"recover", "evaluate"}, "one job per cell"
+    assert grouped | {"prune_and_evaluate"} <= profile["set-resources"].keys() <= submitted.keys()
     assert {"fetch_model", "fetch_suite", "calibration", "collect", "table"} <= local.keys()
     for name, block in submitted.items():
-        if not block.startswith("use rule"):  # takes the resources of another
-            assert "mem_mb=memory_of" in block, name
-            assert "gpu=" in block or "--device" not in block, name
+        assert "mem_mb=memory_of" in block, name
+        assert "gpu=" in block or "--device" not in block, name
     times = {rule: entry.get("runtime") for rule, entry in profile["set-resources"].items()}
     times |= {"default": profile["default-resources"]["runtime"]}
     assert all("attempt" in time for rule, time in times.items() if rule != "measure")

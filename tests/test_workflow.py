@@ -130,8 +130,8 @@ def test_a_method_that_joins_a_finished_matrix_is_all_that_runs(undisturbed: Pat
     assert planned.returncode == 0, planned.stdout + planned.stderr
     counts = dict(re.findall(r"^(\w+) +(\d+)$", planned.stdout + planned.stderr, re.MULTILINE))
     # Its scores and its cell, and what shows all cells.
-    own = dict.fromkeys(("score", "prune", "evaluate"), "1")
-    assert counts == own | {"collect": "1", "table": "1", "table1": "1", "total": "6"}
+    own = dict.fromkeys(("score", "prune_and_evaluate"), "1")
+    assert counts == own | {"collect": "1", "table": "1", "table1": "1", "total": "5"}
     assert "magnitude" in planned.stdout + planned.stderr
 
 
