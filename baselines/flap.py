@@ -213,8 +213,10 @@ def _metrics(
 
 def _standardise(values: torch.Tensor) -> torch.Tensor:
     """Centre and scale to unit deviation; channels that are all alike stay at 0."""
-    centred, deviation = values - values.mean(), values.std()
-    return centred if len(values) == 1 or deviation == 0 else centred / deviation
+    centred = values - values.mean()
+    if len(values) == 1 or (deviation := values.std()) == 0:
+        return centred
+    return centred / deviation
 
 
 def head_cost(shape: ModelShape, rule: str) -> float:

@@ -146,7 +146,7 @@ def test_gradients_reach_all_gates_with_activation_checkpointing_too() -> None:
         for part in parts:
             part.requires_grad_()
         if checkpointing:
-            model.train().gradient_checkpointing_enable({"use_reentrant": False})
+            model.train().activation_checkpointing_enable({"use_reentrant": False})
         handles = attach(model, lambda gates=gates: gates)
         model(input_ids=TOKENS, labels=TOKENS, use_cache=False).loss.backward()
         for handle in handles:
