@@ -14,7 +14,7 @@ from adaptprune import modeling
 from adaptprune.cellfiles import record_hash
 from adaptprune.errors import UserError
 from adaptprune.fetch import MANIFEST, verify_folder
-from adaptprune.files import find_sealed_json, sha256_file, sha256_json, write_json
+from adaptprune.files import find_sealed_json, read_json, sha256_file, sha256_json, write_json
 from adaptprune.weightfiles import check_weight_files
 
 if TYPE_CHECKING:
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 #: Name under which the modeling module is copied beside the weights.
 _CODE = "modeling_adaptprune"
+#: What a folder says of how its model came about; a trained model's recovery comes first.
+_RECORDS = ("recovery.json", "pruning.json")
+#: Files that hold times, so that they differ when the same model is made again.
+_TIMED = (*_RECORDS, "log.jsonl")
 #: Everything of a model folder that is not weights, config or record, and moves along unchanged.
 _COMPANIONS = (
     "tokenizer.json",
@@ -42,14 +46,17 @@ _COMPANIONS = (
 def revision(folder: Path) -> str:
     """Verify a model folder and return one hash over its content.
 
-    A folder that this suite wrote or fetched has a manifest, and every byte is checked; of any
-    other folder the config and the weights are hashed.
+    A folder that this suite wrote or fetched has a manifest, and every byte is checked; records and
+    logs are no part of the hash, so that a model that is made again has the same one. Of any other
+    folder the config and the weights are hashed.
 
     Raises:
         UserError: a file is missing, truncated or altered.
     """
     if (folder / MANIFEST).is_file():
-        return verify_folder(folder)
+        verify_folder(folder)
+        listed = read_json(folder / MANIFEST)["files"]
+        return sha256_json({"files": {n: e for n, e in listed.items() if n not in _TIMED}})
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
         raise UserError(f"model folder {folder} holds no safetensors weights")
@@ -237,7 +244,7 @@ def made_by(folder: Path) -> str | None:
 
 
 def _records(folder: Path) -> Iterator[dict[str, Any]]:
-    """Yield what a folder says of how its model came about; a recovery's record comes first."""
-    for name in ("recovery.json", "pruning.json"):
+    """Yield the records that a folder has."""
+    for name in _RECORDS:
         if record := find_sealed_json(folder / name):
             yield record

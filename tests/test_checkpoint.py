@@ -17,7 +17,8 @@ from tiny_models import SHAPES, count_parameters, logits, save_tiny_model, tiny_
 from adaptprune.calibration import CalibrationSet
 from adaptprune.checkpoint import load_model, revision
 from adaptprune.errors import UserError
-from adaptprune.files import read_json, read_sealed_json
+from adaptprune.fetch import write_manifest
+from adaptprune.files import read_json, read_sealed_json, write_sealed_json
 from adaptprune.registry import find_method
 from adaptprune.stages import (
     Job,
@@ -292,6 +293,18 @@ def test_changed_file_is_named_and_never_used(
     copy = damaged(folders["llama-flap"], tmp_path, name, change)
     with pytest.raises(UserError, match=name):
         mean_loss_of(copy, TOKENS.tolist(), Runtime())
+
+
+def test_a_model_made_again_is_the_same_though_it_took_another_time(
+    folders: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = folders["llama-flap"]
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    for name, changed in (("pruning.json", False), ("kept.json", True)):
+        record = read_sealed_json(copy / name)
+        write_sealed_json(copy / name, record | {"provenance": {"wall_s": 1e9}})
+        write_manifest(copy)
+        assert (revision(copy) != revision(folder)) == changed, name
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "kept.json"])
