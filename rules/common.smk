@@ -216,12 +216,9 @@ def pruning_inputs(wildcards):
 
 
 def scoring_options(wildcards):
-    """Return what a method works on and with, as command line options."""
-    model = f"--model {shlex.quote(model_of(wildcards))}"
+    """Return what a method works with, as command line options."""
     calibration = [f"--calibration {path}" for path in calibration_files(wildcards)]
-    return " ".join(
-        [model, settings_flags(wildcards), *calibration, runtime_flags(wildcards)]
-    )
+    return " ".join([settings_flags(wildcards), *calibration, runtime_flags(wildcards)])
 
 
 def pruning_options(wildcards):

@@ -51,14 +51,15 @@ rule prune_to_measure:
         mem_mb=memory_of,
         gpu=gpus_of,
     params:
+        model=model_of,
         pruning=pruning_options,
         version=method_version,
     message:
         "prune {wildcards.model} with {wildcards.method} to {wildcards.sparsity} % for its speed"
     shell:
-        "python -m adaptprune prune --method {wildcards.method} --sparsity {wildcards.sparsity} "
-        "--seed {wildcards.seed} {params.pruning} --output {output.checkpoint} "
-        "> {log} 2>&1"
+        "python -m adaptprune prune --model {params.model:q} --method {wildcards.method} "
+        "--sparsity {wildcards.sparsity} --seed {wildcards.seed} {params.pruning} "
+        "--output {output.checkpoint} > {log} 2>&1"
 
 
 # All cores: nothing else of the workflow may run beside a measurement.

@@ -17,6 +17,7 @@ rule score:
         mem_mb=memory_of,
         gpu=gpus_of,
     params:
+        model=model_of,
         sparsities=lambda wildcards: ",".join(
             map(str, profile(wildcards.profile).sparsities)
         ),
@@ -25,7 +26,7 @@ rule score:
     message:
         "score {wildcards.model} with {wildcards.method}, seed {wildcards.seed}"
     shell:
-        "python -m adaptprune score --method {wildcards.method} "
+        "python -m adaptprune score --model {params.model:q} --method {wildcards.method} "
         "--sparsities {params.sparsities} --seed {wildcards.seed} {params.options} "
         "--output {output} > {log} 2>&1"
 
@@ -57,6 +58,7 @@ rule prune_and_evaluate:
         mem_mb=memory_of,
         gpu=gpus_of,
     params:
+        model=model_of,
         pruning=pruning_options,
         evaluation=evaluation_options,
         version=method_version,
@@ -64,8 +66,9 @@ rule prune_and_evaluate:
     message:
         "prune {wildcards.model} with {wildcards.method} to {wildcards.sparsity} %, seed {wildcards.seed}, and evaluate it"
     shell:
-        "(python -m adaptprune prune --method {wildcards.method} --sparsity {wildcards.sparsity} "
-        "--seed {wildcards.seed} {params.pruning} --output {output.checkpoint} "
+        "(python -m adaptprune prune --model {params.model:q} --method {wildcards.method} "
+        "--sparsity {wildcards.sparsity} --seed {wildcards.seed} {params.pruning} "
+        "--output {output.checkpoint} "
         "&& cp {output.checkpoint}/pruning.json {output.record} "
         "&& cp {output.checkpoint}/kept.json {output.kept} "
         "&& python -m adaptprune evaluate --model {output.checkpoint} {params.evaluation} "
