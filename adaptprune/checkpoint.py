@@ -14,7 +14,7 @@ from adaptprune import modeling
 from adaptprune.cellfiles import record_hash
 from adaptprune.errors import UserError
 from adaptprune.fetch import MANIFEST, verify_folder
-from adaptprune.files import find_sealed_json, read_json, sha256_file, sha256_json, write_json
+from adaptprune.files import find_sealed_json, sha256_file, sha256_json, write_json
 from adaptprune.weightfiles import check_weight_files
 
 if TYPE_CHECKING:
@@ -54,9 +54,8 @@ def revision(folder: Path) -> str:
         UserError: a file is missing, truncated or altered.
     """
     if (folder / MANIFEST).is_file():
-        verify_folder(folder)
-        listed = read_json(folder / MANIFEST)["files"]
-        return sha256_json({"files": {n: e for n, e in listed.items() if n not in _TIMED}})
+        listed = verify_folder(folder).items()
+        return sha256_json({"files": {n: entry for n, entry in listed if n not in _TIMED}})
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
         raise UserError(f"model folder {folder} holds no safetensors weights")

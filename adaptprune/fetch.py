@@ -14,7 +14,6 @@ from adaptprune.files import (
     read_json,
     remove_leftovers,
     sha256_file,
-    sha256_json,
     write_json,
     writing,
 )
@@ -50,8 +49,10 @@ def write_manifest(folder: Path) -> None:
     write_json(folder / MANIFEST, {"files": files})
 
 
-def verify_folder(path: Path, *, hashes: bool = True, cure: str = "fetch it again") -> str:
-    """Check a folder's files against its manifest and return the sha256 of the manifest.
+def verify_folder(
+    path: Path, *, hashes: bool = True, cure: str = "fetch it again"
+) -> dict[str, Any]:
+    """Check a folder's files against its manifest; return what it says of each, by name.
 
     Args:
         path: a folder that has a ``manifest.json``.
@@ -63,7 +64,10 @@ def verify_folder(path: Path, *, hashes: bool = True, cure: str = "fetch it agai
     """
     manifest = read_json(path / MANIFEST)
     again = f"delete {path} and {cure}"
-    for name, size, digest in _listed_files(manifest):
+    listed = _listed_files(manifest)
+    if not listed:
+        raise UserError(f"{path / MANIFEST}: not a list of files; {again}")
+    for name, size, digest in listed:
         file = path / name
         if not file.is_file():
             raise UserError(f"{file}: missing; {again}")
@@ -71,9 +75,8 @@ def verify_folder(path: Path, *, hashes: bool = True, cure: str = "fetch it agai
             raise UserError(f"{file}: has {file.stat().st_size} bytes, not {size}; {again}")
         if hashes and sha256_file(file) != digest:
             raise UserError(f"{file}: its content was altered; {again}")
-    if not _listed_files(manifest):
-        raise UserError(f"{path / MANIFEST}: not a list of files; {again}")
-    return sha256_json(manifest)
+    files: dict[str, Any] = manifest["files"]
+    return files
 
 
 def _listed_files(manifest: Any) -> list[tuple[str, int, str]]:

@@ -120,10 +120,12 @@ def read_sides(baseline_csv: Path, new_csv: Path, method: str | None) -> Sides:
         UserError: a file cannot be trusted, holds no such method or nothing finished, or the
             conditions differ.
     """
-    baseline, new = read_matrix(baseline_csv), read_matrix(new_csv)
+    is_same = baseline_csv.resolve() == new_csv.resolve()
+    baseline = read_matrix(baseline_csv)
+    new = baseline if is_same else read_matrix(new_csv)
     if method is not None:
         new, others = _split(new, method, new_csv)
-        if baseline_csv.resolve() == new_csv.resolve():
+        if is_same:
             baseline = others
             if not Sides.labels(others):
                 raise UserError(f"{new_csv}: holds no method to compare {method!r} with")
