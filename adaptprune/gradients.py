@@ -61,8 +61,8 @@ def plan_pass(model: Any, tokens: torch.Tensor) -> PassPlan:
 
     In float32 on a CPU: all tokens at once, if their activations fit; else micro-batches, if what
     is then kept from one to the next fits, the gradients of all prunable weights; else all tokens
-    at once, layer by layer. In half precision, and on a GPU, always layer by layer: in micro-batches
-    of a fixed size, in smaller ones where there is no room for them.
+    at once, layer by layer. In half precision, and on a GPU, always by layer, in micro-batches of
+    a fixed size, or in smaller ones where those find no room.
 
     Args:
         model: a supported causal language model.
@@ -218,24 +218,21 @@ def _layer_after_layer(
     when the next layer's begin. Where all tokens are one micro-batch, the result is that of the
     pass that keeps all activations, bit for bit.
     """
-    layers = list(model.model.layers)
+    layers, norm = list(model.model.layers), model.model.norm
     resident = len(layers) if resident is None else resident
-    calls: list[list[tuple[torch.Tensor, dict[str, Any]]]] = [[] for _ in layers]
+    calls: list[list[tuple[torch.Tensor, dict[str, Any]]]] = [[] for _ in [*layers, norm]]
     shares, gradients = [], []
     for number, batch in enumerate(batches):
-        with _observed(model, number, observe), _noted(layers, resident, calls), ExitStack() as end:
-            entered: list[torch.Tensor] = []
-            norm = model.model.norm
-            hook = norm.register_forward_pre_hook(lambda _, given: entered.append(given[0]))
-            end.callback(hook.remove)
+        with _observed(model, number, observe), _noted([*layers, norm], resident, calls):
             model.model(input_ids=batch, use_cache=False)
-        (last,) = entered
+        last = calls[-1].pop()[0].to(batch.device).requires_grad_()
         with torch.enable_grad():
-            states = norm(last.requires_grad_())
+            states = norm(last)
         share, gradient = loss_and_gradient(model, states, batch, positions)
         states.backward(gradient)
         shares.append(share)
         gradients.append(last.grad)
+    calls.pop()
     for index in reversed(range(len(layers))):
         for number, (waiting, named) in enumerate(calls.pop()):
             inputs = waiting.to(batches[0].device).detach().requires_grad_(index > 0)
@@ -262,7 +259,7 @@ def _observed(model: Any, batch: int, observe: Observer | None) -> Iterator[None
 
 @contextmanager
 def _noted(layers: list[Any], resident: int, calls: list[list[Any]]) -> Iterator[None]:
-    """Note with what the layers are called; the inputs of all but some go to the host's memory."""
+    """Note with what each layer is called; inputs past the first few go to the host's memory."""
     with ExitStack() as stack:
         for index, layer in enumerate(layers):
 

@@ -67,5 +67,5 @@ def layer_pass(shape: ModelShape, itemsize: int, tokens: int) -> LayerPass:
         gradients=4 * layer + (4 + itemsize) * hidden * max(neurons, queries),
         in_layer=itemsize * (6 * neurons + 5 * hidden + 2 * queries + 2 * keys) + 12 * hidden,
         logits=_LOSS_CHUNK * shape.vocab_size * _LOGIT_BYTES,
-        at_head=(4 * itemsize + 36) * hidden,
+        at_head=(4 * itemsize + 40) * hidden,
     )

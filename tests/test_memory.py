@@ -21,7 +21,7 @@ LLAMA = {"hidden": 64, "heads": 8, "kv_heads": 2, "head_dim": 8, "intermediate":
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
-@pytest.mark.parametrize("rows", [2, 64, 256])
+@pytest.mark.parametrize("rows", [16, 64, 256])
 @pytest.mark.parametrize(
     "changes",
     [
@@ -42,8 +42,7 @@ def test_a_pass_takes_what_is_planned_for_it(
         group_importance(model, tokens, ratio=ratio, alignment="official", distance="cosine")
     need = layer_pass(shape_of_model(model), dtype.itemsize, tokens.numel())
     planned = need.on_device(8 * rows) + shape["layers"] * need.inputs
-    # Positions of each micro-batch are kept too: at true widths they are nothing.
-    assert 0.8 * planned < live.peak < 1.04 * planned
+    assert 0.8 * planned < live.peak < 1.01 * planned
 
 
 def test_logits_are_planned_for(monkeypatch: pytest.MonkeyPatch) -> None:
