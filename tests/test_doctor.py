@@ -109,7 +109,7 @@ def test_a_gpu_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         # Eight billion parameters of two bytes, and the gradients of one layer.
         (20e9, True, "cuda", "missing", "pruning meta-llama/Llama-3.1-8B takes about 20.8 GB"),
         # A card of 24 GB prunes it; two models have no room there.
-        (25.7e9, True, "cuda", "warning", "beside a pruned one, takes about 30.2 GB"),
+        (25.7e9, True, "cuda", "warning", "and a pruned one takes about 30.2 GB"),
         (80e9, False, "cuda", "missing", "no bfloat16"),
         (80e9, True, "cuda:1", "missing", "this machine has 1 GPU(s)"),
     ],

@@ -94,13 +94,15 @@ def check_device(subject: Subject) -> Finding:
     text = f"{card.name}, {in_units(card.total_memory)}, CUDA {torch.version.cuda}"
     if dtype == "bfloat16" and not torch.cuda.is_bf16_supported():
         return Finding("device", "missing", f"{text}: no bfloat16", "use a newer GPU")
-    for what, level, (model, needed) in (
-        ("pruning {}", "missing", _pruning_need(subject.profile)),
-        ("`speed` of {}, beside a pruned one,", "warning", _speed_need(subject.profile)),
-    ):
-        if card.total_memory < needed:
-            shortage = f"{text}: {what.format(model)} takes about {in_units(needed)}"
-            return Finding("device", level, shortage, "use a larger GPU or a smaller model")
+    model, needed = _pruning_need(subject.profile)
+    cure = "use a larger GPU or a smaller model"
+    if card.total_memory < needed:
+        shortage = f"{text}: pruning {model} takes about {in_units(needed)}"
+        return Finding("device", "missing", shortage, cure)
+    model, needed = _speed_need(subject.profile)
+    if card.total_memory < needed:
+        shortage = f"{text}: `speed` of {model} and a pruned one takes about {in_units(needed)}"
+        return Finding("device", "warning", shortage, cure)
     return Finding("device", "ok", text)
 
 
