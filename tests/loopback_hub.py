@@ -1,14 +1,15 @@
 """A Hugging Face hub on this machine, for tests: models, data sets, and faults on request.
 
-Its root holds ``models/OWNER/NAME/COMMIT`` and ``datasets/OWNER/NAME/COMMIT``: folders with the files
-of one commit each. ``main`` is the first of them in the order of their names until `LoopbackHub.move`
-says otherwise. The libraries' own clients talk to it through ``HF_ENDPOINT``. As on the hub, large
-files lie on a host of their own (``localhost`` here) to which requests for them are redirected. The xet
-protocol is not spoken.
+Its root holds ``models/OWNER/NAME/COMMIT`` and ``datasets/OWNER/NAME/COMMIT``: folders with the
+files of one commit each. ``main`` is the first of them in the order of their names until
+`LoopbackHub.move` says otherwise. The libraries' own clients talk to it through ``HF_ENDPOINT``. As on
+the hub, large files lie on a host of their own (``localhost`` here) to which requests for them are
+redirected. The xet protocol is not spoken.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -242,10 +243,8 @@ class _Server(ThreadingHTTPServer):
 
 
 def _close(connection: socket.socket) -> None:
-    try:
+    with contextlib.suppress(OSError):  # the other side was quicker
         connection.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass  # the other side was quicker
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -274,7 +273,11 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._resolve(path, fault)
 
-    do_HEAD = do_POST = do_GET
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_POST(self) -> None:
+        self.do_GET()
 
     # What is answered -----------------------------------------------------------------------------
 
