@@ -2,9 +2,9 @@
 
 Its root holds ``models/OWNER/NAME/COMMIT`` and ``datasets/OWNER/NAME/COMMIT``: folders with the
 files of one commit each. ``main`` is the first of them in the order of their names until
-`LoopbackHub.move` says otherwise. The libraries' own clients talk to it through ``HF_ENDPOINT``. As on
-the hub, large files lie on a host of their own (``localhost`` here) to which requests for them are
-redirected. The xet protocol is not spoken.
+`LoopbackHub.move` says otherwise. The libraries' own clients talk to it through ``HF_ENDPOINT``.
+As on the hub, large files lie on a host of their own (``localhost`` here) to which requests for
+them are redirected. The xet protocol is not spoken.
 """
 
 from __future__ import annotations
