@@ -109,7 +109,7 @@ def _prose(index: int, sentences: int) -> str:
 
 
 def _page(index: int) -> dict[str, Any]:
-    return {"page": f" = {bird(index)} = \n {_prose(index, 12)} \n"}
+    return {"page": f" = {bird(index)} = \n {_prose(index, 60)} \n"}
 
 
 def _line(index: int) -> dict[str, Any]:
