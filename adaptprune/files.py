@@ -180,16 +180,20 @@ def atomic_directory(path: Path) -> Iterator[Path]:
                 if file.is_file():
                     file.chmod(0o644)  # some libraries write for the owner alone
                     _sync(file)
-            if path.exists():
-                prefix = _temporary_prefix(path, "old.")
-                old = Path(tempfile.mkdtemp(prefix=prefix, dir=path.parent))
-                path.replace(old / path.name)
-                temporary.replace(path)
-                shutil.rmtree(old)
-            else:
-                temporary.replace(path)
+            publish_folder(temporary, path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def publish_folder(complete: Path, path: Path) -> None:
+    """Give a complete folder its name, in the place of one that may be there."""
+    if path.exists():
+        old = Path(tempfile.mkdtemp(prefix=_temporary_prefix(path, "old."), dir=path.parent))
+        path.replace(old / path.name)
+        complete.replace(path)
+        shutil.rmtree(old)
+    else:
+        complete.replace(path)
 
 
 def write_json(path: Path, value: Any) -> None:

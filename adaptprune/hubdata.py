@@ -171,27 +171,6 @@ def iterate_rows(file: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]
             yield from batch.to_pylist()
 
 
-def load_split(
-    dataset: str, configuration: str | None, split: str, revision: str | None = None
-) -> datasets.Dataset:
-    """Fetch a split from the hub; data sets that need code of their own are not run.
-
-    Raises:
-        UserError: it cannot be fetched.
-    """
-    import datasets
-
-    extra = {"revision": revision} if revision else {}
-    try:
-        return datasets.load_dataset(dataset, configuration, split=split, **extra)
-    except (OSError, ValueError, RuntimeError) as error:
-        name = f"{dataset} ({configuration})" if configuration else dataset
-        raise UserError(
-            f"data set {name}, split {split}: cannot be fetched from the hub "
-            f"({type(error).__name__}); check the network and `hf auth login`"
-        ) from error
-
-
 def _read(file: Path, limit: int | None) -> datasets.Dataset:
     import datasets
     import pyarrow

@@ -223,9 +223,17 @@ def locate(model: str) -> Path:
         UserError: the model is unknown or cannot be fetched.
     """
     folder = folder_of(model)
-    if not folder.is_dir():
+    if not is_local(model) and not is_fetched(model):
         _fetch(source_of(model), folder, find_entry(model))
     return folder
+
+
+def is_fetched(model: str) -> bool:
+    """Say whether the cache holds a model; one of the hub must be whole."""
+    from adaptprune.fetch import is_whole
+
+    folder = folder_of(model)
+    return is_whole(folder) if isinstance(source_of(model), HubSource) else folder.is_dir()
 
 
 def _fetch(source: Source, folder: Path, entry: ModelEntry | None) -> None:

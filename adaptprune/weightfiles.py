@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 #: What weights are stored as; other numbers would be cast to these without a word.
 DTYPES = ("F16", "BF16", "F32", "F64")
+_WHOLE = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
 _ADAPTER = "adapter_config.json"
 
@@ -35,15 +36,21 @@ def check_weight_files(folder: Path) -> None:
             f"{folder / _ADAPTER}: an adapter on another model's weights; "
             "merge them into one model folder"
         )
-    _check_index(folder)
+    check_shards(folder)
     for file in sorted(folder.glob("*.safetensors")):
         _check_header(file)
 
 
-def _check_index(folder: Path) -> None:
-    """Refuse an index of sharded weights that leads out of the folder."""
+def check_shards(folder: Path) -> None:
+    """Refuse sharded weights without their index, or an index of what is not in the folder.
+
+    Raises:
+        UserError: names what is missing.
+    """
     path = folder / _INDEX
     if not path.exists():
+        if not (folder / _WHOLE).exists() and any(folder.glob("*-of-*.safetensors")):
+            raise UserError(f"{path}: missing, and the weights lie in several files")
         return
     index = read_json(path)
     shards = index.get("weight_map") if isinstance(index, dict) else None

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from adaptprune import checkpoint
 from adaptprune.evaluate.catalog import TASK_FOLDER, check_size, check_tasks, load_task, members_of
+from adaptprune.evaluate.suitedata import fetch_suite_splits
 from adaptprune.evaluate.suites import load_suite, subset
 from adaptprune.files import write_sealed_json
+from adaptprune.hubsplits import commits_of
 from adaptprune.local_data import ensure_source
 from adaptprune.models import locate
 from adaptprune.provenance import Stopwatch
@@ -108,11 +110,13 @@ def fetch_suite(name: str, local_data: Path | None = None) -> dict[str, Any]:
     if suite.data != "hub":
         folder = ensure_source(suite.data)
         return {"suite": name, "data": folder.name, "revision": checkpoint.revision(folder)}
+    files = [] if local_data else fetch_suite_splits(suite)
     for benchmark in suite.benchmarks:
         for task, member in benchmark.tasks().items():
             built = load_task(task, TASK_FOLDER, num_fewshot=benchmark.shots, local_data=local_data)
             check_size(task, len(built.eval_docs), member.documents)
-    return {"suite": name, "data": "local" if local_data else "hub", "revision": None}
+    where = "local" if local_data else "hub"
+    return {"suite": name, "data": where, "revision": None, "commits": commits_of(files)}
 
 
 def evaluate_stage(

@@ -15,20 +15,9 @@ from typing import TYPE_CHECKING
 
 from adaptprune.corpus import HubCorpus, corpora, corpus_file, find_corpus
 from adaptprune.errors import UserError, unknown
-from adaptprune.files import (
-    cache_directory,
-    sealed_file,
-    sha256_file,
-    sha256_json,
-)
-from adaptprune.hubdata import (
-    check_columns,
-    check_split,
-    find_split,
-    iterate_rows,
-    load_split,
-    split_stem,
-)
+from adaptprune.files import sha256_file, sha256_json
+from adaptprune.hubdata import check_split, iterate_rows
+from adaptprune.hubsplits import Split, fetch_split, hub_folder
 from adaptprune.recover.adapters import Adapter, PlainText
 from adaptprune.recover.mixtures import CorpusSource, HubSource, Source, find_mixture, mixtures
 
@@ -156,7 +145,7 @@ def find_data(name: str, local_data: Path | None = None) -> TrainingData:
     return TrainingData(name, (_corpus(name, name, local_data),))
 
 
-def fetch_split(source: HubSource, folder: Path | None = None) -> Path:
+def fetch_source(source: HubSource, folder: Path | None = None) -> Path:
     """Return the file of a source of the hub, fetching it when absent.
 
     Args:
@@ -166,18 +155,10 @@ def fetch_split(source: HubSource, folder: Path | None = None) -> Path:
     Raises:
         UserError: it cannot be fetched, or lacks a column.
     """
-    where = (source.repository, source.configuration, source.split)
-    columns = source.format.columns
-    folder = folder or cache_directory() / "hub"
-    stem = split_stem(folder, *where)
-    if find_split(stem) is None:
-        rows = load_split(*where, revision=source.revision)
-        check_columns(rows.features, columns, source.repository)
-        names = list(dict.fromkeys(column.partition(".")[0] for column in columns))
-        file = stem.with_name(f"{stem.name}.parquet")
-        with sealed_file(file) as temporary:
-            rows.select_columns(names).to_parquet(temporary)
-    return check_split(folder, *where, columns)
+    folder, columns = folder or hub_folder(), source.format.columns
+    split = Split(source.repository, source.configuration, source.split, source.revision)
+    fetch_split(folder, split, columns=columns, only_columns=True)
+    return check_split(folder, split.dataset, split.configuration, split.name, columns)
 
 
 def _plain(name: str, file: Path) -> Domain:
@@ -204,7 +185,7 @@ def _domain(source: Source, seed: int, local_data: Path | None) -> Domain:
 def _split(source: HubSource, local_data: Path | None) -> Domain:
     """Return the domain of a split of the hub."""
     if local_data is None:
-        return Domain(source.name, fetch_split(source), source.format)
+        return Domain(source.name, fetch_source(source), source.format)
     where = (source.repository, source.configuration, source.split)
     file = check_split(local_data, *where, source.format.columns)
     return Domain(source.name, file, source.format)
