@@ -56,6 +56,7 @@ class Fault:
         flip: whether the byte in the middle of a file is another one.
         delay: seconds before the answer.
         rate: bytes of a file per second.
+        move: what ``main`` of a repository becomes before the answer (see `LoopbackHub.move`).
     """
 
     match: str
@@ -69,6 +70,7 @@ class Fault:
     flip: bool = False
     delay: float = 0.0
     rate: float | None = None
+    move: tuple[str, str] | None = None
 
 
 class Commit:
@@ -261,6 +263,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         fault = hub.fault_of(self.command, path) or Fault("")
         time.sleep(fault.delay)
+        if fault.move is not None:
+            hub.move(*fault.move)
         if fault.drop:
             self._hang_up()
         elif fault.status is not None:
