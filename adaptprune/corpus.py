@@ -61,6 +61,11 @@ class HubCorpus(_Closed):
     files: str | None = None
 
     @property
+    def reader(self) -> str | None:
+        """The module that its files take besides those that all profiles need."""
+        return "zstandard" if (self.files or "").endswith(".zst") else None
+
+    @property
     def hub_split(self) -> Split:
         """The split that they are from."""
         return Split(self.repository, self.configuration, self.split)

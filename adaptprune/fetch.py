@@ -113,6 +113,12 @@ def _has_manifest(folder: Path) -> bool:
     return (folder / MANIFEST).is_file()
 
 
+def commit_of(folder: Path) -> str | None:
+    """Return the hub's commit that a folder was made from, None for one of another origin."""
+    manifest = folder / MANIFEST
+    return read_json(manifest).get("commit") if manifest.is_file() else None
+
+
 @contextlib.contextmanager
 def only_maker(target: Path, is_made: Callable[[Path], bool] = _has_manifest) -> Iterator[bool]:
     """Hold the lock of a cache folder; yield whether the folder is still to be made.

@@ -36,11 +36,12 @@ class WheelSource(_Closed):
 
 
 class HubSource(_Closed):
-    """A repository of the Hugging Face hub."""
+    """A repository of the Hugging Face hub; ``readers`` are modules that its tokenizer takes."""
 
     kind: Literal["hub"]
     repository: str
     revision: str = "main"
+    readers: tuple[str, ...] = ()
 
 
 class TinySource(_Closed):

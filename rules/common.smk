@@ -16,6 +16,7 @@ from adaptprune.forkserver import start_forkserver
 from adaptprune.methodfile import load_method_file
 from adaptprune.models import catalogue, find_entry, slug
 from adaptprune.progress import Progress, report_progress
+from adaptprune.recover.data import is_on_hub
 from adaptprune.recover.mixtures import find_mixture
 from adaptprune.registry import find_method, split_variant
 from adaptprune.report.found import found_files
@@ -176,6 +177,11 @@ def memory_of(wildcards, attempt):
 
 def gpus_of(wildcards):
     return int(profile(wildcards.profile).device.startswith("cuda"))
+
+
+def text_files(name, text):
+    """Return the record of a text of the hub once it is fetched; nothing for one that is built."""
+    return [f"results/runs/{name}/texts/{text}.json"] if is_on_hub(text) else []
 
 
 def drawn_file(name, model_folder, calibration, seed):

@@ -4,6 +4,7 @@
 rule count_tokens:
     input:
         lambda wildcards: f"results/runs/{wildcards.profile}/models/{slug(profile(wildcards.profile).models[0])}.json",
+        lambda wildcards: text_files(wildcards.profile, wildcards.mixture),
     output:
         "results/runs/{profile}/tokens/{mixture}.json",
     log:

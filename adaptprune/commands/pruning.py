@@ -40,13 +40,20 @@ def fetch(
     output: OutputOption,
     model: Annotated[str | None, typer.Option(help="built-in id, folder or hub id")] = None,
     suite: Annotated[str | None, typer.Option(help="name of a suite")] = None,
+    text: Annotated[str | None, typer.Option(help="name of a text or training mixture")] = None,
     local_data: LocalDataOption = None,
 ) -> None:
-    """Bring a model, or the local data of a suite, into the cache, verify it, and note it."""
+    """Bring a model, the data of a suite, or a text into the cache, verify it, and note it."""
     from adaptprune.files import write_json
 
-    if (model is None) == (suite is None):
-        raise UserError("give --model NAME or --suite NAME (one of the two)")
+    if [model, suite, text].count(None) != 2:
+        raise UserError("give --model NAME, --suite NAME or --text NAME (one of the three)")
+    if text is not None:
+        from adaptprune.recover.data import find_data
+
+        check_folder(local_data)
+        write_json(output, find_data(text, local_data).describe_origin())
+        return
     if suite is not None:
         from adaptprune.evaluate.stage import fetch_suite
 
@@ -54,11 +61,13 @@ def fetch(
         write_json(output, fetch_suite(suite, local_data))
         return
     from adaptprune.checkpoint import revision
+    from adaptprune.fetch import commit_of
     from adaptprune.models import locate, slug
 
     assert model is not None
     folder = locate(model)
-    write_json(output, {"model": model, "folder": slug(str(folder)), "revision": revision(folder)})
+    record = {"model": model, "folder": slug(str(folder)), "revision": revision(folder)}
+    write_json(output, record | {"commit": commit_of(folder)})
 
 
 def calibrate(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,6 +48,33 @@ def absent(check: str, what: str, *, on_hub: bool, subject: Subject) -> Finding:
         return Finding(check, "warning", f"{what} is not in the cache", cure)
     cure = f"run `{command}` where there is network, with ADAPTPRUNE_CACHE on a shared disk"
     return Finding(check, "missing", f"{what} is not in the cache and {place} is silent", cure)
+
+
+def check_readers(subject: Subject) -> Finding:
+    """Look for what reads the files of the profile's models and texts."""
+    profile = subject.profile
+    wanted: dict[str, str] = {}
+    for model in profile.all_models:
+        source = None if is_local(model) else source_of(model)
+        if isinstance(source, HubSource):
+            wanted |= dict.fromkeys(source.readers, f"the tokenizer of {model}")
+    for name in texts_of(profile):
+        corpus = find_corpus(name)
+        if isinstance(corpus, HubCorpus) and corpus.reader:
+            wanted[corpus.reader] = f"the text {name}"
+    lacking = [f"{name} ({what})" for name, what in wanted.items() if not is_installed(name)]
+    if lacking:
+        cure = f"pip install --constraint {subject.constraints.name} --editable ."
+        return Finding("readers", "missing", f"no {', no '.join(lacking)}", cure)
+    return Finding("readers", "ok", ", ".join(wanted) or "none besides those of all profiles")
+
+
+def is_installed(module: str) -> bool:
+    """Say whether a module can be imported, without importing it."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # of a package that it would be in
+        return False
 
 
 def check_models(subject: Subject) -> list[Finding]:

@@ -17,7 +17,7 @@ from adaptprune.corpus import HubCorpus, corpora, corpus_file, find_corpus
 from adaptprune.errors import UserError, unknown
 from adaptprune.files import sha256_file, sha256_json
 from adaptprune.hubdata import check_split, iterate_rows
-from adaptprune.hubsplits import Split, fetch_split, hub_folder
+from adaptprune.hubsplits import Split, commits_of, fetch_split, hub_folder
 from adaptprune.recover.adapters import Adapter, PlainText
 from adaptprune.recover.mixtures import CorpusSource, HubSource, Source, find_mixture, mixtures
 
@@ -103,10 +103,25 @@ class TrainingData:
         ]
         return {"name": self.name, "sha256": sha256_json([self.cut, content])}
 
+    def describe_origin(self) -> dict[str, object]:
+        """Return the same, and the commits of the hub's data sets."""
+        files = list(dict.fromkeys(domain.file for domain in self.domains))
+        return {**self.describe(), "commits": commits_of(files)}
+
 
 def data_names() -> list[str]:
     """Return the names of all mixtures and collections of text."""
     return sorted({*mixtures(), *corpora()})
+
+
+def is_on_hub(name: str) -> bool:
+    """Say whether training data or a collection of text lie on the hub, all or in part."""
+    if name in mixtures():
+        return any(
+            isinstance(source, HubSource) or is_on_hub(source.corpus)
+            for source in find_mixture(name).domains
+        )
+    return isinstance(corpora().get(name), HubCorpus)
 
 
 def check_name(name: str) -> None:
