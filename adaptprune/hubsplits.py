@@ -141,6 +141,14 @@ def remove_partial(file: Path) -> None:
         shutil.rmtree(other, ignore_errors=True)
 
 
+def _builder(partial: Path, *names: str | None, **options: Any) -> datasets.DatasetBuilder:
+    """Return a builder of `datasets` whose use is not counted on another host than the hub."""
+    import datasets
+
+    datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False
+    return datasets.load_dataset_builder(*names, cache_dir=str(partial / "cache"), **options)
+
+
 @dataclass(frozen=True)
 class _Reader:
     """The files of a split at a commit, and the builder of `datasets` that reads them."""
@@ -156,13 +164,8 @@ class _Reader:
         Raises:
             UserError: there is no such split, or its data lie elsewhere.
         """
-        import datasets
-
-        datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False  # asked of another host than the hub
         cache_checked(commit, CARD)
-        builder = datasets.load_dataset_builder(
-            split.dataset, split.configuration, revision=commit.id, cache_dir=str(partial / "cache")
-        )
+        builder = _builder(partial, split.dataset, split.configuration, revision=commit.id)
         listed: Any = builder.config.data_files or {}
         if split.name not in listed:
             raise unknown("split", split.name, listed)
@@ -239,14 +242,10 @@ class FirstRows:
     def _reader(self, commit: Commit, partial: Path) -> _Reader:
         if self.files is None:
             return _Reader.of(self.split, commit, partial)
-        import datasets
-
         folder, _, pattern = self.files.rpartition("/")
         listed = commit.listing(folder)
         names = sorted(name for name in listed if fnmatchcase(name, f"{folder}/{pattern}"))
         if not names:
             raise UserError(f"{commit.title}: no file {self.files}")
-        builder = datasets.load_dataset_builder(
-            "json", data_files={self.split.name: []}, cache_dir=str(partial / "cache")
-        )
+        builder = _builder(partial, "json", data_files={self.split.name: []})
         return _Reader(self.split, [listed[name] for name in names], builder)
