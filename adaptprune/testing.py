@@ -97,7 +97,7 @@ class _Trial:
                     cut_layers(model, pruned.kept)
                 add_biases(model, pruned.biases)
             final = pruned.model if pruned.kept is None else model
-            check_model(self.method, final, pruned.kept, shape)
+            check_model(self.method, final, pruned, shape)
         return pruned, final
 
 
