@@ -257,6 +257,13 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     return find_sealed_json(folder / "pruning.json")
 
 
+def pruned_before(folder: Path) -> str | None:
+    """Return the method, or the recovery's preset, that a model comes from; None for a dense one."""
+    for made in _records(folder):
+        return made["method"] if "method" in made else made["conditions"]["preset"]["name"]
+    return None
+
+
 def failure(folder: Path) -> str | None:
     """Return why a folder holds a failed cell's record and no model, None for any other folder."""
     return next((made["reason"] for made in _records(folder) if made["status"] != "ok"), None)

@@ -17,8 +17,18 @@ import copy
 from typing import Any
 
 import torch
+import transformers
 from torch import nn
-from transformers import (
+
+#: The oldest version of transformers that has been tried (benchmarks/older_transformers.py).
+OLDEST = (4, 57)
+if tuple(int(part) for part in transformers.__version__.split(".")[:2]) < OLDEST:
+    raise ImportError(
+        f"this checkpoint's layers differ in size: it needs transformers {OLDEST[0]}.{OLDEST[1]} or "
+        f"newer, not {transformers.__version__}"
+    )
+
+from transformers import (  # noqa: E402 - older versions lack some of these
     AutoConfig,
     AutoModelForCausalLM,
     LlamaConfig,
@@ -30,7 +40,7 @@ from transformers import (
     Qwen3Config,
     Qwen3ForCausalLM,
 )
-from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_layers import GradientCheckpointingLayer  # noqa: E402
 
 
 class _PrunedModel:

@@ -122,13 +122,12 @@ class Job:
     def conditions(self, folder: Path) -> dict[str, Any]:
         """Return what decides the outcome, besides the sparsity; verifies the model folder."""
         used = self.calibration if self.method.needs_calibration else None
-        record = checkpoint.read_record(folder)
         return {
             "schema": SCHEMA,
             "model": self.model,
             "model_revision": slug(str(folder)),
             "model_hash": checkpoint.revision(folder),
-            "pruned_before": record["method"] if record else None,
+            "pruned_before": checkpoint.pruned_before(folder),
             "method": self.method.name,
             "variant": self.variant,
             "method_version": self.method.version,

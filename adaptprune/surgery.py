@@ -23,7 +23,6 @@ def shape_of_model(model: Any) -> ModelShape:
     shape is right in the middle of a trajectory and whatever the config says.
     """
     shape = ModelShape.from_config(model.config.to_dict())
-    layers = model.model.layers
     return dataclasses.replace(
         shape,
         tied=is_tied(model),
