@@ -258,7 +258,7 @@ def read_record(folder: Path) -> dict[str, Any] | None:
 
 
 def pruned_before(folder: Path) -> str | None:
-    """Return the method, or the recovery's preset, that a model comes from; None for a dense one."""
+    """Return the method or the recovery preset that a model comes from, None for a dense one."""
     for made in _records(folder):
         return made["method"] if "method" in made else made["conditions"]["preset"]["name"]
     return None

@@ -21,11 +21,11 @@ import transformers
 from torch import nn
 
 #: The oldest version of transformers that has been tried (benchmarks/older_transformers.py).
-OLDEST = (4, 57)
+OLDEST = (4, 55)
 if tuple(int(part) for part in transformers.__version__.split(".")[:2]) < OLDEST:
     raise ImportError(
-        f"this checkpoint's layers differ in size: it needs transformers {OLDEST[0]}.{OLDEST[1]} or "
-        f"newer, not {transformers.__version__}"
+        f"a checkpoint of adaptprune with a class of its own needs transformers {OLDEST[0]}."
+        f"{OLDEST[1]} or newer, not {transformers.__version__}"
     )
 
 from transformers import (  # noqa: E402 - older versions lack some of these

@@ -31,9 +31,13 @@ from adaptprune.shapes import FAMILIES
 from adaptprune.stages import Job, Runtime, prune_stage
 
 #: Version → what it needs beside it in its folder.
-VERSIONS = {"4.57.3": ["huggingface_hub==0.36.0", "tokenizers==0.22.1"]}
-#: The window of the models, and a shorter one that rotary embeddings are extended from.
-WINDOW, ORIGINAL = 128, 16
+VERSIONS = {
+    "4.55.4": ["huggingface_hub==0.36.0", "tokenizers==0.21.4"],
+    "4.56.2": ["huggingface_hub==0.36.0", "tokenizers==0.22.1"],
+    "4.57.3": ["huggingface_hub==0.36.0", "tokenizers==0.22.1"],
+}
+#: The window that rotary embeddings are extended from.
+ORIGINAL = 16
 ROTARY: dict[str, dict[str, Any]] = {
     "default": {},
     "linear": {"factor": 4.0},
@@ -52,9 +56,16 @@ ROTARY: dict[str, dict[str, Any]] = {
         "original_max_position_embeddings": ORIGINAL,
     },
 }
+#: Family → keys of a config whose layers see a short window.
+_QWEN = {"use_sliding_window": True, "sliding_window": 16, "max_window_layers": 1}
+WINDOWED: dict[str, dict[str, Any]] = {
+    "mistral": {"sliding_window": 16},
+    "qwen2": _QWEN,
+    "qwen3": _QWEN,
+}
 #: Method → kind of checkpoint that it leaves.
 METHODS = {"magnitude": "stock class", "flap": "layers of other shapes", "slicegpt": "sliced"}
-LENGTH = 40
+LENGTH = 160  # beyond the window of the tiny models, where frequencies change
 
 LOAD = """
 import json, sys, torch
@@ -85,9 +96,11 @@ def write_checkpoints(root: Path, tokens: torch.Tensor) -> dict[str, torch.Tenso
         for kind, settings in ROTARY.items():
             dense = root / f"dense-{family}-{kind}"
             rope = {"rope_type": kind, "rope_theta": 50000.0, **settings}
-            tied = kind in ("linear", "yarn")
+            tied, windows = kind in ("linear", "yarn"), WINDOWED.get(family, {})
             shape = {"heads": 8, "kv_heads": 4, "head_dim": 8, "hidden": 64, "intermediate": 24}
-            random_model(family, tied=tied, rope_parameters=rope, **shape).save_pretrained(dense)
+            special = windows if kind == "linear" else {}
+            model = random_model(family, tied=tied, rope_parameters=rope, **shape, **special)
+            model.save_pretrained(dense)
             for name in METHODS:
                 method = find_method(name)
                 calibration = CalibrationSet(random_tokens(8, LENGTH).tolist(), "random", 0)
@@ -96,8 +109,8 @@ def write_checkpoints(root: Path, tokens: torch.Tensor) -> dict[str, torch.Tenso
                 folder = f"{family}-{kind}-{name}"
                 prune_stage(job, 50, root / folder)
                 with torch.no_grad():
-                    model = load_model(root / folder)
-                    expected[folder] = model(input_ids=tokens, use_cache=False).logits
+                    pruned = load_model(root / folder)
+                    expected[folder] = pruned(input_ids=tokens, use_cache=False).logits
     return expected
 
 
