@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,6 +18,7 @@ from adaptprune import pretrained
 from adaptprune.errors import UserError, unknown
 from adaptprune.files import cache_directory, packaged_yaml, read_json
 from adaptprune.shapes import ModelShape
+from adaptprune.tying import holds_own_head
 
 
 class _Closed(pydantic.BaseModel):
@@ -164,7 +166,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def shape_of(model: str) -> ModelShape:
-    """Return a model's shape without reading weights or asking the hub.
+    """Return a model's shape without loading weights or asking the hub.
 
     Raises:
         UserError: the architecture is neither built in nor in a local folder.
@@ -173,11 +175,17 @@ def shape_of(model: str) -> ModelShape:
     if entry is not None:
         return ModelShape.from_config(entry.architecture)
     if _is_path(model):
-        return ModelShape.from_config(read_json(_local_folder(model) / "config.json"))
+        return _shape_of_folder(_local_folder(model))
     folder = _cached_folder(HubSource(kind="hub", repository=model))
     if (folder / "config.json").is_file():
-        return ModelShape.from_config(read_json(folder / "config.json"))
+        return _shape_of_folder(folder)
     raise unknown("architecture for model", model, catalogue())
+
+
+def _shape_of_folder(folder: Path) -> ModelShape:
+    """Return the shape of the model that a folder loads as, which its config may call tied."""
+    shape = ModelShape.from_config(read_json(folder / "config.json"))
+    return replace(shape, tied=shape.tied and not holds_own_head(folder))
 
 
 def _cached_folder(source: Source, entry: ModelEntry | None = None) -> Path:

@@ -11,6 +11,7 @@ import torch
 from transformers import DynamicCache
 
 from adaptprune.evaluate.packing import pack, take_trees
+from adaptprune.loss import logits_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -171,7 +172,7 @@ class TreeRunner:
         bounds = range(0, len(positions), PROJECTION_TOKENS)
         for first in bounds:
             chosen = positions[first : first + PROJECTION_TOKENS]
-            logits = self.model.get_output_embeddings()(hidden[chosen])
+            logits = logits_of(self.model, hidden[chosen])
             # As stock does it: torch's float32 log_softmax is some 1e-5 nats too high per token on
             # CPU, which a more exact logsumexp would show as a difference on long texts.
             scores = torch.log_softmax(logits, dim=-1, dtype=torch.float32)

@@ -17,6 +17,7 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from tqdm import tqdm
 
+from adaptprune.errors import UserError
 from adaptprune.evaluate.forward import Budget, TreeRunner, Work
 from adaptprune.evaluate.packing import Request, plan
 
@@ -38,8 +39,6 @@ FORWARD_OVERHEAD = 128  # what one more forward pass costs, in tokens
 # A tree that is not understood is wrong by whole nats. Rounding stays far below, though a sliced
 # model, which has no normalised stream, has shown 0.002 nats in float32.
 PROBE_TOLERANCE = {torch.float32: 0.02, torch.float16: 0.1, torch.bfloat16: 0.5}
-# Fields of configurations whose models change the logits after the projection.
-CHANGES_LOGITS = ("final_logit_softcapping", "logit_scale", "logits_scaling")
 
 
 class PrefixScorer(HFLM):
@@ -187,9 +186,6 @@ class PrefixScorer(HFLM):
             return "it is not a decoder-only model"
         if attention not in ("eager", "sdpa"):
             return f"its attention implementation {attention!r} takes no tree mask"
-        for name in CHANGES_LOGITS:
-            if getattr(config, name, None) is not None:
-                return f"it changes the logits after the projection ({name})"
         sliding = getattr(config, "sliding_window", None)
         if sliding and sliding < self.max_length:
             return f"its sliding window ({sliding}) is below the context window ({self.max_length})"
@@ -205,7 +201,14 @@ class PrefixScorer(HFLM):
             runner.run(plan(requests, capacity=1, forward_overhead=0))
             inputs = torch.tensor([request.inputs for request in requests], device=self.device)
             logits = self._model_call(inputs)[:, -2:].float()
-        except (TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
+        except (
+            TypeError,
+            ValueError,
+            RuntimeError,
+            AttributeError,
+            IndexError,
+            UserError,
+        ) as error:
             return f"its forward pass refuses a tree ({type(error).__name__}: {error})"
         wanted = torch.tensor([request.scored for request in requests], device=self.device)
         expected = logits.log_softmax(-1).gather(-1, wanted[..., None]).flatten()
