@@ -137,6 +137,7 @@ class Conditions(BaseModel):
     device: str
     max_length: int | None
     scorer: str
+    scorer_precision: str = "float32"
     tasks: dict[str, TaskConditions]
     versions: dict[str, str]
 

@@ -22,6 +22,7 @@ from adaptprune.hub import explained
 from adaptprune.hubdata import read_split
 from adaptprune.hubfiles import resolve
 from adaptprune.hubsplits import FirstRows, Split, note_origin, remove_partial
+from adaptprune.jsonlines import read_rows
 from adaptprune.local_data import LocalSource, ensure_source
 
 if TYPE_CHECKING:
@@ -147,17 +148,12 @@ def iterate_texts(path: Path, source: str | None = None) -> Iterator[str]:
     Raises:
         UserError: a line is not a document.
     """
-    with path.open() as stream:
-        for number, line in enumerate(stream, 1):
-            try:
-                document = json.loads(line)
-                text = document["text"]
-            except (json.JSONDecodeError, KeyError, TypeError):
-                text = None
-            if not isinstance(text, str):
-                raise UserError(f"{path}: line {number} holds no document with a 'text'")
-            if source is None or document.get("source") == source:
-                yield text
+    for line, document in read_rows(path):
+        text = document.get("text")
+        if not isinstance(text, str):
+            raise UserError(f"{path}: line {line} holds no document with a 'text'")
+        if source is None or document.get("source") == source:
+            yield text
 
 
 def fetch_documents(corpus: HubCorpus, path: Path) -> Path:

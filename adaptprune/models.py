@@ -66,6 +66,9 @@ class PretrainedSource(_Closed):
     training: dict[str, Any]
 
 
+#: Names under which the families state their window.
+WINDOW_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "n_ctx", "seq_length")
+
 Source = WheelSource | HubSource | TinySource | PretrainedSource
 
 
@@ -81,7 +84,7 @@ class ModelEntry(_Closed):
     @property
     def window(self) -> int | None:
         """Return the longest sequence it reads, where the architecture says so."""
-        return self.architecture.get("max_position_embeddings")
+        return stated_window(self.architecture)
 
     @property
     def training_tokens(self) -> int | None:
@@ -150,6 +153,32 @@ def is_pretrained(model: str) -> bool:
     """Say whether a model is one that is trained on the spot."""
     entry = find_entry(model)
     return entry is not None and isinstance(entry.source, PretrainedSource)
+
+
+def stated_window(config: dict[str, Any]) -> int | None:
+    """Return the longest sequence that a config says its model reads, or None where it is silent.
+
+    Args:
+        config: content of ``config.json``; a model of several parts states it of its text part.
+    """
+    text = config.get("text_config")
+    for part in (text if isinstance(text, dict) else {}, config):
+        for key in WINDOW_KEYS:
+            if type(part.get(key)) is int and part[key] > 0:
+                return int(part[key])
+    return None
+
+
+def known_window(model: str) -> int | None:
+    """Return the window of a built-in model or a local folder; None where it is not known.
+
+    Raises:
+        UserError: the model is unknown, or its config cannot be read.
+    """
+    entry = find_entry(model)
+    if entry is not None:
+        return entry.window
+    return stated_window(read_config(_local_folder(model))) if _is_path(model) else None
 
 
 def read_config(folder: Path) -> dict[str, Any]:

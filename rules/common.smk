@@ -14,7 +14,7 @@ from adaptprune.errors import UserError, unknown
 from adaptprune.evaluate.suites import load_suite
 from adaptprune.forkserver import start_forkserver
 from adaptprune.methodfile import load_method_file
-from adaptprune.models import catalogue, find_entry, slug
+from adaptprune.models import catalogue, find_entry, known_window, slug
 from adaptprune.progress import Progress, report_progress
 from adaptprune.recover.data import is_on_hub
 from adaptprune.recover.mixtures import find_mixture
@@ -250,10 +250,14 @@ def declared_benchmarks(suite):
 def evaluation_options(wildcards):
     """Return what is evaluated and how, as command line options."""
     chosen = profile(wildcards.profile).evaluation
-    # A model is shown no more than the window it was trained with.
-    entry = find_entry(model_of(wildcards))
-    length = min(chosen.max_length, entry and entry.window or chosen.max_length)
-    flags = f"--suite {chosen.suite} --max-length {length} --batch {chosen.batch}"
+    # A model is shown no more than the window it was built for. Only the job knows that of a model
+    # that is not built in: the hub's may not be fetched yet, and options must not change by that.
+    model = model_of(wildcards)
+    length = min(chosen.max_length, known_window(model) or chosen.max_length)
+    window = f"--{'max-length' if find_entry(model) else 'window-limit'} {length}"
+    flags = f"--suite {chosen.suite} {window} --batch {chosen.batch}"
+    if chosen.scorer_precision != "float32":
+        flags += f" --scorer-precision {chosen.scorer_precision}"
     if chosen.documents_per_task is not None:
         flags += f" --documents-per-task {chosen.documents_per_task}"
     if chosen.perplexity_documents is not None:

@@ -96,14 +96,18 @@ def draw_calibration(
 ) -> CalibrationSet:
     """Draw a calibration set of a named data set with a model's tokenizer."""
     from adaptprune.calibration import draw
-    from adaptprune.checkpoint import load_tokenizer
     from adaptprune.corpus import find_corpus, read_texts
-    from adaptprune.models import locate
+    from adaptprune.encoding import check_ids, load_checked_tokenizer
+    from adaptprune.models import locate, read_config
 
     find_corpus(dataset)
     check_folder(local_data)
-    tokenizer = load_tokenizer(locate(model))
-    return draw(read_texts(dataset, local_data), tokenizer, dataset, sequences, length, seed)
+    folder = locate(model)
+    tokenizer = load_checked_tokenizer(folder, "nothing")
+    texts = read_texts(dataset, local_data)
+    drawn = draw(texts, tokenizer, dataset, sequences, length, seed)
+    check_ids(max(drawn.tokens, key=max), read_config(folder)["vocab_size"], dataset)
+    return drawn
 
 
 def take_calibration(

@@ -18,7 +18,7 @@ from adaptprune.commands.options import (
     check_folder,
     print_json,
 )
-from adaptprune.errors import UserError
+from adaptprune.errors import UserError, unknown
 
 if TYPE_CHECKING:
     from adaptprune.config import Profile
@@ -32,6 +32,7 @@ OverrideOption = Annotated[
 
 
 def _window_lengths(text: str | None, max_length: int) -> tuple[int, ...]:
+    """Read window lengths; those beyond the model's own window are refused once it is known."""
     from adaptprune.evaluate.perplexity import check_lengths
 
     try:
@@ -60,8 +61,19 @@ def evaluate(
         str | None, typer.Option(help="window lengths, comma-separated: 128,2048")
     ] = None,
     documents: Annotated[Path | None, typer.Option(help="per-document scores, parquet")] = None,
-    max_length: Annotated[int, typer.Option(min=16, help="window in tokens")] = 2048,
+    max_length: Annotated[
+        int | None,
+        typer.Option(
+            min=16, help="window in tokens; default: that of the model, up to --window-limit"
+        ),
+    ] = None,
+    window_limit: Annotated[
+        int, typer.Option(min=16, help="tokens at most where no --max-length is given")
+    ] = 2048,
     batch: Annotated[str, typer.Option(help="tokens per pass, or auto")] = "auto",
+    scorer_precision: Annotated[
+        str, typer.Option(help="of the softmax: float32, or stock for the model's dtype")
+    ] = "float32",
     local_data: LocalDataOption = None,
     dtype: DtypeOption = "float32",
     device: DeviceOption = "cpu",
@@ -76,6 +88,8 @@ def evaluate(
         raise UserError("give --suite NAME or --tasks a,b (one of the two)")
     if batch != "auto" and not (batch.isdigit() and int(batch) > 0):
         raise UserError(f"--batch {batch}: must be auto or a number of tokens")
+    if scorer_precision not in ("float32", "stock"):
+        raise unknown("--scorer-precision", scorer_precision, ["float32", "stock"])
     check_folder(local_data)
     selection = Selection(
         suite=suite,
@@ -83,7 +97,7 @@ def evaluate(
         limit=limit,
         documents_per_task=documents_per_task,
         perplexity_documents=perplexity_documents,
-        token_lengths=_window_lengths(token_perplexity, max_length),
+        token_lengths=_window_lengths(token_perplexity, max_length or window_limit),
     )
     runtime = Runtime(dtype, device, threads, trust_remote_code)
     evaluate_stage(
@@ -93,6 +107,8 @@ def evaluate(
         output,
         documents or output.with_suffix(".parquet"),
         max_length=max_length,
+        window_limit=window_limit,
+        precision="stock" if scorer_precision == "stock" else "float32",
         batch_tokens=None if batch == "auto" else int(batch),
         local_data=local_data,
     )

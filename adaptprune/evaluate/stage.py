@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptprune import checkpoint
+from adaptprune.encoding import load_checked_tokenizer
 from adaptprune.evaluate.catalog import TASK_FOLDER, check_size, check_tasks, load_task, members_of
 from adaptprune.evaluate.suitedata import fetch_suite_splits
 from adaptprune.evaluate.suites import load_suite, subset
@@ -19,6 +20,7 @@ from adaptprune.provenance import Stopwatch
 
 if TYPE_CHECKING:
     from adaptprune.evaluate.benchmarks import Benchmark
+    from adaptprune.evaluate.forward import Precision
     from adaptprune.evaluate.harness import TaskSelection
     from adaptprune.stages import Runtime
 
@@ -126,8 +128,10 @@ def evaluate_stage(
     output: Path,
     documents: Path,
     *,
-    max_length: int,
+    max_length: int | None,
+    window_limit: int,
     batch_tokens: int | None,
+    precision: Precision = "float32",
     local_data: Path | None = None,
 ) -> None:
     """Evaluate a model and write its scores, and the scores of every document beside them.
@@ -140,8 +144,10 @@ def evaluate_stage(
         runtime: how to compute.
         output: JSON file of the scores.
         documents: parquet file of the per-document scores.
-        max_length: window in tokens.
+        max_length: window in tokens; None for the smaller of ``window_limit`` and the model's.
+        window_limit: tokens at most where no window is given.
         batch_tokens: tokens per pass, None for automatic.
+        precision: of the softmax, see ``harness.evaluate_checkpoint``.
         local_data: folder that stands for the hub's data sets, None for the hub.
 
     Raises:
@@ -162,16 +168,19 @@ def evaluate_stage(
         failed.write_documents(documents)
     else:
         folder = locate(model)
+        tokenizer = load_checked_tokenizer(folder, "begin or end")
         runtime.apply()
         content["model_hash"] = checkpoint.revision(folder)
         result = harness.evaluate_checkpoint(
             runtime.load(folder),
-            checkpoint.load_tokenizer(folder),
+            tokenizer,
             tasks,
             include_path=TASK_FOLDER,
             local_data=local_data,
             max_length=max_length,
+            window_limit=window_limit,
             batch_tokens=batch_tokens,
+            precision=precision,
             limit=selection.limit,
             token_lengths=selection.token_lengths,
             partial=partial,
