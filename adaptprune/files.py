@@ -10,9 +10,10 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import platformdirs
 import yaml
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.ENAMETOOLONG}
 #: This machine, in the names of temporary files.
 _HOST = hashlib.sha256(os.uname().nodename.encode()).hexdigest()[:6]
+#: Hashes of files that this process has read: by device, inode, size and time of the last change.
+_hashes: dict[tuple[int, int, int, int], str] = {}
+#: How old a change must be for the next one to have another time; clocks of files are coarse.
+_SETTLED_NS = 100_000_000
 
 
 def cache_directory() -> Path:
@@ -37,9 +42,26 @@ def cache_directory() -> Path:
 
 
 def sha256_file(path: Path) -> str:
-    """Return the hexadecimal sha256 of a file's bytes."""
+    """Return the hexadecimal sha256 of a file's bytes.
+
+    A process reads a file again only where it was written to since: the time of its last change
+    tells, unless that was just now or is told in whole seconds.
+    """
     with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        state = _state(stream)
+        if state in _hashes:
+            return _hashes[state]
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        changed = state[-1]
+        if changed % 10**9 and time.time_ns() - changed > _SETTLED_NS and state == _state(stream):
+            _hashes[state] = digest
+        return digest
+
+
+def _state(stream: BinaryIO) -> tuple[int, int, int, int]:
+    """Return what changes when a file is replaced or written to; the time of the change last."""
+    status = os.fstat(stream.fileno())
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def sha256_json(value: Any) -> str:

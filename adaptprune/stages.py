@@ -13,7 +13,7 @@ from safetensors.torch import save, save_file
 
 from adaptprune import checkpoint
 from adaptprune.allocator import keep_freed_memory
-from adaptprune.devices import hold_devices
+from adaptprune.devices import choose_repeatable_products, hold_devices
 from adaptprune.errors import NumericalError, UserError
 from adaptprune.fetch import write_manifest
 from adaptprune.files import (
@@ -67,6 +67,7 @@ class Runtime:
         """
         if not getattr(getattr(torch, self.dtype, None), "is_floating_point", False):
             raise UserError(f"unknown dtype {self.dtype!r} (allowed: float32, bfloat16, float16)")
+        choose_repeatable_products()
         if self.device == "cuda":
             hold_devices(self.gpus)
         try:

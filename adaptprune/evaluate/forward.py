@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
 from transformers import DynamicCache
 
@@ -16,7 +17,6 @@ from adaptprune.loss import logits_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import numpy as np
     from transformers import PreTrainedModel
 
     from adaptprune.evaluate.packing import Group, Rows, Tree
@@ -109,6 +109,28 @@ class Scores:
         )
 
 
+def halves(chain: Tree) -> tuple[Tree, Tree]:
+    """Cut a chain of at least two tokens in the middle."""
+    middle = len(chain) // 2
+    first = chain.targets[:, 0] < middle
+    front = replace(
+        chain,
+        tokens=chain.tokens[:middle],
+        depths=chain.depths[:middle],
+        ends=np.full(middle, middle),
+        targets=chain.targets[first],
+        requests=0,  # they count as finished with the other half
+    )
+    back = replace(
+        chain,
+        tokens=chain.tokens[middle:],
+        depths=chain.depths[middle:],
+        ends=chain.ends[middle:] - middle,
+        targets=chain.targets[~first] - (middle, 0, 0),
+    )
+    return front, back
+
+
 @dataclass
 class TreeRunner:
     """One walk through a plan that fills scores.
@@ -131,22 +153,45 @@ class TreeRunner:
     def run(self, group: Group, prefix: Prefix | None = None) -> None:
         """Score a group whose parents' keys and values are ``prefix``."""
         if group.prefix is not None:
-            prefix = self._forward([[group.prefix]], prefix, keep=True)
+            prefix = self._keep(group.prefix, prefix)
         pending = sorted(group.trees, key=len)
         while pending:
             untouched = list(pending)
             rows = take_trees(pending, self.budget.row, self.budget.batch)
-            try:
-                self._forward(rows, prefix)
-            except torch.OutOfMemoryError:
-                if len(rows) == len(rows[0]) == 1:  # a single tree: nothing left to divide
-                    raise
+            fits, _ = self._try(rows, prefix, may_divide=len(rows) > 1 or len(rows[0]) > 1)
+            if not fits:
                 self.budget.halve()
-                torch.cuda.empty_cache()
                 logger.warning("out of memory: %d tokens at once from now on", self.budget.batch)
                 pending = untouched
         for inner in group.groups:
             self.run(inner, prefix)
+
+    def _keep(self, chain: Tree, prefix: Prefix | None) -> Prefix | None:
+        """Return a prefix made longer by a chain, which goes in two halves where it must."""
+        fits, longer = self._try([[chain]], prefix, may_divide=len(chain) > 1, keep=True)
+        if fits:
+            return longer
+        logger.warning("out of memory: a prefix of %d tokens goes in two halves", len(chain))
+        for half in halves(chain):
+            prefix = self._keep(half, prefix)
+        return prefix
+
+    def _try(
+        self, rows: list[list[Tree]], prefix: Prefix | None, *, may_divide: bool, keep: bool = False
+    ) -> tuple[bool, Prefix | None]:
+        """Compute rows; say whether the memory was enough, and return the prefix to keep.
+
+        Raises:
+            torch.OutOfMemoryError: it was not, and there is nothing left to divide.
+        """
+        try:
+            return True, self._forward(rows, prefix, keep)
+        except torch.OutOfMemoryError:
+            if not may_divide:
+                raise
+        # Outside of the handler, whose error holds the tensors of what was under way.
+        torch.cuda.empty_cache()
+        return False, None
 
     @torch.no_grad()
     def _forward(

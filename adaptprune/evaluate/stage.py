@@ -167,9 +167,9 @@ def evaluate_stage(
         content |= failed.to_json()
         failed.write_documents(documents)
     else:
+        runtime.apply()  # first: whatever makes a model that is not there could start CUDA
         folder = locate(model)
         tokenizer = load_checked_tokenizer(folder, "begin or end")
-        runtime.apply()
         content["model_hash"] = checkpoint.revision(folder)
         result = harness.evaluate_checkpoint(
             runtime.load(folder),
