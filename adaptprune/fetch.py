@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from adaptprune.download import Release, members, release_file
 from adaptprune.errors import UserError
 from adaptprune.files import (
+    MANIFEST,
     atomic_directory,
     locked,
     read_json,
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-MANIFEST = "manifest.json"
 # Weights in safetensors only: pickles can carry code, and remote code is never fetched.
 HUB_PATTERNS = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "tokenizer*"]
 HUB_REFUSED = ["*/*", "*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.py"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - Typer looks it up
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -25,6 +25,7 @@ from adaptprune.commands.options import (
     ThreadsOption,
     check_folder,
     choose_method,
+    named_file,
     parse_settings,
     parse_sparsities,
     print_json,
@@ -44,9 +45,11 @@ def fetch(
 ) -> None:
     """Bring a model, or the local data of a suite, into the cache, verify it, and note it."""
     from adaptprune.files import write_json
+    from adaptprune.outputs import check_files, json_with, model_inputs
 
     if (model is None) == (suite is None):
         raise UserError("give --model NAME or --suite NAME (one of the two)")
+    check_files([(output, json_with("revision"))], [*model_inputs(model), local_data])
     if suite is not None:
         from adaptprune.evaluate.stage import fetch_suite
 
@@ -72,7 +75,10 @@ def calibrate(
 ) -> None:
     """Draw a calibration set: token ids that all methods share at this seed."""
     from adaptprune.files import write_json
+    from adaptprune.outputs import check_files, json_with, model_inputs
 
+    drawn_before = json_with("dataset", "hash", "tokens")
+    check_files([(output, drawn_before)], [*model_inputs(model), local_data])
     drawn = draw_calibration(model, dataset, sequences, length, seed, local_data)
     write_json(output, drawn.describe() | {"tokens": drawn.tokens})
 
@@ -104,10 +110,16 @@ def take_calibration(
     from adaptprune.calibration import read_calibration
     from adaptprune.models import shape_of
 
-    path = Path(source)
-    if path.suffix == ".json":
+    if path := named_file(source, ".json"):
         return read_calibration(path, shape_of(model).vocab_size)
     return draw_calibration(model, source, sequences, length, seed, local_data)
+
+
+def _files_read(model: str, calibration: str, *others: Path | None) -> list[Path | None]:
+    """Return the files and folders that a command reads."""
+    from adaptprune.outputs import model_inputs
+
+    return [*model_inputs(model), named_file(calibration, ".json"), *others]
 
 
 def _build_job(
@@ -162,7 +174,10 @@ def score(
     trust_remote_code: RemoteOption = False,
 ) -> None:
     """Compute a method's scores once; ``prune --scores`` cuts every sparsity from them."""
+    from adaptprune.outputs import check_files, is_score_file
+
     wanted = parse_sparsities(sparsities)
+    check_files([(output, is_score_file)], _files_read(model, calibration, method_file, local_data))
     runtime = (dtype, device, threads, trust_remote_code)
     source = (calibration, sequences, length, local_data)
     name = choose_method(method, method_file)
@@ -191,6 +206,10 @@ def prune(
     trust_remote_code: RemoteOption = False,
 ) -> None:
     """Prune a model and write its checkpoint: weights, pruning.json and kept.json."""
+    from adaptprune.outputs import check_folder_to_write
+
+    read = _files_read(model, calibration, method_file, local_data)
+    check_folder_to_write(output, [*read, scores])
     runtime = (dtype, device, threads, trust_remote_code)
     source = (calibration, sequences, length, local_data)
     name = choose_method(method, method_file)
