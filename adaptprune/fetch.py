@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
 # Weights in safetensors only: pickles can carry code, and remote code is never fetched.
 HUB_PATTERNS = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "tokenizer*"]
-HUB_REFUSED = ["*/*", "*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.py"]
+HUB_REFUSED = [
+    *("*/*", "*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.py"),
+    *("model.*.safetensors", "consolidated*"),  # again, for a variant or another program
+]
 # What save_pretrained adds that depends on who converts, not on the model.
 INCIDENTAL_KEYS = {
     "transformers_version",

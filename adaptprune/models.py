@@ -17,6 +17,7 @@ from adaptprune import pretrained
 from adaptprune.errors import UserError, unknown
 from adaptprune.files import cache_directory, packaged_yaml, read_json
 from adaptprune.shapes import ModelShape
+from adaptprune.weightfiles import check_one_set
 
 
 class _Closed(pydantic.BaseModel):
@@ -125,6 +126,7 @@ def _local_folder(model: str) -> Path:
         raise UserError(f"model folder {model} does not exist")
     if not (folder / "config.json").is_file():
         raise UserError(f"model folder {model} holds no config.json")
+    check_one_set(folder)
     return folder
 
 

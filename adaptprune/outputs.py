@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 #: What a finished model folder says of how it came about.
 RECORDS = ("pruning.json", "recovery.json")
-#: What a recovery keeps in its run folder, besides temporary files of these names.
+#: What a recovery keeps in its run folder.
 _RUN = ("settings.json", "rows", "checkpoints", "models", "log.jsonl", "failure.json")
 _ELSEWHERE = "give a path where nothing lies, or move it away"
 
@@ -234,7 +234,7 @@ def _check_result(output: Path) -> None:
 
 
 def check_run_folder(run: Path, output: Path, inputs: Iterable[Path | None]) -> None:
-    """Refuse a run folder that is anything but the state of a recovery, or empty.
+    """Refuse a run folder where something else has the name of what a recovery keeps there.
 
     Args:
         run: where the state lies.
@@ -254,28 +254,23 @@ def check_run_folder(run: Path, output: Path, inputs: Iterable[Path | None]) -> 
 
 
 def _strangers_of_run(run: Path) -> list[str]:
-    """Return what lies in a run folder that no recovery keeps there."""
-    names = "|".join(map(re.escape, _RUN))
-    strangers = [
-        path.relative_to(run).as_posix()
-        for path in sorted(run.iterdir())
-        if not re.fullmatch(rf"{names}|\.({names})\..*", path.name) or path.is_symlink()
-    ]
-    for part, name in (("checkpoints", r"\.?stage-.*"), ("models", r".*")):
-        for path in sorted((run / part).glob("*")):
-            if not re.fullmatch(name, path.name) or not (
-                path.name.startswith(".") or (path / MANIFEST).is_file()
-            ):
-                strangers.append(path.relative_to(run).as_posix())
+    """Return what no recovery wrote of that which it removes at its end.
+
+    Files under other names are left alone.
+    """
+    strangers = [name for name in _RUN if (run / name).is_symlink()]
+    for path in [*run.glob("checkpoints/*"), *run.glob("models/*")]:
+        is_ours = path.name.startswith(".") or (path / MANIFEST).is_file()
+        if not is_ours or not (path.parent.name == "models" or "stage-" in path.name):
+            strangers.append(path.relative_to(run).as_posix())
+    if (run / "rows").is_dir():
+        strangers += [f"rows/{name}" for name in foreign_files(run / "rows")]
     settings = run / "settings.json"
-    if settings.is_file() and not json_with("conditions", "preset", "stages")(settings):
+    if not settings.is_file():  # nothing was begun but the rows
+        strangers += [name for name in _RUN[2:] if (run / name).exists()]
+    elif not json_with("conditions", "preset", "stages")(settings):
         strangers.append(settings.name)
-    if not settings.is_file():  # begun and ended before there were any
-        begun = re.compile(r"rows|\.(rows|settings\.json)\..*|failure\.json")
-        strangers += [p.name for p in sorted(run.iterdir()) if not begun.fullmatch(p.name)]
-        if (run / "rows").is_dir():
-            strangers += [f"rows/{name}" for name in foreign_files(run / "rows")]
-    return strangers
+    return sorted(strangers)
 
 
 def _check_place(output: Path, inputs: Iterable[Path | None]) -> None:
