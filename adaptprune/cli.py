@@ -74,6 +74,7 @@ for command in (
     reporting.evaluate,
     reporting.gate,
     reporting.collect,
+    reporting.made_from,
     reporting.status,
     reporting.table,
     reporting.figure,

@@ -161,6 +161,19 @@ def collect(
     write_results(collected, results, provenance)
 
 
+def made_from(
+    files: Annotated[list[Path], typer.Argument(help="generated files, just written")],
+    digest: Annotated[str, typer.Option(help="of what they were asked to show")],
+    output: OutputOption,
+) -> None:
+    """Note what generated files were made from; the workflow makes them again for anything else."""
+    from adaptprune.madefrom import write_made_from
+    from adaptprune.outputs import check_files, json_with
+
+    check_files([(output, json_with("made_from", "files"))], files)
+    write_made_from(output, digest, files)
+
+
 def status(
     profile: ProfileOption = "mini",
     runs: RunsOption = Path("results/runs"),
