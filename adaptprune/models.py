@@ -19,6 +19,7 @@ from adaptprune.errors import UserError, unknown
 from adaptprune.files import cache_directory, packaged_yaml, read_json
 from adaptprune.shapes import ModelShape
 from adaptprune.tying import holds_own_head
+from adaptprune.weightfiles import check_one_set
 
 
 class _Closed(pydantic.BaseModel):
@@ -131,6 +132,7 @@ def _local_folder(model: str) -> Path:
         raise UserError(f"model folder {model} does not exist")
     if not (folder / "config.json").is_file():
         raise UserError(f"model folder {model} holds no config.json")
+    check_one_set(folder)
     return folder
 
 

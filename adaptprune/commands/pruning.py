@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - Typer looks it up
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -25,6 +25,7 @@ from adaptprune.commands.options import (
     ThreadsOption,
     check_folder,
     choose_method,
+    named_file,
     parse_settings,
     parse_sparsities,
     print_json,
@@ -45,9 +46,12 @@ def fetch(
 ) -> None:
     """Bring a model, the data of a suite, or a text into the cache, verify it, and note it."""
     from adaptprune.files import write_json
+    from adaptprune.outputs import check_files, json_with, model_inputs
 
     if [model, suite, text].count(None) != 2:
         raise UserError("give --model NAME, --suite NAME or --text NAME (one of the three)")
+    kind = json_with("commits" if text is not None else "revision")
+    check_files([(output, kind)], [*model_inputs(model), local_data])
     if text is not None:
         from adaptprune.recover.data import find_data
 
@@ -81,7 +85,10 @@ def calibrate(
 ) -> None:
     """Draw a calibration set: token ids that all methods share at this seed."""
     from adaptprune.files import write_json
+    from adaptprune.outputs import check_files, json_with, model_inputs
 
+    drawn_before = json_with("dataset", "hash", "tokens")
+    check_files([(output, drawn_before)], [*model_inputs(model), local_data])
     drawn = draw_calibration(model, dataset, sequences, length, seed, local_data)
     write_json(output, drawn.describe() | {"tokens": drawn.tokens})
 
@@ -117,10 +124,16 @@ def take_calibration(
     from adaptprune.calibration import read_calibration
     from adaptprune.models import shape_of
 
-    path = Path(source)
-    if path.suffix == ".json":
+    if path := named_file(source, ".json"):
         return read_calibration(path, shape_of(model).vocab_size)
     return draw_calibration(model, source, sequences, length, seed, local_data)
+
+
+def _files_read(model: str, calibration: str, *others: Path | None) -> list[Path | None]:
+    """Return the files and folders that a command reads."""
+    from adaptprune.outputs import model_inputs
+
+    return [*model_inputs(model), named_file(calibration, ".json"), *others]
 
 
 def _build_job(
@@ -175,7 +188,10 @@ def score(
     trust_remote_code: RemoteOption = False,
 ) -> None:
     """Compute a method's scores once; ``prune --scores`` cuts every sparsity from them."""
+    from adaptprune.outputs import check_files, is_score_file
+
     wanted = parse_sparsities(sparsities)
+    check_files([(output, is_score_file)], _files_read(model, calibration, method_file, local_data))
     runtime = (dtype, device, threads, trust_remote_code)
     source = (calibration, sequences, length, local_data)
     name = choose_method(method, method_file)
@@ -204,6 +220,10 @@ def prune(
     trust_remote_code: RemoteOption = False,
 ) -> None:
     """Prune a model and write its checkpoint: weights, pruning.json and kept.json."""
+    from adaptprune.outputs import check_folder_to_write
+
+    read = _files_read(model, calibration, method_file, local_data)
+    check_folder_to_write(output, [*read, scores])
     runtime = (dtype, device, threads, trust_remote_code)
     source = (calibration, sequences, length, local_data)
     name = choose_method(method, method_file)

@@ -82,6 +82,7 @@ def evaluate(
 ) -> None:
     """Evaluate a checkpoint with lm-eval tasks and write one JSON file."""
     from adaptprune.evaluate.stage import Selection, evaluate_stage
+    from adaptprune.outputs import DOCUMENTS, check_files, json_with, model_inputs, sibling
     from adaptprune.stages import Runtime
 
     if (suite is None) == (tasks is None):
@@ -91,6 +92,9 @@ def evaluate(
     if scorer_precision not in ("float32", "stock"):
         raise unknown("--scorer-precision", scorer_precision, ["float32", "stock"])
     check_folder(local_data)
+    documents = documents or sibling(output, f"{output.stem}.parquet")
+    written = [(output, json_with("schema", "suite")), (documents, DOCUMENTS)]
+    check_files(written, [*model_inputs(model), local_data])
     selection = Selection(
         suite=suite,
         tasks=tasks.split(",") if tasks else [],
@@ -105,7 +109,7 @@ def evaluate(
         selection,
         runtime,
         output,
-        documents or output.with_suffix(".parquet"),
+        documents,
         max_length=max_length,
         window_limit=window_limit,
         precision="stock" if scorer_precision == "stock" else "float32",
@@ -134,7 +138,9 @@ def gate(
     from adaptprune.evaluate.dense import check_dense
     from adaptprune.evaluate.suites import load_suite
     from adaptprune.files import write_json
+    from adaptprune.outputs import check_files, json_with
 
+    check_files([(output, json_with("model", "suite", "checks"))], [evaluation])
     known = load_suite(suite)
     found = read_record(evaluation, Evaluation)
     checks = []
@@ -157,16 +163,31 @@ def collect(
     """Collect the cells of a profile into one results file."""
     from adaptprune.cells import cell_folder
     from adaptprune.declarations import load_declaration
+    from adaptprune.outputs import PROVENANCE, check_files, results_files
     from adaptprune.results import collect as collect_cells
     from adaptprune.results import write_results
     from adaptprune.tablecells import cells_of
 
+    check_files([*results_files(results), (provenance, PROVENANCE)], [declaration])
     chosen = read_profile(profile, config_folder, override)
     cells = chosen.cells()
     if declaration is not None:
         cells = cells_of(load_declaration(declaration), chosen, profile)
     collected = collect_cells([cell_folder(runs, profile, cell) for cell in cells], profile)
     write_results(collected, results, provenance)
+
+
+def made_from(
+    files: Annotated[list[Path], typer.Argument(help="generated files, just written")],
+    digest: Annotated[str, typer.Option(help="of what they were asked to show")],
+    output: OutputOption,
+) -> None:
+    """Note what generated files were made from; the workflow makes them again for anything else."""
+    from adaptprune.madefrom import write_made_from
+    from adaptprune.outputs import check_files, json_with
+
+    check_files([(output, json_with("made_from", "files"))], files)
+    write_made_from(output, digest, files)
 
 
 def status(
@@ -207,8 +228,10 @@ def table(
     from adaptprune.declarations import ListedTable, load_declaration
     from adaptprune.evaluate.suites import load_suite
     from adaptprune.listedtable import render_listed_table
+    from adaptprune.outputs import check_files, table_files
     from adaptprune.tables import render_table
 
+    check_files(table_files(output), [declaration, results, provenance])
     chosen = read_profile(profile, config_folder, override)
     suite = load_suite(chosen.evaluation.suite)
     declared = load_declaration(declaration)
@@ -249,7 +272,9 @@ def figure(
     """Draw a figure as PDF, PNG and CSV; OUTPUT is the path without suffix."""
     from adaptprune.figures.catalog import Source, draw
     from adaptprune.figures.style import save_figure
+    from adaptprune.outputs import check_files, figure_files
 
+    check_files(figure_files(output))
     chosen = read_profile(profile, config_folder, override)
     drawing = draw(name, Source(profile, chosen, runs))
     save_figure(drawing.figure, drawing.data, output)
@@ -267,8 +292,11 @@ def report(
     """Write one HTML page: what was run, the verdict on each claim, tables and figures."""
     from adaptprune.figures.catalog import Source
     from adaptprune.files import write_texts
+    from adaptprune.outputs import check_files, holding
     from adaptprune.report.evidence import Evidence
     from adaptprune.report.page import render_report
+
+    check_files([(output, holding("<title>Report of profile "))])
 
     def load(name: str) -> Profile:
         return read_profile(name, config_folder, override)
@@ -285,5 +313,7 @@ def benchmarks(
     """Render what a suite runs (the paper's Table 6); OUTPUT is the path without suffix."""
     from adaptprune.evaluate.overview import render_overview
     from adaptprune.evaluate.suites import load_suite
+    from adaptprune.outputs import check_files, table_files
 
+    check_files(table_files(output))
     render_overview(load_suite(suite), output)
