@@ -76,7 +76,13 @@ class SliceGPT(Method):
         parameters: SliceGPTParameters,
     ) -> Pruned:
         """Fold the norms, then rotate and slice layer by layer; each PCA sees sliced inputs."""
+        from adaptprune.modeling import FAMILIES
+        from adaptprune.surgery import shape_of_model
+
         assert context.tokens is not None, "slicegpt needs calibration tokens"
+        shape_of_model(model).check_stock("sliced")
+        if model.config.model_type not in FAMILIES:
+            raise UserError("this model lists its layers' shapes; only a stock model is sliced")
         width = sliced_width(model.config.hidden_size, sparsity, parameters.round_interval)
         slicer = Slicer(model, context.tokens, width, parameters)
         sliced = slicer.run()
@@ -84,6 +90,7 @@ class SliceGPT(Method):
 
     def budget(self, shape: ModelShape, sparsity: int, parameters: SliceGPTParameters) -> Budget:
         """Return the exact count: untied head, both shortcut matrices, norms without weights."""
+        shape.check_stock("sliced")
         hidden = shape.hidden_size
         width = sliced_width(hidden, sparsity, parameters.round_interval)
         decoder = 0

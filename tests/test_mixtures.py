@@ -222,7 +222,7 @@ def test_split_of_the_hub_is_fetched_once(
     for folder in (None, tmp_path / "to"):
         file = training_data.fetch_split(source, folder)
         assert training_data.fetch_split(source, folder) == file
-        assert list(iterate_rows(file, ["instruction"]))[1] == {"instruction": question(1)}
+        assert list(iterate_rows(file, ["instruction"]))[1][1] == {"instruction": question(1)}
     assert asked == [("yahma/alpaca-cleaned", None, {"split": "train", "revision": "main"})] * 2
     wrong = source.model_copy(update={"repository": "o/other", "format": PlainText(kind="text")})
     with pytest.raises(UserError, match="o/other: no column 'text' "):

@@ -20,6 +20,7 @@ from adaptprune.commands.options import (
     SequencesOption,
     ThreadsOption,
     check_folder,
+    named_file,
 )
 from adaptprune.commands.pruning import take_calibration
 from adaptprune.commands.reporting import (
@@ -58,8 +59,11 @@ def sensitivity(
 ) -> None:
     """Score a model with one layer cut at a time (Fig. 1)."""
     from adaptprune.evaluate.suites import load_suite
+    from adaptprune.outputs import check_files, json_with, model_inputs
     from adaptprune.sensitivity import HeldOutText, sensitivity_stage
 
+    read = [*model_inputs(model), named_file(calibration, ".json"), local_data]
+    check_files([(output, json_with("uniform", "layers"))], read)
     check_folder(local_data)
     load_suite(suite)
     tokens = take_calibration(calibration, model, sequences, length, seed, local_data)
@@ -84,9 +88,11 @@ def measure(
     trust_remote_code: RemoteOption = False,
 ) -> None:
     """Measure speed and memory of a checkpoint against the dense model."""
+    from adaptprune.outputs import check_files, json_with, model_inputs
     from adaptprune.speed import Workload, measure_stage
     from adaptprune.stages import Runtime
 
+    check_files([(output, json_with("schema", "measures"))], model_inputs(model, dense))
     workload = Workload(batch, prompt, new_tokens, rounds)
     runtime = Runtime(dtype, device, threads, trust_remote_code)
     measure_stage(model, dense, workload, runtime, output)
@@ -106,8 +112,10 @@ def speed(
     override: OverrideOption = None,
 ) -> None:
     """Render what ``measure`` found of a profile; OUTPUT is the path without suffix."""
+    from adaptprune.outputs import check_files, table_files
     from adaptprune.speedtable import render_speed
 
+    check_files(table_files(output))
     render_speed(_source(profile, runs, config_folder, override), output)
 
 
@@ -120,5 +128,7 @@ def cost(
 ) -> None:
     """Render what pruning cost in time; OUTPUT is the path without suffix."""
     from adaptprune.costs import render_costs
+    from adaptprune.outputs import check_files, table_files
 
+    check_files(table_files(output))
     render_costs(_source(profile, runs, config_folder, override), output)

@@ -10,6 +10,7 @@ import typer
 import yaml
 
 from adaptprune.errors import UserError
+from adaptprune.surroundings import expanded
 
 ModelOption = Annotated[str, typer.Option("--model", help="built-in id, local folder or hub id")]
 MethodOption = Annotated[
@@ -96,6 +97,12 @@ def choose_method(name: str | None, file: Path | None) -> str:
     if name is not None and split_variant(name)[0] != found:
         raise UserError(f"--method {name}: the method of {file} is called {found!r}")
     return name or found
+
+
+def named_file(source: str, suffix: str) -> Path | None:
+    """Return the file that an option names, None where it names something known instead."""
+    path = expanded(Path(source))
+    return path if path.suffix == suffix else None
 
 
 def check_folder(local_data: Path | None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - Typer looks it up
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -25,6 +25,7 @@ from adaptprune.commands.options import (
     ThreadsOption,
     check_folder,
     choose_method,
+    named_file,
     parse_settings,
     parse_sparsities,
     print_json,
@@ -40,13 +41,23 @@ def fetch(
     output: OutputOption,
     model: Annotated[str | None, typer.Option(help="built-in id, folder or hub id")] = None,
     suite: Annotated[str | None, typer.Option(help="name of a suite")] = None,
+    text: Annotated[str | None, typer.Option(help="name of a text or training mixture")] = None,
     local_data: LocalDataOption = None,
 ) -> None:
-    """Bring a model, or the local data of a suite, into the cache, verify it, and note it."""
+    """Bring a model, the data of a suite, or a text into the cache, verify it, and note it."""
     from adaptprune.files import write_json
+    from adaptprune.outputs import check_files, json_with, model_inputs
 
-    if (model is None) == (suite is None):
-        raise UserError("give --model NAME or --suite NAME (one of the two)")
+    if [model, suite, text].count(None) != 2:
+        raise UserError("give --model NAME, --suite NAME or --text NAME (one of the three)")
+    kind = json_with("commits" if text is not None else "revision")
+    check_files([(output, kind)], [*model_inputs(model), local_data])
+    if text is not None:
+        from adaptprune.recover.data import find_data
+
+        check_folder(local_data)
+        write_json(output, find_data(text, local_data).describe_origin())
+        return
     if suite is not None:
         from adaptprune.evaluate.stage import fetch_suite
 
@@ -54,11 +65,13 @@ def fetch(
         write_json(output, fetch_suite(suite, local_data))
         return
     from adaptprune.checkpoint import revision
+    from adaptprune.fetch import commit_of
     from adaptprune.models import locate, slug
 
     assert model is not None
     folder = locate(model)
-    write_json(output, {"model": model, "folder": slug(str(folder)), "revision": revision(folder)})
+    record = {"model": model, "folder": slug(str(folder)), "revision": revision(folder)}
+    write_json(output, record | {"commit": commit_of(folder)})
 
 
 def calibrate(
@@ -72,7 +85,10 @@ def calibrate(
 ) -> None:
     """Draw a calibration set: token ids that all methods share at this seed."""
     from adaptprune.files import write_json
+    from adaptprune.outputs import check_files, json_with, model_inputs
 
+    drawn_before = json_with("dataset", "hash", "tokens")
+    check_files([(output, drawn_before)], [*model_inputs(model), local_data])
     drawn = draw_calibration(model, dataset, sequences, length, seed, local_data)
     write_json(output, drawn.describe() | {"tokens": drawn.tokens})
 
@@ -87,14 +103,18 @@ def draw_calibration(
 ) -> CalibrationSet:
     """Draw a calibration set of a named data set with a model's tokenizer."""
     from adaptprune.calibration import draw
-    from adaptprune.checkpoint import load_tokenizer
     from adaptprune.corpus import find_corpus, read_texts
-    from adaptprune.models import locate
+    from adaptprune.encoding import check_ids, load_checked_tokenizer
+    from adaptprune.models import locate, read_config
 
     find_corpus(dataset)
     check_folder(local_data)
-    tokenizer = load_tokenizer(locate(model))
-    return draw(read_texts(dataset, local_data), tokenizer, dataset, sequences, length, seed)
+    folder = locate(model)
+    tokenizer = load_checked_tokenizer(folder, "nothing")
+    texts = read_texts(dataset, local_data)
+    drawn = draw(texts, tokenizer, dataset, sequences, length, seed)
+    check_ids(max(drawn.tokens, key=max), read_config(folder)["vocab_size"], dataset)
+    return drawn
 
 
 def take_calibration(
@@ -104,10 +124,16 @@ def take_calibration(
     from adaptprune.calibration import read_calibration
     from adaptprune.models import shape_of
 
-    path = Path(source)
-    if path.suffix == ".json":
+    if path := named_file(source, ".json"):
         return read_calibration(path, shape_of(model).vocab_size)
     return draw_calibration(model, source, sequences, length, seed, local_data)
+
+
+def _files_read(model: str, calibration: str, *others: Path | None) -> list[Path | None]:
+    """Return the files and folders that a command reads."""
+    from adaptprune.outputs import model_inputs
+
+    return [*model_inputs(model), named_file(calibration, ".json"), *others]
 
 
 def _build_job(
@@ -162,7 +188,10 @@ def score(
     trust_remote_code: RemoteOption = False,
 ) -> None:
     """Compute a method's scores once; ``prune --scores`` cuts every sparsity from them."""
+    from adaptprune.outputs import check_files, is_score_file
+
     wanted = parse_sparsities(sparsities)
+    check_files([(output, is_score_file)], _files_read(model, calibration, method_file, local_data))
     runtime = (dtype, device, threads, trust_remote_code)
     source = (calibration, sequences, length, local_data)
     name = choose_method(method, method_file)
@@ -191,6 +220,10 @@ def prune(
     trust_remote_code: RemoteOption = False,
 ) -> None:
     """Prune a model and write its checkpoint: weights, pruning.json and kept.json."""
+    from adaptprune.outputs import check_folder_to_write
+
+    read = _files_read(model, calibration, method_file, local_data)
+    check_folder_to_write(output, [*read, scores])
     runtime = (dtype, device, threads, trust_remote_code)
     source = (calibration, sequences, length, local_data)
     name = choose_method(method, method_file)

@@ -17,6 +17,7 @@ from adaptprune.commands.options import (
     SequencesOption,
     ThreadsOption,
     check_folder,
+    named_file,
     parse_settings,
 )
 from adaptprune.commands.pruning import take_calibration
@@ -63,12 +64,18 @@ def recover(
     ] = False,
 ) -> None:
     """Train a model, changed between trainings as the preset says; resumes when killed."""
+    from adaptprune.outputs import check_folder_to_write, check_run_folder, model_inputs
     from adaptprune.recover.data import find_data
     from adaptprune.recover.folder import Execution
     from adaptprune.recover.presets import find_preset
     from adaptprune.registry import find_recovery
 
     chosen = find_preset(preset, parse_settings(settings))
+    files = [named_file(data, ".jsonl"), named_file(calibration, ".json"), launch, local_data]
+    read = [*model_inputs(model, target_model), *files]
+    check_folder_to_write(output, read)
+    folder = run or output.with_name(f"{output.name}.run")
+    check_run_folder(folder, output, read)
     check_folder(local_data)
     find_data(data, local_data)  # refused here, before a model is fetched
     if target_parameters is not None and target_model is not None:
@@ -90,7 +97,6 @@ def recover(
     from adaptprune.recover.stage import Recovery, recover_stage  # imports torch
 
     job = Recovery(model, chosen, target, data, tokens, seed, execution, launch, local_data)
-    folder = run or output.with_name(f"{output.name}.run")
     recover_stage(job, output, folder, record_failure=record_failure)
 
 

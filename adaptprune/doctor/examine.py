@@ -23,6 +23,7 @@ CHECKS: tuple[Callable[[Subject], Finding | list[Finding]], ...] = (
     machine.check_disk,
     machine.check_cache,
     machine.check_results,
+    inputs.check_readers,
     inputs.check_models,
     inputs.check_tasks,
     inputs.check_texts,

@@ -19,7 +19,9 @@ from jinja2 import TemplateError
 
 from adaptprune.errors import UserError, unknown
 from adaptprune.evaluate.benchmarks import hub_columns
+from adaptprune.evaluate.hubtasks import fetch_splits, hub_source, read_locally
 from adaptprune.files import cache_directory, read_json, write_json
+from adaptprune.hubsplits import hub_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -207,7 +209,8 @@ def load_task(
         name: of a task, as `check_tasks` accepts it.
         include_path: folder of our own task files.
         num_fewshot: examples in the prompt; None for what the task file says, else none.
-        local_data: folder that stands for the hub, see `hubdata`.
+        local_data: folder that stands for the hub, see `hubdata`; None for the one in the cache,
+            into which what is absent is fetched.
 
     Raises:
         UserError: the task's file is wrong, or its data cannot be had.
@@ -222,10 +225,11 @@ def load_task(
         config["num_fewshot"] = num_fewshot
     if config.get("num_fewshot") is None:
         config["num_fewshot"] = 0
-    if local_data is not None:
-        from adaptprune.evaluate.hubtasks import read_locally
-
-        config |= read_locally(config, local_data, hub_columns().get(name, ()))
+    source, columns = hub_source(config), hub_columns().get(name, ())
+    if source is not None:
+        if local_data is None:
+            fetch_splits(source, hub_folder(), columns)
+        config |= read_locally(config, local_data or hub_folder(), columns)
     # The first two are what `datasets` raises for data it cannot get, the others what a task raises
     # when it builds its first prompt from rows of another shape.
     failures = (OSError, ValueError, KeyError, TypeError, IndexError, TemplateError)

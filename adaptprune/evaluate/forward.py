@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from transformers import DynamicCache
 
 from adaptprune.evaluate.packing import pack, take_trees
+from adaptprune.loss import logits_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +25,9 @@ logger = logging.getLogger(__name__)
 
 # Keys and values of the tokens before a tree, per layer, each [1, kv heads, tokens, head_dim].
 Prefix = list[tuple[torch.Tensor, torch.Tensor]]
+
+#: Of the softmax: float32 whatever the model's dtype, or ``stock``, the dtype of the logits.
+Precision = Literal["float32", "stock"]
 
 PROJECTION_TOKENS = 512  # projected to the vocabulary at a time: bounds the memory of the logits
 
@@ -77,6 +81,34 @@ def tree_mask(ends: torch.Tensor, known: int, dtype: torch.dtype) -> torch.Tenso
     return mask
 
 
+def log_softmax(logits: torch.Tensor, precision: Precision) -> torch.Tensor:
+    """Return log-probabilities over the last axis, in float32 or in the dtype of the logits."""
+    # As stock does it: torch's float32 log_softmax is some 1e-5 nats too high per token on CPU,
+    # which a more exact logsumexp would show as a difference on long texts.
+    return torch.log_softmax(logits, dim=-1, dtype=None if precision == "stock" else torch.float32)
+
+
+@dataclass
+class Scores:
+    """Flat arrays of scores on the model's device.
+
+    Attributes:
+        log_probabilities: float32 in nats, [slots].
+        greedy: whether the scored token is the most probable one, [slots].
+    """
+
+    log_probabilities: torch.Tensor
+    greedy: torch.Tensor
+
+    @classmethod
+    def empty(cls, slots: int, device: torch.device) -> Scores:
+        """Return room for ``slots`` scores, none of which is known yet."""
+        return cls(
+            torch.full((slots,), math.nan, device=device),
+            torch.zeros(slots, dtype=torch.bool, device=device),
+        )
+
+
 def halves(chain: Tree) -> tuple[Tree, Tree]:
     """Cut a chain of at least two tokens in the middle."""
     middle = len(chain) // 2
@@ -101,35 +133,22 @@ def halves(chain: Tree) -> tuple[Tree, Tree]:
 
 @dataclass
 class TreeRunner:
-    """One walk through a plan that fills flat arrays of scores on the model's device.
+    """One walk through a plan that fills scores.
 
     Attributes:
         model: a causal language model.
         budget: shared between walks, so that what was learnt about memory is kept.
-        log_probabilities: float32 in nats, [slots].
-        greedy: whether the scored token is the most probable one, [slots].
+        scores: filled by the walk.
+        precision: of the softmax.
         progress: told the computed tokens and finished requests after each forward pass.
     """
 
     model: PreTrainedModel
     budget: Budget
-    log_probabilities: torch.Tensor
-    greedy: torch.Tensor
-    progress: Callable[[int, int], None]
+    scores: Scores
+    precision: Precision = "float32"
+    progress: Callable[[int, int], None] = lambda tokens, requests: None
     work: Work = field(default_factory=Work)
-
-    @classmethod
-    def create(
-        cls,
-        model: PreTrainedModel,
-        budget: Budget,
-        slots: int,
-        progress: Callable[[int, int], None] = lambda tokens, requests: None,
-    ) -> TreeRunner:
-        """Return a runner with room for ``slots`` scores."""
-        log_probabilities = torch.full((slots,), math.nan, device=model.device)
-        greedy = torch.zeros(slots, dtype=torch.bool, device=model.device)
-        return cls(model, budget, log_probabilities, greedy, progress)
 
     def run(self, group: Group, prefix: Prefix | None = None) -> None:
         """Score a group whose parents' keys and values are ``prefix``."""
@@ -216,15 +235,13 @@ class TreeRunner:
         bounds = range(0, len(positions), PROJECTION_TOKENS)
         for first in bounds:
             chosen = positions[first : first + PROJECTION_TOKENS]
-            logits = self.model.get_output_embeddings()(hidden[chosen])
-            # As stock does it: torch's float32 log_softmax is some 1e-5 nats too high per token on
-            # CPU, which a more exact logsumexp would show as a difference on long texts.
-            scores = torch.log_softmax(logits, dim=-1, dtype=torch.float32)
+            logits = logits_of(self.model, hidden[chosen])
+            scores = log_softmax(logits, self.precision)
             best = scores.argmax(dim=-1)
             here = (which >= first) & (which < first + len(chosen))
             local, (_, token, slot) = which[here] - first, targets[here].T
-            self.log_probabilities[slot] = scores[local, token]
-            self.greedy[slot] = best[local] == token
+            self.scores.log_probabilities[slot] = scores[local, token].float()
+            self.scores.greedy[slot] = best[local] == token
         self.work.projected += len(positions)
 
     def _tensor(self, array: np.ndarray) -> torch.Tensor:

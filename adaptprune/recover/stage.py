@@ -14,11 +14,12 @@ import torch
 from filelock import FileLock, Timeout
 
 from adaptprune import checkpoint
+from adaptprune.encoding import load_checked_tokenizer
 from adaptprune.errors import NumericalError, UserError
 from adaptprune.fetch import verify_folder
 from adaptprune.files import read_json, read_yaml
 from adaptprune.method import Context
-from adaptprune.models import locate, read_config, shape_of
+from adaptprune.models import locate, read_config, shape_of, stated_window
 from adaptprune.provenance import Stopwatch, versions
 from adaptprune.recover.data import TrainingData, find_data
 from adaptprune.recover.folder import RunFolder, Settings
@@ -93,8 +94,9 @@ class Recovery:
         if self.launch is not None:
             _launched_processes(self.launch)
         folder, length = locate(self.model), self.preset.sequence_length
-        window = read_config(folder).get("max_position_embeddings")
-        if isinstance(window, int) and length > window:
+        load_checked_tokenizer(folder, "end")
+        window = stated_window(read_config(folder))
+        if window is not None and length > window:
             raise UserError(
                 f"recovery preset {self.preset.name}: sequence_length {length} is beyond the "
                 f"model's window of {window} tokens"
