@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from adaptprune.loss import loss_and_gradient
-from adaptprune.memory import LAYER_BATCH, layer_pass
+from adaptprune.memory import LAYER_BATCH, USABLE, layer_pass
 from adaptprune.surgery import shape_of_model
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ logger = logging.getLogger(__name__)
 _MEMORY_LIMIT = 2**30
 #: Tokens of a micro-batch at least: matrix products over fewer are slow.
 _MICRO_BATCH = 256
-#: Share of a GPU's free memory that is planned with: blocks of other sizes leave gaps.
-_USABLE = 0.9
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ def free_memory(device: torch.device) -> int:
         return _MEMORY_LIMIT
     free = torch.cuda.mem_get_info(device)[0]
     unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return int(_USABLE * (free + unused))
+    return int(USABLE * (free + unused))
 
 
 def plan_pass(model: Any, tokens: torch.Tensor) -> PassPlan:

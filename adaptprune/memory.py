@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from adaptprune.config import SpeedConfig
     from adaptprune.shapes import ModelShape
 
 #: Bytes of a number, by the name of its type.
@@ -20,6 +21,10 @@ BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 LAYER_BATCH = 8192
 #: Positions whose logits exist at once while the loss is computed, and bytes of each logit then.
 _LOSS_CHUNK, _LOGIT_BYTES = 128, 16
+#: Share of a GPU's free memory that is planned with: blocks of other sizes leave gaps.
+USABLE = 0.9
+#: Bytes of a GPU that its driver and libraries take (an estimate).
+_DRIVER = 0.5e9
 
 
 @dataclass(frozen=True)
@@ -69,3 +74,52 @@ def layer_pass(shape: ModelShape, itemsize: int, tokens: int) -> LayerPass:
         logits=_LOSS_CHUNK * shape.vocab_size * _LOGIT_BYTES,
         at_head=(4 * itemsize + 40) * hidden,
     )
+
+
+def pruning_bytes(shape: ModelShape, dtype: str, tokens: int) -> float:
+    """Return the memory that a GPU needs to prune a model.
+
+    The gradients of Adapt-Pruner and LLM-Pruner take most of all methods: their pass goes layer by
+    layer, in micro-batches of the usual size, and the inputs of layers wait in the host's memory.
+
+    Args:
+        shape: of the dense model.
+        dtype: of its weights.
+        tokens: of the calibration set.
+    """
+    size = BYTES[dtype]
+    batch = layer_pass(shape, size, tokens).on_device(min(LAYER_BATCH, tokens))
+    return _DRIVER + size * shape.parameters + batch / USABLE
+
+
+def speed_bytes(shape: ModelShape, dtype: str, sparsity: int, speed: SpeedConfig) -> float:
+    """Return the memory that timing a pruned model against its dense one takes: both are there.
+
+    Args:
+        shape: of the dense model.
+        dtype: of the weights.
+        sparsity: percent, of the largest model that is timed.
+        speed: what they are given to do.
+    """
+    size = BYTES[dtype]
+    both = 2 * shape.parameters - shape.decoder_parameters * sparsity / 100
+    keys = sum(2 * block.kv_heads * shape.head_dim for block in shape.blocks)
+    cache = speed.batch * (speed.prompt + speed.new_tokens) * keys
+    neurons = max(block.intermediate_size for block in shape.blocks)
+    prefill = speed.batch * speed.prompt * (3 * neurons + 8 * shape.hidden_size)
+    return _DRIVER + size * (both + (cache + prefill) / USABLE)
+
+
+def host_bytes(shape: ModelShape, dtype: str, tokens: int) -> float:
+    """Return the host's memory that pruning on a GPU takes.
+
+    The weights pass through it, and the inputs of layers may wait there.
+
+    Args:
+        shape: of the dense model.
+        dtype: of its weights.
+        tokens: of the calibration set.
+    """
+    size = BYTES[dtype]
+    inputs = len(shape.blocks) * layer_pass(shape, size, tokens).inputs
+    return max(size * shape.parameters, inputs)
