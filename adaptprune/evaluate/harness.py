@@ -319,8 +319,7 @@ def _measure(
     found = _summarise(output, built)
     if token_lengths and built.OUTPUT_TYPE == "loglikelihood_rolling":
         texts = [sample["target"] for sample in samples]
-        tokens = joined_tokens(language_model.tokenizer, texts, max(token_lengths))
-        found.results[built.task_name] |= token_perplexities(language_model, tokens, token_lengths)
+        found.results[built.task_name] |= token_perplexities(language_model, texts, token_lengths)
     return found
 
 
