@@ -273,6 +273,20 @@ def _strangers_of_run(run: Path) -> list[str]:
     return sorted(strangers)
 
 
+def check_kept_tasks(folder: Path) -> None:
+    """Refuse a folder, which an evaluation removes at its end, that holds more than kept tasks.
+
+    Raises:
+        UserError: names the path.
+    """
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        documents = path.with_suffix(".parquet")
+        if path.name.startswith("."):
+            continue  # half-written
+        if path.suffix not in (".json", ".parquet") or not documents.is_file():
+            raise UserError(f"{folder}: holds {path.name!r}, which is no kept task; {_ELSEWHERE}")
+
+
 def _check_place(output: Path, inputs: Iterable[Path | None]) -> None:
     """Refuse a folder at a place where none can be replaced, or that has to do with an input."""
     place = Path(os.path.realpath(output))

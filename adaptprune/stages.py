@@ -173,6 +173,7 @@ def score_stage(job: Job, sparsities: Sequence[int], output: Path) -> None:
     job.runtime.apply()
     folder = locate(job.model)
     header = job.conditions(folder) | {"status": "ok", "reason": None}
+    header["sparsities"] = list(sparsities)
     try:
         model, context = job.load(folder), job.context()
         with in_one_line(job.method):

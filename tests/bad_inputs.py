@@ -241,6 +241,11 @@ OUTPUTS = [
     Case("evaluate --suite commonsense-tiny --output {result}/pruning.json", _MINE),
     Case("evaluate --suite commonsense-tiny --documents {out}/kept.txt", _MINE),
     Case("evaluate --suite commonsense-tiny --output {here}/e.parquet", "two results"),
+    Case(
+        "evaluate --suite commonsense-tiny --output {here}/e.json",
+        "holds 'notes.json', which is no kept task",
+        {"e.json.partial/notes.json": "mine"},
+    ),
     Case("sensitivity --output {out}/kept.txt", _MINE),
     Case("measure --output {out}/kept.txt", _MINE),
     Case("count-tokens --output {out}/kept.txt", _MINE),

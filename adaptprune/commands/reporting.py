@@ -81,8 +81,15 @@ def evaluate(
     trust_remote_code: RemoteOption = False,
 ) -> None:
     """Evaluate a checkpoint with lm-eval tasks and write one JSON file."""
-    from adaptprune.evaluate.stage import Selection, evaluate_stage
-    from adaptprune.outputs import DOCUMENTS, check_files, json_with, model_inputs, sibling
+    from adaptprune.evaluate.stage import Selection, evaluate_stage, kept_tasks
+    from adaptprune.outputs import (
+        DOCUMENTS,
+        check_files,
+        check_kept_tasks,
+        json_with,
+        model_inputs,
+        sibling,
+    )
     from adaptprune.stages import Runtime
 
     if (suite is None) == (tasks is None):
@@ -95,6 +102,7 @@ def evaluate(
     documents = documents or sibling(output, f"{output.stem}.parquet")
     written = [(output, json_with("schema", "suite")), (documents, DOCUMENTS)]
     check_files(written, [*model_inputs(model), local_data])
+    check_kept_tasks(kept_tasks(output))
     selection = Selection(
         suite=suite,
         tasks=tasks.split(",") if tasks else [],
