@@ -49,7 +49,8 @@ class LocalCorpus(_Closed):
 class HubCorpus(_Closed):
     """The first documents of a hub data set's split, read once and kept in the cache.
 
-    ``files`` says which files of the repository they lie in, where these are too many to be listed.
+    ``files`` says which files of the repository they lie in (see ``FirstRows``), where these are too
+    many to be listed.
     """
 
     kind: Literal["hub"]
@@ -187,8 +188,8 @@ def fetch_documents(corpus: HubCorpus, path: Path) -> Path:
                 note_origin(path, commit, first.read, documents=first.found, bytes=first.bytes)
         remove_partial(path)
         logger.warning(
-            "text %s: %d documents, from %d file(s) of %s (%.1f MB) at commit %s",
-            *(corpus.name, first.found, len(first.read), corpus.repository),
+            "text %s: %d of %d documents, from %d file(s) of %s (%.1f MB) at commit %s",
+            *(corpus.name, first.found, corpus.documents, len(first.read), corpus.repository),
             *(first.bytes / 1e6, commit.id[:12]),
         )
     return path

@@ -175,7 +175,8 @@ def explained(what: str, page: str = "") -> Iterator[None]:
         told = next((one for one in _chain(error) if isinstance(one, UserError)), None)
         if told is error and what in str(told):
             raise
-        reason = str(told) if told else _advice(error, page)
+        inner = f"data set {page.removeprefix('datasets/')}: "  # said once is enough
+        reason = str(told).removeprefix(inner) if told else _advice(error, page)
         raise UserError(f"{what}: {reason}") from error
 
 
