@@ -150,10 +150,14 @@ def _together(stem: Path, suffixes: tuple[str, ...], kind: Kind) -> list[Written
 def model_inputs(*models: str | None) -> list[Path]:
     """Return the folders that hold models, or would hold them once fetched.
 
+    A folder may hold the record of a failure in a model's place.
+
     Raises:
         UserError: a model is unknown.
     """
-    return [folder_of(model) for model in models if model is not None]
+    given = [model for model in models if model is not None]
+    places = [(model, Path(os.path.expanduser(model))) for model in given]
+    return [place if place.is_dir() else folder_of(model) for model, place in places]
 
 
 def check_files(files: Sequence[Written], inputs: Iterable[Path | None] = ()) -> None:
