@@ -34,6 +34,8 @@ from adaptprune.stages import SCHEMA, Runtime
 from adaptprune.workflow import announce_workflow
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from adaptprune.calibration import CalibrationSet
     from adaptprune.recover.folder import Execution
     from adaptprune.recover.method import RecoveryMethod
@@ -57,6 +59,7 @@ class Recovery:
         launch: config file of ``accelerate launch`` for the training processes; None trains in
             this process.
         local_data: folder that stands for the hub's data sets, None for the hub.
+        begin: called before the first pass, when all that can be checked beforehand was.
     """
 
     model: str
@@ -68,6 +71,7 @@ class Recovery:
     execution: Execution
     launch: Path | None = None
     local_data: Path | None = None
+    begin: Callable[[], None] | None = None
 
     @functools.cached_property
     def training_data(self) -> TrainingData:
