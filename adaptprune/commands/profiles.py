@@ -107,6 +107,11 @@ class Taken:
         if any(value is None for value in given):
             self._parts.append(f"{text} ({self._source})")
 
+    def _note_machine(self, text: str, threads: int | None, *given: object) -> None:
+        """Note how a profile computes; the defaults are the machine's and name no other numbers."""
+        if self.profile is not None:
+            self._note(f"{text}, {threads} thread{'' if threads == 1 else 's'}", *given)
+
     def local_data(self, given: Path | None) -> Path | None:
         """Return the folder that stands for the hub."""
 
@@ -130,7 +135,7 @@ class Taken:
         device_used = self._value(device, lambda profile: profile.device, "cpu")
         count = self._value(threads, lambda profile: profile.threads, None)
         trusted = self._value(trust_remote_code, lambda profile: profile.trust_remote_code, False)
-        self._note(f"{dtype_used} on {device_used}, {_threads(count)}", dtype, device, threads)
+        self._note_machine(f"{dtype_used} on {device_used}", count, dtype, device, threads)
         return dtype_used, device_used, count, trusted
 
     def calibration(
@@ -297,8 +302,7 @@ class Taken:
         where = self._value(device, lambda profile: profile.device.split(":")[0], "cpu")
         count = self._value(threads, lambda profile: profile.threads, None)
         rows = micro_batch or training.micro_batch
-        text = f"on {where}, {_threads(count)}, {rows} rows a pass"
-        self._note(text, device, threads, micro_batch)
+        self._note_machine(f"{rows} rows a pass on {where}", count, device, threads, micro_batch)
         if activation_checkpointing is None:
             activation_checkpointing = training.activation_checkpointing
         return {
@@ -321,10 +325,6 @@ class Taken:
 
 def _listed(values: dict[str, Any]) -> str:
     return ", ".join(f"{key}={value}" for key, value in values.items())
-
-
-def _threads(count: int | None) -> str:
-    return "all threads" if count is None else f"{count} thread{'s' if count > 1 else ''}"
 
 
 def _up_to(window: int, evaluation: EvaluationConfig) -> list[int]:

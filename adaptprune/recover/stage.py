@@ -22,6 +22,7 @@ from adaptprune.models import locate, read_config, shape_of
 from adaptprune.provenance import Stopwatch, versions
 from adaptprune.recover.data import TrainingData, find_data
 from adaptprune.recover.folder import RunFolder, Settings
+from adaptprune.recover.forecast import say_training
 from adaptprune.recover.loop import train_stage
 from adaptprune.recover.method import Target
 from adaptprune.recover.packing import pack
@@ -273,4 +274,7 @@ def _work(
             execution=job.execution,
         )
     )
+    if job.begin is not None:
+        job.begin()
+    say_training(job.preset, stages, source, job.execution, job.processes)
     return run_stages(folder, job.context(), job.train)
