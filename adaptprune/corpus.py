@@ -17,6 +17,7 @@ from adaptprune.files import (
     locked,
     packaged_yaml,
     sealed_file,
+    writing,
 )
 from adaptprune.hub import explained
 from adaptprune.hubdata import read_split
@@ -50,8 +51,8 @@ class LocalCorpus(_Closed):
 class HubCorpus(_Closed):
     """The first documents of a hub data set's split, read once and kept in the cache.
 
-    ``files`` says which files of the repository they lie in (see ``FirstRows``), where these are
-    too many to be listed.
+    ``files`` says which files of the repository they lie in, where these are too many to be listed
+    (see ``FirstRows``).
     """
 
     kind: Literal["hub"]
@@ -173,7 +174,8 @@ def fetch_documents(corpus: HubCorpus, path: Path) -> Path:
     with locked(path):
         if path.is_file():
             return path
-        with explained(f"text {corpus.name!r}", f"datasets/{corpus.repository}"):
+        page = f"datasets/{corpus.repository}"
+        with explained(f"text {corpus.name!r}", page), writing(path):
             commit = resolve("dataset", corpus.repository, "main")
             partial = path.with_name(f".{path.name}.{commit.id}.part")
             first = FirstRows(corpus.hub_split, corpus.documents, corpus.files)
