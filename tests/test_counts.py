@@ -12,9 +12,10 @@ from safetensors.torch import load_file, save_file
 from tiny_models import FAMILIES, logits, save_tiny_model, tiny_model, tiny_tokens
 from transformers import AutoModelForCausalLM
 
-from adaptprune.checkpoint import count_compute_parameters, load_model
+from adaptprune.checkpoint import count_compute_parameters, load_model, save_model
 from adaptprune.errors import UserError
-from adaptprune.files import read_json, write_json
+from adaptprune.fetch import write_manifest
+from adaptprune.files import read_json, write_json, write_sealed_json
 from adaptprune.method import Budget, Method, Pruned
 from adaptprune.models import shape_of
 from adaptprune.registry import find_method
@@ -200,3 +201,24 @@ def test_the_shape_of_a_model_follows_its_weights() -> None:
     model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().clone())
     assert not shape_of_model(model).tied
     assert shape_of_model(model).parameters == sum(p.numel() for p in model.parameters())
+
+
+def test_a_recovered_model_that_is_pruned_says_where_it_comes_from(tmp_path: Path) -> None:
+    dense = save_tiny_model(tmp_path / "dense", tied=True)
+    prune_stage(job(dense, "flap"), 40, tmp_path / "once")
+    (tmp_path / "once" / "pruning.json").unlink()
+    record = {"status": "ok", "conditions": {"preset": {"name": "train"}}}
+    write_sealed_json(tmp_path / "once" / "recovery.json", record)
+    write_manifest(tmp_path / "once")
+    prune_stage(job(tmp_path / "once", "flap"), 30, tmp_path / "twice")
+    check_counts(tmp_path / "once", tmp_path / "twice")
+    assert read_json(tmp_path / "twice" / "pruning.json")["pruned_before"] == "train"
+
+
+def test_a_gathered_state_keeps_a_head_of_its_own(tmp_path: Path) -> None:
+    dense = add_own_head(save_tiny_model(tmp_path / "dense", tied=True))
+    model = load_model(dense)
+    (tmp_path / "out").mkdir()
+    save_model(tmp_path / "out", model, model.config, dense, dict(model.state_dict()))
+    assert elements(tmp_path / "out") == elements(dense)
+    assert torch.equal(logits(load_model(tmp_path / "out"), TOKENS), logits(model, TOKENS))
