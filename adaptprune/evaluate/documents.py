@@ -37,15 +37,15 @@ def check_answers(task: Task, chosen: Iterable[int]) -> None:
     documents: Any = task.eval_docs  # made anew at every call
     for index in chosen:
         try:
-            reason = _wrong_choices(task, documents[index])
+            reason = _wrong_choices(task, documents[index], f"document {index}")
         except Exception as error:  # a template or a function of the task file
-            reason = f"its choices cannot be made ({_line(error)})"
+            reason = f"the choices of document {index} cannot be made ({_line(error)})"
         if reason is not None:
-            raise UserError(f"task {task.task_name}, document {index}: {reason}")
+            raise UserError(f"task {task.task_name}: {reason}")
 
 
-def _wrong_choices(task: Any, document: Any) -> str | None:
-    """Return what is wrong with the choices of a document, or None."""
+def _wrong_choices(task: Any, document: Any, name: str) -> str | None:
+    """Return what is wrong with the choices of a document of some name, or None."""
     choices = task.doc_to_choice(document)
     # Where the choices are beginnings of the text, its function says which one is right.
     ask = task.doc_to_text if task.multiple_input else task.doc_to_target
@@ -53,10 +53,10 @@ def _wrong_choices(task: Any, document: Any) -> str | None:
     for right in answer if isinstance(answer, list) else [answer]:
         places = choices if isinstance(right, str) else range(len(choices))
         if right not in places:
-            return f"the right answer is {right!r}, none of its {len(choices)} choices"
+            return f"the right answer of {name} is {right!r}, none of its {len(choices)} choices"
     by_length = _BY_LENGTH & set(task._metric_fn_list)
     if by_length and "" in choices:
-        return f"choice {choices.index('')} is empty, and {min(by_length)} divides by its length"
+        return f"a choice of {name} is empty, and {min(by_length)} divides by its length"
     return None
 
 
