@@ -431,3 +431,18 @@ def test_a_tokenizer_that_does_not_fit_is_refused_before_any_data_are_read(folde
         evaluate_checkpoint(
             make_model(), tokenizer, [TaskSelection("tiny_choice")], include_path=folder
         )
+
+
+def test_a_document_that_was_picked_out_is_named_by_its_own_number(run, tmp_path):
+    write_task(tmp_path, [*[FINE] * 4, FINE | {"choices": ["sat", "the " * 33]}])
+    with pytest.raises(UserError, match="task mine, document 4: the choice"):
+        run(TaskSelection("mine", documents=[1, 4]), include_path=tmp_path)
+
+
+def test_a_model_without_memory_is_one_line(run, monkeypatch):
+    def exhausted(*_: object) -> None:
+        raise torch.OutOfMemoryError("no room for 9 GB")
+
+    monkeypatch.setattr(harness, "_language_model", exhausted)
+    with pytest.raises(UserError, match=r"cannot be scored \(OutOfMemoryError: no room for 9 GB"):
+        run("tiny_text")
