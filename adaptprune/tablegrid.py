@@ -234,8 +234,9 @@ def rank(rows: Iterable[TableRow], column: Column) -> None:
         return
     order = sorted(set(printed.values()), reverse=column.kind == "accuracy")
     for entry in entries:
-        place = order.index(printed[id(entry)]) if id(entry) in printed else len(order)
-        entry.rank = "best" if place == 0 else "second" if place == 1 else ""
+        if id(entry) in printed:  # no mark on a dash
+            place = order.index(printed[id(entry)])
+            entry.rank = "best" if place == 0 else "second" if place == 1 else ""
 
 
 def note_cells(grid: Grid, place: str, cells: dict[int, CellNumbers | None]) -> None:

@@ -10,7 +10,7 @@ from tiny_models import tiny_model
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from adaptprune.encoding import added_ids, check_tokenizer, plain_ids
+from adaptprune.encoding import added_ids, check_tokenizer, plain_batch
 from adaptprune.errors import UserError
 from adaptprune.evaluate.scorer import PrefixScorer
 from adaptprune.jsonlines import read_rows
@@ -69,7 +69,7 @@ def test_special_tokens_that_are_added_unasked_are_refused():
 
     class Stubborn(PreTrainedTokenizerFast):
         def __call__(self, texts, **_):
-            return {"input_ids": [[BEGIN, *plain(tokenizer, t)["input_ids"]] for t in texts]}
+            return {"input_ids": [BEGIN, *plain(tokenizer, texts)["input_ids"]]}
 
     stubborn = Stubborn(tokenizer_object=tokenizer.backend_tokenizer, bos_token="<s>")
     with pytest.raises(UserError, match="adds the begin token '<s>' even where no special tokens"):
@@ -83,7 +83,7 @@ def test_what_is_added_is_told_apart():
 
 @pytest.fixture(scope="module")
 def model():
-    return tiny_model("llama", vocab_size=260)
+    return tiny_model("llama", vocabulary=260)
 
 
 def request(kind, *arguments):
@@ -121,7 +121,7 @@ def test_a_special_token_without_a_row_is_named_where_a_text_spells_it_out(model
 
 def test_half_a_surrogate_pair_is_named():
     with pytest.raises(UserError, match=r"half a surrogate pair \(U\+D83D after 'broken '"):
-        plain_ids(bytes_tokenizer(), ["fine", "broken \ud83d end"])
+        plain_batch(bytes_tokenizer(), ["fine", "broken \ud83d end"])
 
 
 GOOD = '{"text": "a cat"}\n{"text": "caf\u00e9"}\n'

@@ -127,6 +127,15 @@ def test_missing_cells_print_a_dash_and_are_listed(tmp_path: Path) -> None:
     assert f"Not measured ({MISSING}): {listed}" in text
 
 
+def test_a_missing_cell_beside_equal_ones_is_a_plain_dash(tmp_path: Path) -> None:
+    rows = [*cell("llm-pruner", 20, 0), *cell("flap", 20, 0)]  # slicegpt is missing
+    stem = render(tmp_path, rows, sparsities=[20], seeds=[0])
+    assert f"| 20% | SliceGPT | {MISSING} | {MISSING} | {MISSING} |" in (
+        stem.with_suffix(".md").read_text()
+    )
+    assert pd.isna(tidy(stem).loc[(20, "slicegpt", "average"), "rank"])
+
+
 def test_a_mean_over_fewer_seeds_says_so(tmp_path: Path) -> None:
     stem = example(tmp_path)
     assert "| 20% | FLAP (2 of 3 seeds) |" in stem.with_suffix(".md").read_text()

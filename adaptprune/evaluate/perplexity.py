@@ -55,7 +55,7 @@ def joined_tokens(tokenizer: Any, texts: Sequence[str], length: int) -> list[int
     Raises:
         UserError: they do not.
     """
-    [tokens] = plain_ids(tokenizer, [SEPARATOR.join(texts)])
+    tokens = plain_ids(tokenizer, SEPARATOR.join(texts))
     if len(tokens) < length:
         raise UserError(
             f"token perplexity at {length} tokens: the texts have only {len(tokens)} tokens"
