@@ -13,7 +13,7 @@ from adaptprune.recover.presets import NO_RECOVERY
 from adaptprune.registry import find_method, split_variant
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from adaptprune.cells import Cell
@@ -54,8 +54,9 @@ class Asked:
             pairs = self._pruning if cell.recovery == NO_RECOVERY else self._training
             if differing := _first_difference(pairs(cell, made)):
                 found[name] = differing
-        measured = evaluation is not None and evaluation.get("status") == "ok"
-        if measured and (differing := _first_difference(self._evaluation(cell, evaluation))):
+        if evaluation is None or evaluation.get("status") != "ok":
+            return found
+        if differing := _first_difference(self._evaluation(cell, evaluation)):
             found["evaluation.json"] = differing
         return found
 
@@ -95,6 +96,18 @@ class Asked:
         yield "max_length", length, min(chosen.max_length, window or chosen.max_length)
         for task, documents in self._documents.items():
             yield f"documents of {task}", evaluation["results"].get(task, {}).get("n"), documents
+
+
+def lacks_sparsities(scores: Path, sparsities: Sequence[int]) -> bool:
+    """Say whether a score file says of itself that it serves other sparsities."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(scores, "np") as stream:
+            served = json.loads(stream.metadata()["adaptprune"]).get("sparsities", sparsities)
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError):
+        return False  # absent, or for `prune` to refuse
+    return not set(sparsities) <= set(served)
 
 
 def _documents(chosen: EvaluationConfig) -> dict[str, int]:

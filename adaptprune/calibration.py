@@ -111,7 +111,7 @@ def draw(
     for text in documents:
         if len(rows) == sequences:
             break
-        [ids] = plain_ids(tokenizer, [text])
+        ids = plain_ids(tokenizer, text)
         if len(ids) >= length:
             start = generator.randint(0, len(ids) - length)
             rows.append(ids[start : start + length])

@@ -17,6 +17,7 @@ from adaptprune.files import (
     locked,
     packaged_yaml,
     sealed_file,
+    writing,
 )
 from adaptprune.hub import explained
 from adaptprune.hubdata import read_split
@@ -50,7 +51,8 @@ class LocalCorpus(_Closed):
 class HubCorpus(_Closed):
     """The first documents of a hub data set's split, read once and kept in the cache.
 
-    ``files`` says which files of the repository they lie in, where these are too many to be listed.
+    ``files`` says which files of the repository they lie in, where these are too many to be listed
+    (see ``FirstRows``).
     """
 
     kind: Literal["hub"]
@@ -172,7 +174,8 @@ def fetch_documents(corpus: HubCorpus, path: Path) -> Path:
     with locked(path):
         if path.is_file():
             return path
-        with explained(f"text {corpus.name!r}", f"datasets/{corpus.repository}"):
+        page = f"datasets/{corpus.repository}"
+        with explained(f"text {corpus.name!r}", page), writing(path):
             commit = resolve("dataset", corpus.repository, "main")
             partial = path.with_name(f".{path.name}.{commit.id}.part")
             first = FirstRows(corpus.hub_split, corpus.documents, corpus.files)
@@ -183,8 +186,8 @@ def fetch_documents(corpus: HubCorpus, path: Path) -> Path:
                 note_origin(path, commit, first.read, documents=first.found, bytes=first.bytes)
         remove_partial(path)
         logger.warning(
-            "text %s: %d documents, from %d file(s) of %s (%.1f MB) at commit %s",
-            *(corpus.name, first.found, len(first.read), corpus.repository),
+            "text %s: %d of %d documents, from %d file(s) of %s (%.1f MB) at commit %s",
+            *(corpus.name, first.found, corpus.documents, len(first.read), corpus.repository),
             *(first.bytes / 1e6, commit.id[:12]),
         )
     return path

@@ -24,20 +24,25 @@ Need = Literal["nothing", "end", "begin or end"]
 _SAMPLE = "The cat sat on the mat."
 
 
-def plain_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
-    """Return the token ids of texts alone: nothing is added before or after.
+def plain_ids(tokenizer: Any, text: str) -> list[int]:
+    """Return the token ids of a text alone: nothing is added before or after.
 
     Raises:
-        UserError: a text is none to the tokenizer.
+        UserError: the text holds half a surrogate pair.
     """
-    if not texts:
-        return []
-    try:
-        return tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
-    except (TypeError, UnicodeEncodeError):  # what half a surrogate pair ends in
-        for text in texts:
-            check_text(text)
-        raise
+    check_text(text)
+    return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def plain_batch(tokenizer: Any, texts: list[str]) -> list[list[int]]:
+    """Return the token ids of several texts, see ``plain_ids``; quicker than one by one.
+
+    Raises:
+        UserError: a text holds half a surrogate pair.
+    """
+    for text in texts:
+        check_text(text)
+    return tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
 
 
 def check_text(text: str) -> None:
@@ -87,7 +92,7 @@ def check_tokenizer(tokenizer: Any, rows: int, need: Need, place: str = "the mod
     ordinary = set(tokenizer.get_vocab().values()) - special
     if not ordinary:
         raise UserError(f"{place}: its tokenizer has no vocabulary; a file of it is missing")
-    own = plain_ids(tokenizer, [_SAMPLE])[0] or [min(ordinary)]
+    own = plain_ids(tokenizer, _SAMPLE) or [min(ordinary)]
     ends = (tokenizer.bos_token_id, tokenizer.eos_token_id)
     for name, token in (("begin", own[0]), ("end", own[-1])):
         if token in ends and token not in (None, tokenizer.unk_token_id):
@@ -123,7 +128,7 @@ def check_tokenizer(tokenizer: Any, rows: int, need: Need, place: str = "the mod
 
 def added_ids(tokenizer: Any) -> tuple[list[int], list[int]]:
     """Return the token ids that a tokenizer puts before and after every text."""
-    own = plain_ids(tokenizer, [_SAMPLE])[0]
+    own = plain_ids(tokenizer, _SAMPLE)
     if not own:  # no text in its script
         return [], []
     whole = list(tokenizer(_SAMPLE, verbose=False)["input_ids"])

@@ -14,7 +14,7 @@ from adaptprune.files import sha256_file
 from adaptprune.hub import SILENCE_S, check_reachable, explained
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from huggingface_hub.hf_api import RepoFile, RepoFolder
 
@@ -92,13 +92,30 @@ class Commit:
         Raises:
             UserError: the hub does not answer, or there is no such folder.
         """
+        return _files(self._entries(folder))
+
+    def walk(self, folder: str) -> Iterator[RemoteFile]:
+        """Yield the files of a folder and those below it, in the order of their names.
+
+        A folder is listed when it is reached.
+
+        Raises:
+            UserError: the hub does not answer, or there is no such folder.
+        """
+        entries = sorted(self._entries(folder), key=lambda entry: entry.path)
+        for entry in entries:
+            found = _files([entry])
+            yield from found.values() if found else self.walk(entry.path)
+
+    def _entries(self, folder: str) -> list[RepoFile | RepoFolder]:
         from huggingface_hub import HfApi
 
         with explained(self.title, self.page):
-            entries = HfApi().list_repo_tree(
-                self.repository, folder or None, repo_type=self.kind, revision=self.id
+            return list(
+                HfApi().list_repo_tree(
+                    self.repository, folder or None, repo_type=self.kind, revision=self.id
+                )
             )
-            return _files(entries)
 
     def find(self, names: Iterable[str]) -> dict[str, RemoteFile]:
         """Return those files that are there by name.

@@ -16,7 +16,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from adaptprune.errors import UserError, unknown
-from adaptprune.files import cache_directory, locked, read_json, sealed_file, write_json
+from adaptprune.files import cache_directory, locked, read_json, sealed_file, write_json, writing
 from adaptprune.hub import endpoint, explained
 from adaptprune.hubdata import check_columns, find_split, split_stem
 from adaptprune.hubfiles import AT_ONCE, Commit, RemoteFile, cache_checked, resolve
@@ -90,7 +90,7 @@ def fetch_split(
     with locked(file):
         if find_split(stem) is not None:  # another process was quicker
             return file
-        with explained(split.title, f"datasets/{split.dataset}"):
+        with explained(split.title, f"datasets/{split.dataset}"), writing(file):
             commit = _commit_of(split.dataset, split.revision, endpoint())
             partial = file.with_name(f".{file.name}.{commit.id}.part")
             reader = _Reader.of(split, commit, partial)
@@ -207,8 +207,9 @@ class FirstRows:
     Attributes:
         split: that is read.
         count: how many rows.
-        files: glob pattern of the files inside the repository, all in one folder, of JSON lines;
-            None for what the data set says, which takes a listing of all its files.
+        files: pattern of the files inside the repository, of JSON lines, whose ``*`` stands for
+            folders too; they are listed no further than they are read. None for what the data set
+            says, which takes a listing of all its files.
         read: what was read so far: sha256 by name.
         bytes: of those files.
         found: rows so far.
@@ -222,30 +223,32 @@ class FirstRows:
     found: int = 0
 
     def rows(self, commit: Commit, partial: Path) -> Iterator[dict[str, Any]]:
-        """Yield the rows; as few files are fetched as hold them, and stay in ``partial``.
+        """Yield the rows; no more files are fetched than hold them, and stay in ``partial``.
 
         Raises:
             UserError: the hub cannot be read.
         """
-        reader = self._reader(commit, partial)
-        while self.found < self.count and (left := reader.files[len(self.read) :]):
+        reader, left = self._reader(commit, partial)
+        while self.found < self.count:
             # As many files as will be needed, to judge by those before.
             lacking = self.count - self.found
             needed = math.ceil(lacking * len(self.read) / self.found) if self.found else 1
-            some = left[: min(needed, AT_ONCE)]
+            some = list(islice(left, min(needed, AT_ONCE)))
+            if not some:
+                return
             self.read |= commit.bring(some, partial)
             self.bytes += sum(file.size for file in some)
             for row in islice(reader.iterate([partial / file.name for file in some]), lacking):
                 self.found += 1
                 yield row
 
-    def _reader(self, commit: Commit, partial: Path) -> _Reader:
+    def _reader(self, commit: Commit, partial: Path) -> tuple[_Reader, Iterator[RemoteFile]]:
+        """Return what reads the files, and the files."""
         if self.files is None:
-            return _Reader.of(self.split, commit, partial)
-        folder, _, pattern = self.files.rpartition("/")
-        listed = commit.listing(folder)
-        names = sorted(name for name in listed if fnmatchcase(name, f"{folder}/{pattern}"))
-        if not names:
-            raise UserError(f"{commit.title}: no file {self.files}")
+            reader = _Reader.of(self.split, commit, partial)
+            return reader, iter(reader.files)
+        pattern = self.files
+        folder = pattern.partition("*")[0].rpartition("/")[0]
         builder = _builder(partial, "json", data_files={self.split.name: []})
-        return _Reader(self.split, [listed[name] for name in names], builder)
+        left = (file for file in commit.walk(folder) if fnmatchcase(file.name, pattern))
+        return _Reader(self.split, [], builder), left

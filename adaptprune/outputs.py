@@ -150,10 +150,14 @@ def _together(stem: Path, suffixes: tuple[str, ...], kind: Kind) -> list[Written
 def model_inputs(*models: str | None) -> list[Path]:
     """Return the folders that hold models, or would hold them once fetched.
 
+    A folder may hold the record of a failure in a model's place.
+
     Raises:
         UserError: a model is unknown.
     """
-    return [folder_of(model) for model in models if model is not None]
+    given = [model for model in models if model is not None]
+    places = [(model, Path(os.path.expanduser(model))) for model in given]
+    return [place if place.is_dir() else folder_of(model) for model, place in places]
 
 
 def check_files(files: Sequence[Written], inputs: Iterable[Path | None] = ()) -> None:
@@ -271,6 +275,20 @@ def _strangers_of_run(run: Path) -> list[str]:
     elif not json_with("conditions", "preset", "stages")(settings):
         strangers.append(settings.name)
     return sorted(strangers)
+
+
+def check_kept_tasks(folder: Path) -> None:
+    """Refuse a folder, which an evaluation removes at its end, that holds more than kept tasks.
+
+    Raises:
+        UserError: names the path.
+    """
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        documents = path.with_suffix(".parquet")
+        if path.name.startswith("."):
+            continue  # half-written
+        if path.suffix not in (".json", ".parquet") or not documents.is_file():
+            raise UserError(f"{folder}: holds {path.name!r}, which is no kept task; {_ELSEWHERE}")
 
 
 def _check_place(output: Path, inputs: Iterable[Path | None]) -> None:

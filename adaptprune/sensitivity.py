@@ -73,20 +73,20 @@ class HeldOutText:
         if load_suite(self.suite).perplexity is None:
             raise UserError(f"suite {self.suite!r} has no perplexity text")
         config = read_config(folder)
-        seen = stated_window(config)
-        if seen is not None and self.window > seen:
-            raise UserError(f"window of {self.window} tokens: {folder} sees {seen} at most")
         tokenizer = load_checked_tokenizer(folder, "nothing")
         chosen = Selection(self.suite, perplexity_documents=self.documents).tasks_to_run()[-1]
         task = load_task(chosen.name, TASK_FOLDER, local_data=self.local_data)
         documents = list(task.eval_docs)
         wanted = range(len(documents)) if chosen.documents is None else chosen.documents
         text = SEPARATOR.join(str(task.doc_to_target(documents[index])) for index in wanted)
-        [tokens] = plain_ids(tokenizer, [text])
+        tokens = plain_ids(tokenizer, text)
         check_ids(tokens, config["vocab_size"], f"the perplexity text of suite {self.suite}")
         windows = cut_windows(tokens, self.window)
         if not windows:
             raise UserError(f"the perplexity text has {len(tokens)} tokens: no window is full")
+        seen = stated_window(config)
+        if seen is not None and self.window > seen:
+            raise UserError(f"window of {self.window} tokens: {folder} sees {seen} at most")
         return windows
 
 

@@ -31,7 +31,7 @@ from adaptprune.sizes import ModelSize
 from adaptprune.surgery import add_biases, cut_layers, shape_of_model
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from adaptprune.calibration import CalibrationSet
@@ -51,6 +51,7 @@ class Runtime:
         threads: CPU threads; part of the configuration, since sums depend on it.
         trust_remote_code: whether code in a model folder may be run.
         gpus: how many of them the job occupies, where the device is ``cuda`` without a number.
+        begin: called before a model is loaded, when all that can be checked without it was.
     """
 
     dtype: str = "float32"
@@ -58,6 +59,7 @@ class Runtime:
     threads: int | None = None
     trust_remote_code: bool = False
     gpus: int = 1
+    begin: Callable[[], None] | None = None
 
     def apply(self) -> None:
         """Set what is global: memory, threads, a free GPU, and only deterministic algorithms.
@@ -83,6 +85,8 @@ class Runtime:
 
     def load(self, folder: Path) -> Any:
         """Load a model in this dtype onto this device."""
+        if self.begin is not None:
+            self.begin()
         return checkpoint.load_model(
             folder,
             dtype=self.dtype,
@@ -173,6 +177,7 @@ def score_stage(job: Job, sparsities: Sequence[int], output: Path) -> None:
     job.runtime.apply()
     folder = locate(job.model)
     header = job.conditions(folder) | {"status": "ok", "reason": None}
+    header["sparsities"] = list(sparsities)
     try:
         model, context = job.load(folder), job.context()
         with in_one_line(job.method):

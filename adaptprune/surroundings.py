@@ -84,7 +84,7 @@ def settle() -> None:
         getpass.getuser()
     except (KeyError, OSError):  # the one or the other, by Python's version
         os.environ["LOGNAME"] = f"uid-{os.getuid()}"
-    os.environ.setdefault("PYTHONUTF8", "1")
+    os.environ["PYTHONUTF8"] = "1"
 
 
 def check() -> None:

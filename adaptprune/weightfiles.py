@@ -85,8 +85,8 @@ def check_one_set(folder: Path) -> None:
     if manifest.is_file():
         content = read_json(manifest)
         listed = content.get("files") if isinstance(content, dict) else None
-        for name in there if isinstance(listed, dict) else []:
-            if name not in listed:
+        for name in there:
+            if isinstance(listed, dict) and name not in listed:
                 raise UserError(f"{manifest}: does not list {name}, which lies beside it")
 
 

@@ -6,7 +6,7 @@ import shlex
 from functools import cache
 from pathlib import Path
 
-from adaptprune.asked import Asked
+from adaptprune.asked import Asked, lacks_sparsities
 from adaptprune.cellfiles import record_name
 from adaptprune.cells import Cell
 from adaptprune.config import OVERRIDES, load_profile, profile_names, settings_hash
@@ -215,6 +215,14 @@ def scoring_inputs(wildcards):
     """Return the model that a method works on, and what it needs besides."""
     model = f"results/runs/{wildcards.profile}/models/{wildcards.model}.json"
     return [model, *calibration_files(wildcards), *method_file(wildcards)]
+
+
+def scored_inputs(wildcards):
+    """Return the same; have scores made again that are for other sparsities."""
+    (file,) = scores_files(wildcards)
+    if lacks_sparsities(Path(file), profile(wildcards.profile).sparsities):
+        remake(file)
+    return scoring_inputs(wildcards)
 
 
 def pruning_inputs(wildcards):

@@ -119,8 +119,9 @@ class Machine:
             timeout=900,
         )
         if finished.returncode:
-            logs = [f"{log}: {log.read_text()[-1500:]}" for log in folder.rglob("logs/**/*.txt")]
-            raise AssertionError("\n".join([finished.stdout, finished.stderr, *logs]))
+            logs = {log: log.read_text() for log in folder.rglob("logs/**/*.txt")}
+            told = [f"{log}: {text[-800:]}" for log, text in logs.items() if "error" in text]
+            raise AssertionError("\n".join([finished.stdout, finished.stderr, *told[:3]]))
         return finished.stdout
 
     def make_clone(self) -> None:

@@ -11,9 +11,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+COLUMNS = ["task", "document", "document_hash", "metric", "filter", "value"]
+
 
 def answers(model: Any, tasks: dict[str, list[int]], shots: int | None) -> list[list[Any]]:
-    """Return task, document, metric and value, one for each that stock lm-eval gives."""
+    """Return the rows of ``COLUMNS`` that stock lm-eval gives."""
     import lm_eval
 
     found = lm_eval.simple_evaluate(
@@ -25,7 +27,7 @@ def answers(model: Any, tasks: dict[str, list[int]], shots: int | None) -> list[
         log_samples=True,
     )
     return [
-        [task, sorted(tasks[task])[sample["doc_id"]], metric, sample["filter"], sample[metric]]
+        [task, sample["doc_id"], sample["doc_hash"], metric, sample["filter"], sample[metric]]
         for task, samples in found["samples"].items()
         for sample in samples
         for metric in sample["metrics"]

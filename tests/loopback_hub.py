@@ -10,24 +10,22 @@ them are redirected. The xet protocol is not spoken.
 from __future__ import annotations
 
 import contextlib
-import functools
-import hashlib
 import json
 import re
 import socket
 import threading
 import time
-from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
+from hub_commits import Commit
+from served_fault import Fault
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-#: What the hub keeps in its store of large files.
-LARGE = (".safetensors", ".parquet", ".zst", ".bin", ".pth", "tokenizer.model")
 #: Entries of one page of a listing.
 PAGE = 1000
 MAIN = ("main", "HEAD", "refs/heads/main")
@@ -39,92 +37,6 @@ class Request(NamedTuple):
     method: str
     path: str
     time: float
-
-
-@dataclass
-class Fault:
-    """What goes wrong with requests for a path.
-
-    Attributes:
-        match: regular expression that is looked for in the path.
-        times: how many requests it meets; None for all.
-        method: the only one that it meets.
-        status: is answered in place of what was asked for, with ``headers``.
-        drop: close the connection without an answer.
-        cut: bytes of a file after which the connection is closed.
-        truncate: bytes of a file that are sent as if they were all.
-        flip: whether the byte in the middle of a file is another one.
-        delay: seconds before the answer.
-        rate: bytes of a file per second.
-        move: what ``main`` of a repository becomes before the answer (see `LoopbackHub.move`).
-    """
-
-    match: str
-    times: int | None = 1
-    method: str | None = None
-    status: int | None = None
-    headers: dict[str, str] = field(default_factory=dict)
-    drop: bool = False
-    cut: int | None = None
-    truncate: int | None = None
-    flip: bool = False
-    delay: float = 0.0
-    rate: float | None = None
-    move: tuple[str, str] | None = None
-
-
-class Commit:
-    """The files of one commit of a repository, and what the hub says of them."""
-
-    def __init__(self, folder: Path) -> None:
-        self.files = {
-            path.relative_to(folder).as_posix(): path
-            for path in sorted(folder.rglob("*"))
-            if path.is_file()
-        }
-        entries = {name: _file_entry(name, path) for name, path in self.files.items()}
-        listed = "".join(f"{entry['oid']} {name}\n" for name, entry in entries.items())
-        self.id = _git_hash(listed.encode())
-        for name in self.files:
-            for parent in Path(name).parents[:-1]:
-                entries[parent.as_posix()] = {
-                    "type": "directory",
-                    "path": parent.as_posix(),
-                    "oid": _git_hash(parent.as_posix().encode()),
-                    "size": 0,
-                }
-        self.entries = dict(sorted(entries.items()))
-
-    def etag(self, name: str) -> str:
-        """Return sha256 of a large file, git's hash of another."""
-        entry = self.entries[name]
-        return str(entry.get("lfs", entry)["oid"])
-
-    def listing(self, folder: str, *, recursive: bool) -> list[dict[str, Any]]:
-        start = f"{folder}/" if folder else ""
-        inside = [(name, e) for name, e in self.entries.items() if name.startswith(start)]
-        return [entry for name, entry in inside if recursive or "/" not in name[len(start) :]]
-
-
-def _git_hash(content: bytes) -> str:
-    """Return what git calls a file of this content."""
-    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-
-
-@functools.cache
-def _hashes(path: Path) -> tuple[str, str]:
-    """Return git's hash and sha256 of a file; repositories are not changed once served."""
-    content = path.read_bytes()
-    return _git_hash(content), hashlib.sha256(content).hexdigest()
-
-
-def _file_entry(name: str, path: Path) -> dict[str, Any]:
-    blob, sha256 = _hashes(path.resolve())
-    size = path.stat().st_size
-    entry = {"type": "file", "path": name, "oid": blob, "size": size}
-    if name.endswith(LARGE):
-        entry["lfs"] = {"oid": sha256, "size": size, "pointerSize": 134}
-    return entry
 
 
 class LoopbackHub:
@@ -207,7 +119,7 @@ class LoopbackHub:
     def fault_of(self, method: str, path: str) -> Fault | None:
         """Return what goes wrong with a request, and count it."""
         with self._lock:
-            for fault in self.faults:
+            for fault in list(self.faults):  # which tests add to and take from
                 if fault.method not in (None, method) or not re.search(fault.match, path):
                     continue
                 if fault.times is None:
@@ -422,7 +334,7 @@ class _Handler(BaseHTTPRequestHandler):
         if commit is None or name not in commit.files:
             self._refuse(404, "EntryNotFound", "Entry not found")
             return
-        content = _spoilt(commit.files[name].read_bytes(), fault)
+        content = fault.spoil(commit.files[name].read_bytes())
         status, total = 200, len(content)
         headers = {
             "Content-Type": "application/octet-stream",
@@ -468,10 +380,3 @@ def _asked_paths(body: bytes, kind: str) -> list[str]:
     else:
         asked = parse_qs(body.decode()).get("paths", [])
     return [path.strip("/") for path in ([asked] if isinstance(asked, str) else asked)]
-
-
-def _spoilt(content: bytes, fault: Fault) -> bytes:
-    if fault.flip:
-        middle = len(content) // 2
-        content = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
-    return content if fault.truncate is None else content[: fault.truncate]

@@ -226,6 +226,10 @@ def test_numbers_of_a_method_that_are_not_finite_fail_its_cell_alone(
         "the pruned weight model.norm.weight is not finite",
     )
     assert not list((tmp_path / "new").glob("*.safetensors"))
+    arguments = ("--model", tmp_path / "new", "--tasks", "tiny_local_place")
+    status, _, err = command("evaluate", *arguments, "--output", tmp_path / "e.json")
+    assert status == 0, err
+    assert json.loads((tmp_path / "e.json").read_text())["status"] == "failed"
 
 
 @pytest.mark.parametrize(("text", "told"), bad_inputs.TASKS)

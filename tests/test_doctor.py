@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 import types
 from pathlib import Path
@@ -27,7 +28,8 @@ from adaptprune.doctor.forecast import (
 )
 from adaptprune.doctor.rates import Rates, measure_rates, sample_architecture
 from adaptprune.errors import UserError
-from adaptprune.evaluate import catalog
+from adaptprune.evaluate import suitedata
+from adaptprune.hubsplits import hub_folder
 from adaptprune.models import catalogue, shape_of
 from adaptprune.registry import find_method
 from adaptprune.shapes import ModelShape
@@ -301,10 +303,10 @@ def test_task_data_and_texts_of_the_registry(
 
 def test_task_data_and_texts_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     silence(monkeypatch)
-    monkeypatch.setattr(inputs, "_is_cached", lambda dataset: False)
+    monkeypatch.setenv("ADAPTPRUNE_CACHE", str(tmp_path / "cache"))
     # lm-eval's own answer takes ten seconds.
     config = {"dataset_path": "org/name", "test_split": "test"}
-    monkeypatch.setattr(catalog, "task_config", lambda task, folder: config)
+    monkeypatch.setattr(suitedata, "task_config", lambda task, folder: config)
     small = subject(tmp_path, "small")
     (tasks,) = inputs.check_tasks(small)
     assert tasks.level == "missing"
@@ -315,8 +317,27 @@ def test_task_data_and_texts_of_the_hub(tmp_path: Path, monkeypatch: pytest.Monk
     assert len(inputs.check_tasks(folder)) == 8
     assert all("no such file" in finding.text for finding in inputs.check_tasks(folder))
     assert "no such file" in inputs.check_texts(folder)[0].text
-    monkeypatch.setattr(inputs, "_is_cached", lambda dataset: True)
+    file = hub_folder() / "org" / "name" / "default" / "test.jsonl"
+    file.parent.mkdir(parents=True)
+    file.touch()
     assert inputs.check_tasks(small)[0].level == "ok"
+    file.with_name("test.jsonl.sha256").write_text("another")
+    assert "altered since it was fetched" in inputs.check_tasks(small)[0].text
+
+
+def test_readers_of_the_files_of_a_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    silence(monkeypatch)
+    assert inputs.check_readers(subject(tmp_path, "small")).level == "ok"
+    assert inputs.check_readers(subject(tmp_path, "paper-training")).level == "ok"
+    find = importlib.util.find_spec
+    lacking = {"zstandard", "sentencepiece"}
+    monkeypatch.setattr(importlib.util, "find_spec", lambda n: None if n in lacking else find(n))
+    text = inputs.check_readers(subject(tmp_path, "small"))
+    assert (text.level, text.text) == ("missing", "no zstandard (the text slimpajama)")
+    assert "pip install" in text.cure
+    tokenizer = inputs.check_readers(subject(tmp_path, "paper-training"))
+    assert "no sentencepiece (the tokenizer of facebook/MobileLLM" in tokenizer.text
+    assert inputs.check_readers(subject(tmp_path, "tiny")).level == "ok"
 
 
 # The forecast

@@ -212,41 +212,6 @@ def test_wheel_that_is_not_the_pinned_one(
     assert not target.exists()
 
 
-def _hub(files: list[str], monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
-    """Replace the hub's download by one that writes the given files; return what was asked."""
-    asked: dict[str, object] = {}
-
-    def download(repository: str, *, local_dir: Path, **options: object) -> None:
-        asked.update(options, repository=repository)
-        for name in [*files, ".cache/huggingface/x"]:
-            (Path(local_dir) / name).parent.mkdir(parents=True, exist_ok=True)
-            (Path(local_dir) / name).write_text("{}")
-
-    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
-    return asked
-
-
-def test_hub_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = _hub(["config.json", "model.safetensors"], monkeypatch)
-    target = tmp_path / "models" / "a"
-    fetch_hub_model("owner/a", "main", target)
-    verify_folder(target)
-    assert {path.name for path in target.iterdir()} == {
-        "config.json",
-        "manifest.json",
-        "model.safetensors",
-    }
-    assert asked["repository"] == "owner/a"
-    assert asked["revision"] == "main"
-
-
-def test_hub_model_without_safetensors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _hub(["config.json"], monkeypatch)
-    with pytest.raises(UserError, match="no safetensors"):
-        fetch_hub_model("owner/a", "main", tmp_path / "a")
-    assert not (tmp_path / "a").exists()
-
-
 def test_hub_model_leaves_out_code_and_pickles() -> None:
     from huggingface_hub.utils import filter_repo_objects
 
@@ -260,9 +225,7 @@ def test_hub_model_leaves_out_code_and_pickles() -> None:
     assert list(kept) == names
 
 
-def test_hub_that_cannot_be_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hub_that_may_not_be_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(UserError, match=r"owner/absent@main cannot be fetched .* local folder"):
+    with pytest.raises(UserError, match=r"model owner/absent: .*HF_HUB_OFFLINE forbids"):
         fetch_hub_model("owner/absent", "main", tmp_path / "a")
-    with pytest.raises(UserError, match="cannot be fetched"):
-        fetch_hub_model("not a valid//name", "main", tmp_path / "a")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow.parquet
 import pytest
+from hub_datasets import PER_FILE
 from hub_faults import DATA, MODELS, Row
 from hub_machine import Machine
 from loopback_hub import Fault, LoopbackHub
@@ -366,10 +367,20 @@ def calibrate(machine: Machine, cache: Path, seed: int = 0) -> Ended:
     )
 
 
+PAJAMA = "datasets/cerebras/SlimPajama-627B"
+
+
 def pajama(hub: LoopbackHub, since: int = 0) -> list[str]:
-    """Return the requests for SlimPajama's files and listings."""
-    asked = [request.path for request in hub.requests[since:] if "SlimPajama" in request.path]
-    return [path for path in asked if "/large/" in path or "/tree/" in path]
+    """Return which files and folders of SlimPajama were asked for."""
+    asked = [request.path for request in hub.requests[since:] if PAJAMA in request.path]
+    found = [re.search(r"/(?:large|tree)/(?:.*/)?[0-9a-f]{40}(.*)", path) for path in asked]
+    return [match[1].strip("/") for match in found if match]
+
+
+def validation_files(hub: LoopbackHub) -> list[str]:
+    """Return the names of the files that have the documents."""
+    commit = hub.root / PAJAMA / "1"
+    return sorted(str(path.relative_to(commit)) for path in commit.glob("validation/*/*"))
 
 
 def test_two_at_once_read_a_corpus_once(hub: LoopbackHub, machine: Machine, tmp_path: Path) -> None:
@@ -379,32 +390,25 @@ def test_two_at_once_read_a_corpus_once(hub: LoopbackHub, machine: Machine, tmp_
         both = [pool.submit(calibrate, machine, tmp_path, seed) for seed in range(2)]
     for ended in both:
         ended.result().must_be_right()
-    asked = pajama(hub, began)
-    assert len(asked) == len(set(asked))
-    # No other chunk of any split is read or listed.
-    assert all(
-        path.endswith("/validation/chunk1") or "/validation/chunk1/" in path for path in asked
-    )
+    files = validation_files(hub)
+    folders = {"validation", *(name.rpartition("/")[0] for name in files)}
+    assert sorted(pajama(hub, began)) == sorted([*files, *folders])
     (cached,) = tmp_path.rglob("slimpajama.jsonl")
-    files = sorted((hub.root / "datasets/cerebras/SlimPajama-627B/1/validation/chunk1").iterdir())
-    assert len(cached.read_text().splitlines()) == 16 * len(files)
+    assert len(cached.read_text().splitlines()) == PER_FILE * len(files)
 
 
-def test_a_corpus_that_is_cut_goes_on(hub: LoopbackHub, machine: Machine, tmp_path: Path) -> None:
-    names = sorted(
-        path.name
-        for path in (hub.root / "datasets/cerebras/SlimPajama-627B/1/validation/chunk1").iterdir()
-    )
-    cut = Fault(f"large/.*validation/chunk1/{names[-1]}", times=None, flip=True)
-    hub.faults.append(cut)
+def test_a_corpus_that_is_spoilt_goes_on(
+    hub: LoopbackHub, machine: Machine, tmp_path: Path
+) -> None:
+    last = validation_files(hub)[-1]
+    spoilt = Fault(f"large/.*{last}", times=None, flip=True)
+    hub.faults.append(spoilt)
     calibrate(machine, tmp_path).must_be_one_line("its bytes are not those of the hub's hash")
     assert not list(tmp_path.rglob("slimpajama.jsonl"))
-    hub.faults.remove(cut)
+    hub.faults.remove(spoilt)
     before = len(hub.requests)
     calibrate(machine, tmp_path).must_be_right()
-    assert [path.rpartition("/")[2] for path in pajama(hub, before) if "/large/" in path] == [
-        names[-1]
-    ]
+    assert [name for name in pajama(hub, before) if name.endswith(".zst")] == [last]
 
 
 def test_a_full_disk(hub: LoopbackHub, machine: Machine, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from adaptprune.commands.options import MethodFileOption, MethodOption, choose_method
-from adaptprune.commands.reporting import (
+from adaptprune.commands.profiles import (
     ConfigFolderOption,
     OverrideOption,
     ProfileOption,

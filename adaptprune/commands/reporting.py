@@ -18,31 +18,29 @@ from adaptprune.commands.options import (
     check_folder,
     print_json,
 )
+from adaptprune.commands.profiles import (
+    ConfigFolderOption,
+    OverrideOption,
+    ProfileOption,
+    RunsOption,
+    Taken,
+    TakenProfileOption,
+    read_profile,
+)
 from adaptprune.errors import UserError, unknown
 
 if TYPE_CHECKING:
     from adaptprune.config import Profile
 
-ProfileOption = Annotated[str, typer.Option("--profile", help="name of a profile")]
-ConfigFolderOption = Annotated[Path, typer.Option(help="where the profiles lie")]
-RunsOption = Annotated[Path, typer.Option(help="where the cells lie")]
-OverrideOption = Annotated[
-    list[str] | None, typer.Option("--override", metavar="KEY=VALUE", help="of a profile key")
-]
 
-
-def _window_lengths(text: str | None, max_length: int) -> tuple[int, ...]:
-    """Read window lengths; those beyond the model's own window are refused once it is known."""
-    from adaptprune.evaluate.perplexity import check_lengths
-
+def _window_lengths(text: str | None) -> list[int] | None:
+    """Read window lengths, None where none are given."""
     try:
-        lengths = tuple(int(part) for part in text.split(",")) if text else ()
+        return [int(part) for part in text.split(",")] if text else None
     except ValueError:
         raise UserError(
             f"--token-perplexity {text}: must be whole numbers of tokens, as in 128,2048"
         ) from None
-    check_lengths(lengths, max_length)
-    return lengths
 
 
 def evaluate(
@@ -68,62 +66,70 @@ def evaluate(
         ),
     ] = None,
     window_limit: Annotated[
-        int, typer.Option(min=16, help="tokens at most where no --max-length is given")
-    ] = 2048,
-    batch: Annotated[str, typer.Option(help="tokens per pass, or auto")] = "auto",
+        int | None, typer.Option(min=16, help="tokens at most where no --max-length is given")
+    ] = None,
+    batch: Annotated[str | None, typer.Option(help="tokens per pass, or auto")] = None,
     scorer_precision: Annotated[
-        str, typer.Option(help="of the softmax: float32, or stock for the model's dtype")
-    ] = "float32",
+        str | None, typer.Option(help="of the softmax: float32, or stock for the model's dtype")
+    ] = None,
     local_data: LocalDataOption = None,
-    dtype: DtypeOption = "float32",
-    device: DeviceOption = "cpu",
+    dtype: DtypeOption = None,
+    device: DeviceOption = None,
     threads: ThreadsOption = None,
-    trust_remote_code: RemoteOption = False,
+    trust_remote_code: RemoteOption = None,
+    profile: TakenProfileOption = None,
+    config_folder: ConfigFolderOption = Path("config"),
 ) -> None:
     """Evaluate a checkpoint with lm-eval tasks and write one JSON file."""
+    from adaptprune.evaluate.perplexity import check_lengths
     from adaptprune.evaluate.stage import Selection, evaluate_stage
     from adaptprune.outputs import DOCUMENTS, check_files, json_with, model_inputs, sibling
     from adaptprune.stages import Runtime
 
-    if (suite is None) == (tasks is None):
-        raise UserError("give --suite NAME or --tasks a,b (one of the two)")
-    if batch != "auto" and not (batch.isdigit() and int(batch) > 0):
-        raise UserError(f"--batch {batch}: must be auto or a number of tokens")
-    if scorer_precision not in ("float32", "stock"):
-        raise unknown("--scorer-precision", scorer_precision, ["float32", "stock"])
-    check_folder(local_data)
     documents = documents or sibling(output, f"{output.stem}.parquet")
     written = [(output, json_with("schema", "suite")), (documents, DOCUMENTS)]
     check_files(written, [*model_inputs(model), local_data])
-    selection = Selection(
+    taken = Taken(profile, config_folder)
+    chosen = taken.evaluation(
         suite=suite,
-        tasks=tasks.split(",") if tasks else [],
+        tasks=tasks,
         limit=limit,
         documents_per_task=documents_per_task,
         perplexity_documents=perplexity_documents,
-        token_lengths=_window_lengths(token_perplexity, max_length or window_limit),
+        token_perplexity=_window_lengths(token_perplexity),
+        max_length=max_length,
+        window_limit=window_limit,
+        batch=batch,
+        scorer_precision=scorer_precision,
     )
-    runtime = Runtime(dtype, device, threads, trust_remote_code)
+    if chosen.batch != "auto" and not (chosen.batch.isdigit() and int(chosen.batch) > 0):
+        raise UserError(f"--batch {chosen.batch}: must be auto or a number of tokens")
+    if chosen.scorer_precision not in ("float32", "stock"):
+        raise unknown("--scorer-precision", chosen.scorer_precision, ["float32", "stock"])
+    check_lengths(chosen.token_perplexity, max_length or chosen.window_limit)
+    local_data = taken.local_data(local_data)
+    check_folder(local_data)
+    selection = Selection(
+        suite=chosen.suite,
+        tasks=tasks.split(",") if tasks else [],
+        limit=limit,
+        documents_per_task=chosen.documents_per_task,
+        perplexity_documents=chosen.perplexity_documents,
+        token_lengths=tuple(chosen.token_perplexity),
+    )
+    runtime = taken.runtime(dtype, device, threads, trust_remote_code)
     evaluate_stage(
         model,
         selection,
-        runtime,
+        Runtime(*runtime, begin=taken.say),
         output,
         documents,
         max_length=max_length,
-        window_limit=window_limit,
-        precision="stock" if scorer_precision == "stock" else "float32",
-        batch_tokens=None if batch == "auto" else int(batch),
+        window_limit=chosen.window_limit,
+        precision="stock" if chosen.scorer_precision == "stock" else "float32",
+        batch_tokens=None if chosen.batch == "auto" else int(chosen.batch),
         local_data=local_data,
     )
-
-
-def read_profile(name: str, folder: Path, overrides: list[str] | None) -> Profile:
-    """Load a profile with the overrides of the command line."""
-    from adaptprune.config import load_profile
-
-    pairs = (pair.partition("=") for pair in overrides or [])
-    return load_profile(folder, name, {key: value for key, _, value in pairs})
 
 
 def gate(

@@ -16,7 +16,12 @@ from adaptprune.encoding import check_tokenizer
 from adaptprune.errors import NumericalError, UserError
 from adaptprune.evaluate import outcome
 from adaptprune.evaluate.catalog import check_size, check_tasks, load_task
-from adaptprune.evaluate.documents import check_answers, rolling_texts, scoring_error
+from adaptprune.evaluate.documents import (
+    check_answers,
+    first_line,
+    in_one_line,
+    rolling_texts,
+)
 from adaptprune.evaluate.outcome import Outcome, write_documents
 from adaptprune.evaluate.perplexity import check_lengths, joined_tokens, token_perplexities
 from adaptprune.evaluate.window import LIMIT, choose_window
@@ -153,13 +158,21 @@ def evaluate_checkpoint(
         built = load_task(
             task.name, include_path, num_fewshot=task.num_fewshot, local_data=local_data
         )
-        _check_task(task, built, max_length, complete=limit is None)
-        check_answers(built, chosen_documents(task, built, limit))
-        if token_lengths and built.OUTPUT_TYPE == "loglikelihood_rolling":
-            texts = rolling_texts(built, chosen_documents(task, built, limit))
-            joined_tokens(tokenizer, texts, max(token_lengths))
+        with in_one_line(built):
+            _check_task(task, built, max_length, complete=limit is None)
+            chosen = chosen_documents(task, built, limit)
+            check_answers(built, chosen)
+            if token_lengths and built.OUTPUT_TYPE == "loglikelihood_rolling":
+                joined_tokens(tokenizer, rolling_texts(built, chosen), max(token_lengths))
         loaded.append((task, built))
-    language_model = _language_model(model, tokenizer, max_length, batch_tokens, scorer, precision)
+    try:
+        language_model = _language_model(
+            model, tokenizer, max_length, batch_tokens, scorer, precision
+        )
+    except UserError:
+        raise
+    except Exception as error:  # of the model's code, which is run here for the first time
+        raise UserError(f"the model cannot be scored ({first_line(error)})") from error
     conditions: dict[str, Any] = {
         "dtype": str(model.dtype).removeprefix("torch."),
         "device": model.device.type,
@@ -297,30 +310,28 @@ def _measure(
     built.set_fewshot_seed(SEED)
     # Not `simple_evaluate`: for a model that exists already, what it adds is a description of the
     # host, gathered by seconds of child processes at every call.
-    try:
-        output = evaluate(
-            lm=language_model,
-            task_dict={"tasks": {built.task_name: built}, "groups": {}},
-            limit=None if chosen else limit,
-            samples={built.task_name: chosen} if chosen and not narrowed else None,
-            bootstrap_iters=0,
-            log_samples=True,
-        )
-    except OverflowError:  # exp of a mean that no float holds: a perplexity beyond 1e308
-        raise NumericalError(f"task {selection.name}: perplexity is infinite") from None
-    except (UserError, NumericalError):
-        raise
-    except Exception as error:  # of the task's own code and settings, which may be anything
-        raise scoring_error(built, error) from error
-    samples = output["samples"][built.task_name]
-    if chosen and narrowed:
-        for sample in samples:
-            sample["doc_id"] = chosen[sample["doc_id"]]
-    found = _summarise(output, built)
-    if token_lengths and built.OUTPUT_TYPE == "loglikelihood_rolling":
-        texts = [sample["target"] for sample in samples]
-        tokens = joined_tokens(language_model.tokenizer, texts, max(token_lengths))
-        found.results[built.task_name] |= token_perplexities(language_model, tokens, token_lengths)
+    with in_one_line(built, chosen if narrowed else None):
+        try:
+            output = evaluate(
+                lm=language_model,
+                task_dict={"tasks": {built.task_name: built}, "groups": {}},
+                limit=None if chosen else limit,
+                samples={built.task_name: chosen} if chosen and not narrowed else None,
+                bootstrap_iters=0,
+                log_samples=True,
+            )
+        except OverflowError:  # exp of a mean that no float holds: a perplexity beyond 1e308
+            raise NumericalError(f"task {selection.name}: perplexity is infinite") from None
+        samples = output["samples"][built.task_name]
+        if chosen and narrowed:
+            for sample in samples:
+                sample["doc_id"] = chosen[sample["doc_id"]]
+        found = _summarise(output, built)
+        if token_lengths and built.OUTPUT_TYPE == "loglikelihood_rolling":
+            texts = [sample["target"] for sample in samples]
+            found.results[built.task_name] |= token_perplexities(
+                language_model, texts, token_lengths
+            )
     return found
 
 

@@ -55,7 +55,7 @@ def joined_tokens(tokenizer: Any, texts: Sequence[str], length: int) -> list[int
     Raises:
         UserError: they do not.
     """
-    [tokens] = plain_ids(tokenizer, [SEPARATOR.join(texts)])
+    tokens = plain_ids(tokenizer, SEPARATOR.join(texts))
     if len(tokens) < length:
         raise UserError(
             f"token perplexity at {length} tokens: the texts have only {len(tokens)} tokens"
@@ -64,13 +64,13 @@ def joined_tokens(tokenizer: Any, texts: Sequence[str], length: int) -> list[int
 
 
 def token_perplexities(
-    language_model: HFLM, tokens: Sequence[int], lengths: Sequence[int]
+    language_model: HFLM, texts: Sequence[str], lengths: Sequence[int]
 ) -> dict[str, float]:
-    """Score text by every window length asked for, in one call, so that common work is shared.
+    """Score texts by every window length asked for, in one call, so that common work is shared.
 
     Args:
         language_model: lm-eval's, with or without shared prefixes.
-        tokens: ids of the text, see ``joined_tokens``.
+        texts: documents in order.
         lengths: tokens of a window; its first token is not predicted.
 
     Returns:
@@ -78,8 +78,10 @@ def token_perplexities(
         predicted tokens.
 
     Raises:
+        UserError: the texts do not fill the longest window.
         NumericalError: a perplexity is not finite.
     """
+    tokens = joined_tokens(language_model.tokenizer, texts, max(lengths))
     windows = {length: cut_windows(tokens, length) for length in lengths}
     requests = [(None, window[:1], window[1:]) for cut in windows.values() for window in cut]
     scores = iter(language_model._loglikelihood_tokens(requests))

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from adaptprune.encoding import added_ids, check_ids, check_text
 from adaptprune.errors import UserError
+from adaptprune.evaluate.documents import DocumentError
 from adaptprune.evaluate.forward import Budget, Scores, TreeRunner, Work
 from adaptprune.evaluate.freshstate import FreshState
 from adaptprune.evaluate.packing import Request, plan
@@ -155,7 +156,7 @@ class PrefixScorer(HFLM):
             try:
                 encoded.append((request.args, *self._encode(*request.args)))
             except UserError as error:
-                raise UserError(f"{_place(request)}: {error}") from None
+                raise _of_document(request, str(error)) from None
         return self._loglikelihood_tokens(encoded, disable_tqdm)
 
     def _encode(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
@@ -197,7 +198,7 @@ class PrefixScorer(HFLM):
             try:
                 tokens = self.tok_encode(text)
             except UserError as error:
-                raise UserError(f"{_place(request)}: {error}") from None
+                raise _of_document(request, str(error)) from None
             rolling = get_rolling_token_windows(
                 token_list=tokens,
                 prefix_token=self.prefix_token_id,
@@ -208,7 +209,7 @@ class PrefixScorer(HFLM):
             windows += of_text
             counts.append(len(of_text))
         if requests and not windows:
-            raise UserError(f"{_place(requests[0])}: the text is empty, and so are all others")
+            raise _of_document(requests[0], "the text is empty, and so are all others")
         scores = iter(self._loglikelihood_tokens(windows, disable_tqdm))
         totals = [math.fsum(next(scores)[0] for _ in range(count)) for count in counts]
         for request, total in zip(requests, totals, strict=True):
@@ -296,6 +297,6 @@ class PrefixScorer(HFLM):
         return scores
 
 
-def _place(request: Instance) -> str:
-    """Return a request's task and document, for messages."""
-    return f"task {request.task_name}, document {request.doc_id}"
+def _of_document(request: Instance, reason: str) -> DocumentError:
+    """Return what is wrong with a request as an error of its document."""
+    return DocumentError(str(request.task_name), int(request.doc_id or 0), reason)

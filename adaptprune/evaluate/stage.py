@@ -121,6 +121,11 @@ def fetch_suite(name: str, local_data: Path | None = None) -> dict[str, Any]:
     return {"suite": name, "data": where, "revision": None, "commits": commits_of(files)}
 
 
+def kept_tasks(output: Path) -> Path:
+    """Return the folder that keeps finished tasks until the output is written."""
+    return output.with_name(f"{output.name}.partial")
+
+
 def evaluate_stage(
     model: str,
     selection: Selection,
@@ -156,7 +161,7 @@ def evaluate_stage(
     from adaptprune.evaluate import harness
 
     watch = Stopwatch()
-    partial = output.with_name(f"{output.name}.partial")
+    partial = kept_tasks(output)
     tasks = selection.tasks_to_run()
     check_tasks([task.name for task in tasks], TASK_FOLDER)
     reason = checkpoint.failure(Path(model))
