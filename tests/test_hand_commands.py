@@ -157,7 +157,7 @@ def test_without_a_profile_the_defaults_are_said(
     few = ("--suite", "commonsense-tiny", "--documents-per-task", 3)
     status, _, err = command("evaluate", *model, *few, "--output", tmp_path / "scores.json")
     assert status == 0
-    assert "perplexity over all 12 documents (default)" in err, "it is what takes the time"
+    assert "perplexity over all 30 documents (default)" in err, "it is what takes the time"
     taken = Taken(None, CONFIG)
     taken.calibration(None, None, None, None, "adapt-pruner")
     taken.say()
@@ -197,7 +197,8 @@ def test_sensitivity_and_measure_take_a_profile(command: Command, tmp_path: Path
     status, _, err = command("sensitivity", *model, *PROFILE, "--window", 32, *output)
     assert status == 0, err
     assert "suite commonsense-tiny (profile tiny); perplexity over 6 documents" in err
-    status, _, err = command("measure", *model, *PROFILE, "--output", tmp_path / "speed.json")
+    dense = ("--dense", "tiny-llama", "--output", tmp_path / "speed.json")
+    status, _, err = command("measure", *model, *PROFILE, *dense)
     assert status == 0, err
     assert "batch 1, prompt of 16 tokens and 4 more, 3 rounds (profile tiny)" in err
     workload = json.loads((tmp_path / "speed.json").read_text())["workload"]
@@ -212,7 +213,7 @@ def test_a_recovery_of_the_profile_is_trained_by_hand(command: Command, tmp_path
     assert first.startswith("recovery prune-train: prune-then-train of tiny-llama on tiny-prose, ")
     assert "calibration: 8 sequences of 32 tokens of tiny-prose (profile tiny)" in first
     assert second.startswith(
-        "training: 896 tokens in 7 steps of 4 rows of 32 tokens, 1 stage; estimated time "
+        "training: 1,024 tokens in 8 steps of 4 rows of 32 tokens, 1 stage; estimated time "
     )
     record = json.loads((tmp_path / "out" / "recovery.json").read_text())
     config = load_profile(CONFIG, "tiny").recovery("prune-train")
@@ -220,7 +221,7 @@ def test_a_recovery_of_the_profile_is_trained_by_hand(command: Command, tmp_path
     assert record["conditions"]["preset"] == expected
     assert config.outcome is not None
     assert record["conditions"]["target"]["parameters"] == config.outcome.parameters
-    assert record["tokens"] == 896
+    assert record["tokens"] == 1024
 
 
 @pytest.mark.parametrize(
