@@ -89,6 +89,7 @@ class PublishedScore(Closed):
             metric=self.metric,
             value=value,
             band=(most - least) / 2 + margin,
+            documents=None,
             source="published by " + "; ".join(sources[name] for name in self.figures),
         )
 
