@@ -7,7 +7,7 @@ import os
 import platform
 from importlib.metadata import version
 
-from adaptprune.surroundings import settle
+from adaptprune.files.surroundings import settle
 
 __version__ = version("adaptprune")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from adaptprune.models import slug
+from adaptprune.models.catalogue import slug
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -19,25 +19,19 @@ from typing import TYPE_CHECKING, Any
 import pydantic
 
 from adaptprune.errors import UserError
-from adaptprune.method import Context, Parameters
-from adaptprune.recover.method import (
-    Beginning,
-    Prepared,
-    RecoveryMethod,
-    Target,
-    shape_to_reach,
-)
-from adaptprune.recover.plan import Draft, Stage
-from adaptprune.recover.targets import check_cut
-from adaptprune.shapes import FAMILIES, ModelShape
+from adaptprune.models.shapes import FAMILIES, ModelShape
+from adaptprune.pruning.method import Context, Parameters
+from adaptprune.recovery.method import Beginning, Prepared, RecoveryMethod, Target, shape_to_reach
+from adaptprune.recovery.plan import Draft, Stage
+from adaptprune.recovery.targets import check_cut
 
 if TYPE_CHECKING:
     import torch
 
-    from adaptprune.recover.folder import RunFolder, Settings
-    from adaptprune.recover.objective import Objective
-    from adaptprune.recover.packing import Rows
-    from adaptprune.recover.presets import Preset
+    from adaptprune.data.packing import Rows
+    from adaptprune.recovery.folder import RunFolder, Settings
+    from adaptprune.recovery.objective import Objective
+    from adaptprune.recovery.presets import Preset
     from baselines.dynamic_batches import DomainRows
     from baselines.sheared_masks import Masks
 
@@ -129,7 +123,7 @@ class ShearedLlama(RecoveryMethod):
         """Note the losses that the domains are to reach, and where the loading begins."""
         import torch
 
-        from adaptprune.recover.packing import Rows
+        from adaptprune.data.packing import Rows
         from baselines.dynamic_batches import DomainState, check_references
         from baselines.sheared_objective import HeldOut
 
@@ -156,8 +150,8 @@ class ShearedLlama(RecoveryMethod):
         """Cut the model to the target shape by the masks that the first stage has learnt."""
         import torch
 
-        from adaptprune.checkpoint import count_parameters
-        from adaptprune.recover import checkpoints
+        from adaptprune.models.checkpoint import count_parameters
+        from adaptprune.recovery import checkpoints
         from baselines.masked_model import cut
         from baselines.sheared_masks import KINDS
 
@@ -187,8 +181,8 @@ class ShearedLlama(RecoveryMethod):
 
     def objective(self, folder: RunFolder, stage: Stage, device: torch.device) -> Objective:
         """Return training by domains, with masks in the first stage."""
-        from adaptprune.recover import checkpoints
-        from adaptprune.recover.packing import Rows
+        from adaptprune.data.packing import Rows
+        from adaptprune.recovery import checkpoints
         from baselines.dynamic_batches import DomainState
         from baselines.sheared_objective import DomainTraining, HeldOut, Shearing
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import pydantic
 
 from adaptprune.errors import NumericalError, UserError
-from adaptprune.method import Budget, Context, Method, Parameters, Passes, Pruned, Scores
+from adaptprune.pruning.method import Budget, Context, Method, Parameters, Passes, Pruned, Scores
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import torch
 
-    from adaptprune.shapes import ModelShape
+    from adaptprune.models.shapes import ModelShape
 
 #: The official code hard-codes the epsilon of its normalisation.
 _OFFICIAL_EPSILON = 1e-5
@@ -77,7 +77,7 @@ class SliceGPT(Method):
     ) -> Pruned:
         """Fold the norms, then rotate and slice layer by layer; each PCA sees sliced inputs."""
         from adaptprune.modeling import FAMILIES
-        from adaptprune.surgery import shape_of_model
+        from adaptprune.pruning.surgery import shape_of_model
 
         assert context.tokens is not None, "slicegpt needs calibration tokens"
         shape_of_model(model).check_stock("sliced")

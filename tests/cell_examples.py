@@ -6,8 +6,8 @@ import copy
 import json
 from typing import TYPE_CHECKING, Any
 
-from adaptprune.cellfiles import record_hash
-from adaptprune.files import sha256_json
+from adaptprune.files.atomic import sha256_json
+from adaptprune.results.records import record_hash
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -23,11 +23,11 @@ import pytest
 from hub_rows import small_facts
 from transformers.utils import logging as transformers_logging
 
-from adaptprune import registry
-from adaptprune.bigbench import ensure_local_data
+from adaptprune.data.bigbench import ensure_local_data
 from adaptprune.evaluate import benchmarks, suites
-from adaptprune.models import locate
-from adaptprune.registry import find_method
+from adaptprune.models.catalogue import locate
+from adaptprune.pruning import registry
+from adaptprune.pruning.registry import find_method
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

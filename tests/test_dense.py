@@ -14,7 +14,7 @@ from adaptprune.errors import UserError
 from adaptprune.evaluate import dense
 from adaptprune.evaluate.dense import check_dense
 from adaptprune.evaluate.suites import Suite, list_suites, load_suite
-from adaptprune.files import write_sealed_json
+from adaptprune.files.atomic import write_sealed_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,10 +10,10 @@ from tiny_models import tiny_model
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from adaptprune.encoding import added_ids, check_tokenizer, plain_batch
+from adaptprune.data.encoding import added_ids, check_tokenizer, plain_batch
 from adaptprune.errors import UserError
 from adaptprune.evaluate.scorer import PrefixScorer
-from adaptprune.jsonlines import read_rows
+from adaptprune.files.jsonlines import read_rows
 
 BEGIN, END = 256, 257
 

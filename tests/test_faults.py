@@ -16,16 +16,18 @@ from package_index import Index, serve, sha256
 from recovery_examples import assert_same_weights, log_without_times, recovery
 from small_disk import SmallDisk, small_disk
 
-from adaptprune import download, fetch, models
-from adaptprune.download import Release, release_file
 from adaptprune.errors import UserError
 from adaptprune.evaluate import outcome
-from adaptprune.files import atomic_directory, atomic_file, sha256_file, write_json
-from adaptprune.models import locate
-from adaptprune.recover.loop import _Training
-from adaptprune.recover.stage import recover_stage
-from adaptprune.results import collect, read_results, write_results
-from adaptprune.workflow import hold_lock
+from adaptprune.files import releases as download
+from adaptprune.files.atomic import atomic_directory, atomic_file, sha256_file, write_json
+from adaptprune.files.releases import Release, release_file
+from adaptprune.machine.workflow_lock import hold_lock
+from adaptprune.models import catalogue as models
+from adaptprune.models import fetch
+from adaptprune.models.catalogue import locate
+from adaptprune.recovery.loop import _Training
+from adaptprune.recovery.stage import recover_stage
+from adaptprune.results.rows import collect, read_results, write_results
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -12,11 +12,17 @@ from typing import Any
 
 import pytest
 
-from adaptprune import checkpoint, fetch, files
-from adaptprune.download import Release
 from adaptprune.errors import UserError
-from adaptprune.fetch import fetch_hub_model, fetch_wheel_model, verify_folder, write_manifest
-from adaptprune.files import sha256_file
+from adaptprune.files import atomic as files
+from adaptprune.files.atomic import sha256_file
+from adaptprune.files.releases import Release
+from adaptprune.models import checkpoint, fetch
+from adaptprune.models.fetch import (
+    fetch_hub_model,
+    fetch_wheel_model,
+    verify_folder,
+    write_manifest,
+)
 
 WHEEL = "thing-1.0-py3-none-any.whl"
 

@@ -18,15 +18,16 @@ from hub_datasets import write_datasets
 from hub_models import write_models
 from loopback_hub import Fault, LoopbackHub
 
-from adaptprune import hub, hubfiles
-from adaptprune.checkpoint import load_model, load_tokenizer, revision
-from adaptprune.corpus import HubCorpus, corpora, fetch_documents, read_texts
+from adaptprune.data.hub_splits import Split, fetch_split, hub_folder
+from adaptprune.data.texts import HubCorpus, corpora, fetch_documents, read_texts
 from adaptprune.errors import UserError
 from adaptprune.evaluate.catalog import load_task
-from adaptprune.fetch import commit_of, fetch_hub_model, verify_folder
-from adaptprune.files import read_json
-from adaptprune.hubsplits import Split, fetch_split, hub_folder
-from adaptprune.models import locate
+from adaptprune.files import hub_client as hub
+from adaptprune.files import hub_files as hubfiles
+from adaptprune.files.atomic import read_json
+from adaptprune.models.catalogue import locate
+from adaptprune.models.checkpoint import load_model, load_tokenizer, revision
+from adaptprune.models.fetch import commit_of, fetch_hub_model, verify_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

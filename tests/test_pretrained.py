@@ -10,11 +10,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from adaptprune import checkpoint, pretrained
-from adaptprune.corpus import corpora
+from adaptprune.data.texts import corpora
 from adaptprune.errors import UserError
-from adaptprune.models import ModelEntry, catalogue, shape_of
-from adaptprune.recover.loop import _Training
+from adaptprune.models import checkpoint
+from adaptprune.models.catalogue import ModelEntry, catalogue, shape_of
+from adaptprune.recovery import pretraining as pretrained
+from adaptprune.recovery.loop import _Training
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adaptprune.data.madeup import byte_tokenizer
+from adaptprune.data.packing import Document, Rows, pack
 from adaptprune.errors import UserError
-from adaptprune.files import read_json
-from adaptprune.recover.method import Target
-from adaptprune.recover.packing import Document, Rows, pack
-from adaptprune.recover.plan import Stage, plan_stages
-from adaptprune.recover.presets import Preset, find_preset, preset_names
-from adaptprune.registry import find_recovery
-from adaptprune.tiny import byte_tokenizer
+from adaptprune.files.atomic import read_json
+from adaptprune.pruning.registry import find_recovery
+from adaptprune.recovery.method import Target
+from adaptprune.recovery.plan import Stage, plan_stages
+from adaptprune.recovery.presets import Preset, find_preset, preset_names
 
 if TYPE_CHECKING:
     from pathlib import Path

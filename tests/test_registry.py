@@ -13,10 +13,10 @@ import pydantic
 import pytest
 
 import adaptprune
-from adaptprune import registry
 from adaptprune.errors import UserError, unknown
-from adaptprune.method import Method, Parameters
-from adaptprune.registry import entry_points, find_method, origin, split_variant
+from adaptprune.pruning import registry
+from adaptprune.pruning.method import Method, Parameters
+from adaptprune.pruning.registry import entry_points, find_method, origin, split_variant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

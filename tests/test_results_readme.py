@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from adaptprune.declarations import MethodTitle
 from adaptprune.evaluate.suites import load_suite
-from adaptprune.registry import entry_points, method_title
-from adaptprune.results import read_results
-from adaptprune.tablegrid import Entry, Grid, build_grid, columns_of
+from adaptprune.pruning.registry import entry_points, method_title
+from adaptprune.results.rows import read_results
+from adaptprune.tables.declared import MethodTitle
+from adaptprune.tables.grid import Entry, Grid, build_grid, columns_of
 
 RESULTS = Path(__file__).parent.parent / "results"
 SUITE = load_suite("commonsense-offline")

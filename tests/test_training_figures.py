@@ -12,12 +12,12 @@ from table_examples import DECLARATIONS, write_trained
 from test_listed_tables import TINY, rows_of
 
 from adaptprune.cells import cell_folder
-from adaptprune.config import load_profile
 from adaptprune.errors import UserError
-from adaptprune.figures import fig3, fig4
 from adaptprune.figures.catalog import Source, draw
-from adaptprune.files import sha256_file, write_sealed_json
-from adaptprune.tablecells import run_in_stages
+from adaptprune.files.atomic import sha256_file, write_sealed_json
+from adaptprune.papers.adapt_pruner import fig3, fig4
+from adaptprune.tables.select import run_in_stages
+from adaptprune.workflow.profiles import load_profile
 
 if TYPE_CHECKING:
     from pathlib import Path

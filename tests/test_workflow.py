@@ -17,8 +17,8 @@ import pytest
 from closed_network import closed_environment, without_interfaces
 from killing import kill_running
 
-from adaptprune.files import write_sealed_json
-from adaptprune.models import locate
+from adaptprune.files.atomic import write_sealed_json
+from adaptprune.models.catalogue import locate
 
 ROOT = Path(__file__).parent.parent
 MATRIX = ["methods=dense,llm-pruner,flap", "sparsities=20", "seeds=0"]

@@ -15,8 +15,8 @@ def audit(
     ] = Path("paper_tables"),
 ) -> None:
     """Set what the paper prints against what follows from architecture and arithmetic alone."""
-    from adaptprune.audit.report import write_audit
-    from adaptprune.outputs import beginning, check_files
+    from adaptprune.commands.outputs import beginning, check_files
+    from adaptprune.papers.adapt_pruner.audit.report import write_audit
 
     check_files([(output, beginning("# What follows from architecture and arithmetic alone"))])
     write_audit(tables, output)

@@ -16,7 +16,7 @@ from adaptprune.commands.options import (
 
 def methods() -> None:
     """List the installed pruning methods, where they come from and their parameters."""
-    from adaptprune.registry import entry_points, find_method, origin
+    from adaptprune.pruning.registry import entry_points, find_method, origin
 
     for name in entry_points():
         method = find_method(name)
@@ -27,8 +27,8 @@ def methods() -> None:
 
 def recoveries() -> None:
     """List the recovery presets, their methods and all values that ``--set`` changes."""
-    from adaptprune.recover.presets import find_preset, preset_names
-    from adaptprune.registry import RECOVERIES, origin
+    from adaptprune.pruning.registry import RECOVERIES, origin
+    from adaptprune.recovery.presets import find_preset, preset_names
 
     for name in preset_names():
         preset = find_preset(name)
@@ -39,7 +39,7 @@ def recoveries() -> None:
 
 def models() -> None:
     """List the built-in models and where their weights come from."""
-    from adaptprune.models import catalogue, shape_of
+    from adaptprune.models.catalogue import catalogue, shape_of
 
     for name, entry in catalogue().items():
         print(f"{name:44} {shape_of(name).parameters:>14,}  {entry.source.kind}")
@@ -64,9 +64,9 @@ def params(
     settings: SetOption = None,
 ) -> None:
     """Count the parameters after pruning from the architecture alone, without weights."""
-    from adaptprune.method import in_one_line
-    from adaptprune.models import shape_of
-    from adaptprune.registry import find_method, split_variant
+    from adaptprune.models.catalogue import shape_of
+    from adaptprune.pruning.method import in_one_line
+    from adaptprune.pruning.registry import find_method, split_variant
 
     chosen = find_method(split_variant(choose_method(method, method_file))[0])
     parameters = chosen.parse(parse_settings(settings))

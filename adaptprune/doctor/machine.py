@@ -14,15 +14,15 @@ from packaging.requirements import Requirement
 
 from adaptprune.doctor.finding import Finding, Subject, in_units
 from adaptprune.doctor.forecast import disk_needed, known_shapes
-from adaptprune.files import cache_directory, nearest_folder
-from adaptprune.memory import BYTES, host_bytes, pruning_bytes, speed_bytes
+from adaptprune.files.atomic import cache_directory, nearest_folder
+from adaptprune.models.memory import BYTES, host_bytes, pruning_bytes, speed_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from adaptprune.config import Profile
-    from adaptprune.shapes import ModelShape
+    from adaptprune.models.shapes import ModelShape
+    from adaptprune.workflow.profiles import Profile
 
 OLDEST_PYTHON = (3, 11)
 

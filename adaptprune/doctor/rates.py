@@ -10,15 +10,15 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from adaptprune.files import nearest_folder
-from adaptprune.models import find_entry, folder_of
-from adaptprune.shapes import ModelShape
+from adaptprune.files.atomic import nearest_folder
+from adaptprune.models.catalogue import find_entry, folder_of
+from adaptprune.models.shapes import ModelShape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from adaptprune.config import Profile
+    from adaptprune.workflow.profiles import Profile
 
 #: Rows and tokens of a pass, as the stages take them: on a CPU few, on a GPU many.
 ROWS = {"cpu": (1, 256), "cuda": (32, 512)}
@@ -48,7 +48,7 @@ def architecture_of(model: str) -> dict[str, Any]:
     Raises:
         UserError: there is neither.
     """
-    from adaptprune.files import read_json
+    from adaptprune.files.atomic import read_json
 
     entry = find_entry(model)
     return entry.architecture if entry else read_json(folder_of(model) / "config.json")
@@ -88,8 +88,8 @@ def measure_rates(profile: Profile, model: str, runs: Path, seconds: float) -> R
     """
     import torch
 
-    from adaptprune.stages import Runtime
-    from adaptprune.tiny import random_model
+    from adaptprune.data.madeup import random_model
+    from adaptprune.pruning.stage import Runtime
 
     architecture = sample_architecture(architecture_of(model))
     threads = torch.get_num_threads()

@@ -19,7 +19,7 @@ import pydantic
 
 from adaptprune.errors import UserError
 from adaptprune.evaluate.benchmarks import Closed
-from adaptprune.files import packaged_yaml
+from adaptprune.files.atomic import packaged_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable

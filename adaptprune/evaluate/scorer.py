@@ -17,7 +17,7 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from tqdm import tqdm
 
-from adaptprune.encoding import added_ids, check_ids, check_text
+from adaptprune.data.encoding import added_ids, check_ids, check_text
 from adaptprune.errors import UserError
 from adaptprune.evaluate.documents import DocumentError
 from adaptprune.evaluate.forward import Budget, Scores, TreeRunner, Work

@@ -7,22 +7,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaptprune import checkpoint
-from adaptprune.encoding import load_checked_tokenizer
+from adaptprune.data.encoding import load_checked_tokenizer
+from adaptprune.data.hub_splits import commits_of
+from adaptprune.data.sources import ensure_source
 from adaptprune.evaluate.catalog import TASK_FOLDER, check_size, check_tasks, load_task, members_of
 from adaptprune.evaluate.suitedata import fetch_suite_splits
 from adaptprune.evaluate.suites import load_suite, subset
-from adaptprune.files import write_sealed_json
-from adaptprune.hubsplits import commits_of
-from adaptprune.local_data import ensure_source
-from adaptprune.models import locate
-from adaptprune.provenance import Stopwatch
+from adaptprune.files.atomic import write_sealed_json
+from adaptprune.machine.provenance import Stopwatch
+from adaptprune.models import checkpoint
+from adaptprune.models.catalogue import locate
 
 if TYPE_CHECKING:
     from adaptprune.evaluate.benchmarks import Benchmark
     from adaptprune.evaluate.forward import Precision
     from adaptprune.evaluate.harness import TaskSelection
-    from adaptprune.stages import Runtime
+    from adaptprune.pruning.stage import Runtime
 
 SCHEMA = 1
 

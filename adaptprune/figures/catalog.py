@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from adaptprune.config import Profile
+    from adaptprune.workflow.profiles import Profile
 
 _NO_FIGURES = {"catalog", "style"}
 

