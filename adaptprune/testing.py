@@ -28,11 +28,14 @@ from adaptprune.errors import NumericalError, UserError
 from adaptprune.models.checkpoint import count_parameters, load_model
 from adaptprune.models.random import SHAPES, random_model, random_tokens
 from adaptprune.models.reloading import reload
+from adaptprune.models.runtime import Runtime
 from adaptprune.models.shapes import FAMILIES
+from adaptprune.models.sizes import shape_of_model
+from adaptprune.plugins import Parameters, in_one_line
 from adaptprune.pruning.guard import check_model, check_pruned, check_scores
-from adaptprune.pruning.method import Context, Parameters, in_one_line
-from adaptprune.pruning.stage import Job, Runtime, prune_stage, score_stage
-from adaptprune.pruning.surgery import add_biases, cut_layers, shape_of_model
+from adaptprune.pruning.method import Context
+from adaptprune.pruning.stage import Job, prune_stage, score_stage
+from adaptprune.pruning.surgery import add_biases, cut_layers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from adaptprune.errors import NumericalError, UserError
-from adaptprune.pruning.method import Budget, Context, Method, Parameters, Passes, Pruned, Scores
+from adaptprune.plugins import Parameters
+from adaptprune.pruning.method import Budget, Context, Method, Passes, Pruned, Scores
 from adaptprune.pruning.units import KeptUnits, LayerUnits
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class FLAP(Method):
         parameters: FLAPParameters,
     ) -> Pruned:
         """Rank all heads and neurons of the model in one list and cut to the budget."""
-        from adaptprune.pruning.surgery import shape_of_model
+        from adaptprune.models.sizes import shape_of_model
 
         scores = scores or self.score(model, context, parameters, [sparsity])
         shape = shape_of_model(model)

@@ -49,8 +49,8 @@ class LLMPruner(UniformMethod):
         sparsities: Sequence[int],
     ) -> Scores:
         """Compute group importance in one backward pass over all calibration tokens."""
+        from adaptprune.models.sizes import shape_of_model
         from adaptprune.pruning.importance import group_importance
-        from adaptprune.pruning.surgery import shape_of_model
 
         assert context.tokens is not None, "llm-pruner needs calibration tokens"
         importance = group_importance(

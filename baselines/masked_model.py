@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from adaptprune.pruning.surgery import shape_of_model
+from adaptprune.models.sizes import shape_of_model
 from adaptprune.pruning.units import LayerUnits
 from adaptprune.recovery.cutting import LayerCut, UniformCut, cut_to_shape
 

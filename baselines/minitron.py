@@ -24,10 +24,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pydantic
 
-from adaptprune.pruning.method import Parameters
-from adaptprune.recovery.method import Beginning, Prepared, RecoveryMethod, Target, shape_to_reach
+from adaptprune.plugins import Parameters
+from adaptprune.recovery.method import Beginning, Prepared, RecoveryMethod
 from adaptprune.recovery.objective import Objective
 from adaptprune.recovery.plan import TEACHER, Draft
+from adaptprune.recovery.targets import Target, shape_to_reach
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from adaptprune.models.shapes import ModelShape
     from adaptprune.recovery.folder import RunFolder, Settings
     from adaptprune.recovery.plan import Stage
-    from adaptprune.recovery.presets import Preset
+    from adaptprune.recovery.recipe import Preset
 
 
 class MinitronParameters(Parameters):
@@ -192,8 +193,8 @@ def _teacher_folder(folder: RunFolder, settings: Settings) -> Path:
 
 def _put_aside(checkpoint: Path, target: Path) -> None:
     """Copy a checkpoint's model; the checkpoint goes when the next stage has one."""
-    from adaptprune.files.atomic import atomic_directory
-    from adaptprune.models.fetch import MANIFEST, write_manifest
+    from adaptprune.files.atomic import MANIFEST, atomic_directory
+    from adaptprune.files.manifest import write_manifest
 
     with atomic_directory(target) as temporary:
         left_out = shutil.ignore_patterns("training", MANIFEST)

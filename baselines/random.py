@@ -31,7 +31,7 @@ class Random(UniformMethod):
         """Draw a random permutation of the units of every layer."""
         import torch
 
-        from adaptprune.pruning.surgery import shape_of_model
+        from adaptprune.models.sizes import shape_of_model
 
         generator = context.generator("random-units")
         heads, neurons = [], []

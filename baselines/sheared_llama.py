@@ -20,10 +20,11 @@ import pydantic
 
 from adaptprune.errors import UserError
 from adaptprune.models.shapes import FAMILIES, ModelShape
-from adaptprune.pruning.method import Context, Parameters
-from adaptprune.recovery.method import Beginning, Prepared, RecoveryMethod, Target, shape_to_reach
+from adaptprune.plugins import Parameters
+from adaptprune.pruning.method import Context
+from adaptprune.recovery.method import Beginning, Prepared, RecoveryMethod
 from adaptprune.recovery.plan import Draft, Stage
-from adaptprune.recovery.targets import check_cut
+from adaptprune.recovery.targets import Target, check_cut, shape_to_reach
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from adaptprune.data.packing import Rows
     from adaptprune.recovery.folder import RunFolder, Settings
     from adaptprune.recovery.objective import Objective
-    from adaptprune.recovery.presets import Preset
+    from adaptprune.recovery.recipe import Preset
     from baselines.dynamic_batches import DomainRows
     from baselines.sheared_masks import Masks
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import pydantic
 
 from adaptprune.errors import NumericalError, UserError
-from adaptprune.pruning.method import Budget, Context, Method, Parameters, Passes, Pruned, Scores
+from adaptprune.plugins import Parameters
+from adaptprune.pruning.method import Budget, Context, Method, Passes, Pruned, Scores
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,7 +78,7 @@ class SliceGPT(Method):
     ) -> Pruned:
         """Fold the norms, then rotate and slice layer by layer; each PCA sees sliced inputs."""
         from adaptprune.modeling import FAMILIES
-        from adaptprune.pruning.surgery import shape_of_model
+        from adaptprune.models.sizes import shape_of_model
 
         assert context.tokens is not None, "slicegpt needs calibration tokens"
         shape_of_model(model).check_stock("sliced")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pydantic
 
 from adaptprune.models.shapes import ModelShape, layer_range, uniform_blocks
-from adaptprune.pruning.method import Budget, Context, Method, Parameters, Pruned, Scores
+from adaptprune.plugins import Parameters
+from adaptprune.pruning.method import Budget, Context, Method, Pruned, Scores
 
 if TYPE_CHECKING:
     import torch
@@ -42,8 +43,8 @@ class UniformMethod(Method):
         parameters: UniformParameters,
     ) -> Pruned:
         """Keep the most important units of every chosen layer."""
+        from adaptprune.models.sizes import shape_of_model
         from adaptprune.pruning.selection import keep_blocks
-        from adaptprune.pruning.surgery import shape_of_model
 
         scores = scores or self.score(model, context, parameters, [sparsity])
         shape = shape_of_model(model)

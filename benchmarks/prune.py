@@ -76,7 +76,7 @@ def measure(name: str, model_name: str, threads: int) -> dict[str, float]:
 
     from adaptprune.models import checkpoint
     from adaptprune.models.catalogue import locate
-    from adaptprune.pruning.stage import Runtime
+    from adaptprune.models.runtime import Runtime
 
     Runtime(threads=threads).apply()
     model = checkpoint.load_model(locate(model_name))

@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from adaptprune.cells import Cell, cell_folder, grid
-from adaptprune.files.atomic import sha256_json
-from adaptprune.results.records import record_hash
+from adaptprune.files.atomic import record_hash, sha256_json
 
 ROOT = Path(__file__).parent.parent
 METHODS = ["dense", "adapt-pruner", "llm-pruner", "flap", "magnitude", "random"]

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from adaptprune.workflow.asked import Asked, lacks_sparsities
-from adaptprune.results.records import record_name
+from adaptprune.cells import record_name
 from adaptprune.cells import Cell
 from adaptprune.workflow.profiles import OVERRIDES, load_profile, profile_names, settings_hash
 from adaptprune.tables.declared import load_declaration
@@ -16,11 +16,13 @@ from adaptprune.evaluate.suites import load_suite
 from adaptprune.forkserver import start_forkserver
 from adaptprune.workflow.made_from import is_made_from
 from adaptprune.pruning.methodfile import load_method_file
-from adaptprune.models.catalogue import catalogue, find_entry, known_window, slug
+from adaptprune.models.catalogue import catalogue, find_entry, known_window
+from adaptprune.cells import slug
 from adaptprune.workflow.progress import Progress, report_progress
 from adaptprune.data.training import is_on_hub
 from adaptprune.data.mixtures import find_mixture
-from adaptprune.pruning.registry import find_method, split_variant
+from adaptprune.pruning.registry import find_method
+from adaptprune.cells import split_variant
 from adaptprune.report.found import found_files
 from adaptprune.measure.layers import UNIFORM
 from adaptprune.tables.select import cells_of, run_in_stages

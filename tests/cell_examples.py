@@ -6,8 +6,7 @@ import copy
 import json
 from typing import TYPE_CHECKING, Any
 
-from adaptprune.files.atomic import sha256_json
-from adaptprune.results.records import record_hash
+from adaptprune.files.atomic import record_hash, sha256_json
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from tiny_models import save_tiny_model
 
 from adaptprune.data.calibration import CalibrationSet
-from adaptprune.data.madeup import byte_tokenizer
+from adaptprune.models.tiny import byte_tokenizer
 from adaptprune.pruning.registry import find_recovery
 from adaptprune.recovery.folder import Execution
 from adaptprune.recovery.presets import find_preset

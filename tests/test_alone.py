@@ -10,13 +10,13 @@ from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from adaptprune.data.madeup import byte_tokenizer
 from adaptprune.errors import UserError
 from adaptprune.evaluate.freshstate import FreshState
 from adaptprune.evaluate.probe import last_threshold
 from adaptprune.evaluate.scorer import PrefixScorer
 from adaptprune.evaluate.window import choose_window, learned_positions
 from adaptprune.models.catalogue import stated_window
+from adaptprune.models.tiny import byte_tokenizer
 
 WINDOW = 64
 SHAPE = {

@@ -19,8 +19,8 @@ from tiny_models import save_tiny_model
 
 from adaptprune.evaluate import catalog, stage
 from adaptprune.files.atomic import write_sealed_json
+from adaptprune.files.manifest import write_manifest
 from adaptprune.models.catalogue import locate
-from adaptprune.models.fetch import write_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Callable

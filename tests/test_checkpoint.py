@@ -17,10 +17,11 @@ from tiny_models import SHAPES, count_parameters, logits, save_tiny_model, tiny_
 from adaptprune.data.calibration import CalibrationSet
 from adaptprune.errors import UserError
 from adaptprune.files.atomic import read_json, read_sealed_json, write_sealed_json
+from adaptprune.files.manifest import write_manifest
 from adaptprune.models.checkpoint import load_model, revision
-from adaptprune.models.fetch import write_manifest
+from adaptprune.models.runtime import Runtime
 from adaptprune.pruning.registry import find_method
-from adaptprune.pruning.stage import Job, Runtime, mean_loss_of, prune_stage, score_stage
+from adaptprune.pruning.stage import Job, mean_loss_of, prune_stage, score_stage
 from adaptprune.pruning.surgery import add_biases, cut_layers
 
 if TYPE_CHECKING:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from adaptprune.cells import Cell, cell_folder, grid
+from adaptprune.cells import Cell, cell_folder, grid, possible_slugs, slug
 from adaptprune.errors import UserError
-from adaptprune.models.catalogue import possible_slugs, slug
 from adaptprune.pruning.registry import find_method
 from adaptprune.workflow.profiles import load_profile, profile_names, settings_hash
 

@@ -10,7 +10,8 @@ import pytest
 
 from adaptprune.errors import UserError
 from adaptprune.models.shapes import uniform_blocks
-from adaptprune.pruning.method import Budget, Method, Parameters, Pruned, Scores
+from adaptprune.plugins import Parameters
+from adaptprune.pruning.method import Budget, Method, Pruned, Scores
 from adaptprune.pruning.methodfile import load_method_file
 from adaptprune.pruning.registry import find_method
 from adaptprune.pruning.units import KeptUnits, LayerUnits
@@ -58,7 +59,7 @@ class Good(Method):
     citation = "-"
 
     def prune(self, model: Any, scores: Any, sparsity: int, *rest: Any) -> Any:
-        from adaptprune.pruning.surgery import shape_of_model
+        from adaptprune.models.sizes import shape_of_model
 
         blocks = self._blocks(shape_of_model(model), sparsity)
         return Pruned(KeptUnits(tuple(self.units(block, sparsity) for block in blocks)))
@@ -215,7 +216,7 @@ class OtherFromScores(NanScores):
         pruned = super().prune(model, scores, sparsity, *rest)
         if scores is None:
             return pruned
-        from adaptprune.pruning.surgery import shape_of_model
+        from adaptprune.models.sizes import shape_of_model
 
         size = shape_of_model(model).blocks[0].intermediate_size
         layers = [

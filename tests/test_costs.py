@@ -16,7 +16,7 @@ from adaptprune.results.rows import write_results as write_collected
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from adaptprune.figures.catalog import Source
+    from adaptprune.workflow.run import Source
 
 
 @pytest.fixture

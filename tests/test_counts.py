@@ -14,13 +14,14 @@ from transformers import AutoModelForCausalLM
 
 from adaptprune.errors import UserError
 from adaptprune.files.atomic import read_json, write_json, write_sealed_json
+from adaptprune.files.manifest import write_manifest
 from adaptprune.models.catalogue import shape_of
 from adaptprune.models.checkpoint import count_compute_parameters, load_model, save_model
-from adaptprune.models.fetch import write_manifest
+from adaptprune.models.runtime import Runtime
+from adaptprune.models.sizes import shape_of_model
 from adaptprune.pruning.method import Budget, Method, Pruned
 from adaptprune.pruning.registry import find_method
-from adaptprune.pruning.stage import Job, Runtime, prune_stage
-from adaptprune.pruning.surgery import shape_of_model
+from adaptprune.pruning.stage import Job, prune_stage
 from adaptprune.pruning.units import KeptUnits
 
 if TYPE_CHECKING:

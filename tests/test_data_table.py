@@ -10,10 +10,10 @@ import pytest
 from test_cli import refused
 from training_rows import answer, question, write_training_hub
 
-from adaptprune.data.madeup import byte_tokenizer
 from adaptprune.data.tokencount import count_tokens, write_counts
 from adaptprune.data.training import find_data
 from adaptprune.errors import UserError
+from adaptprune.models.tiny import byte_tokenizer
 from adaptprune.papers.adapt_pruner.table2 import render_data_table
 
 if TYPE_CHECKING:

@@ -167,7 +167,7 @@ def test_products_are_repeatable_before_cuda_starts(
 ) -> None:
     import torch
 
-    from adaptprune.pruning.stage import Runtime
+    from adaptprune.models.runtime import Runtime
 
     seen = []
 

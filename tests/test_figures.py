@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-    from adaptprune.figures.catalog import Source
+    from adaptprune.workflow.run import Source
 
 
 @pytest.fixture

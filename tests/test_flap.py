@@ -14,8 +14,9 @@ from tiny_models import FAMILIES, SHAPES, logits, tiny_config, tiny_model, tiny_
 
 from adaptprune.errors import NumericalError, UserError
 from adaptprune.models.shapes import ModelShape
+from adaptprune.models.sizes import shape_of_model
 from adaptprune.pruning.method import Context
-from adaptprune.pruning.surgery import add_biases, cut_layers, expand_kv_heads, shape_of_model
+from adaptprune.pruning.surgery import add_biases, cut_layers, expand_kv_heads
 from adaptprune.pruning.units import LayerUnits
 from baselines.flap import SPEC, Fluctuation, _metrics, head_cost, select_globally
 

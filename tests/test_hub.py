@@ -25,9 +25,10 @@ from adaptprune.evaluate.catalog import load_task
 from adaptprune.files import hub_client as hub
 from adaptprune.files import hub_files as hubfiles
 from adaptprune.files.atomic import read_json
+from adaptprune.files.manifest import verify_folder
 from adaptprune.models.catalogue import locate
 from adaptprune.models.checkpoint import load_model, load_tokenizer, revision
-from adaptprune.models.fetch import commit_of, fetch_hub_model, verify_folder
+from adaptprune.models.fetch import commit_of, fetch_hub_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,7 @@ from hub_machine import GATED, Machine
 from hub_stock import COLUMNS
 from loopback_hub import LoopbackHub
 
-from adaptprune.models.catalogue import slug
+from adaptprune.cells import slug
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

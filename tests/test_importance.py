@@ -16,6 +16,7 @@ from tiny_models import FAMILIES, SHAPES, tiny_model, tiny_tokens
 
 from adaptprune.errors import NumericalError
 from adaptprune.models.memory import layer_pass
+from adaptprune.models.sizes import shape_of_model
 from adaptprune.pruning import gradients, importance
 from adaptprune.pruning.gradients import PassPlan, plan_pass
 from adaptprune.pruning.importance import (
@@ -25,7 +26,6 @@ from adaptprune.pruning.importance import (
     neuron_importance,
     normalise,
 )
-from adaptprune.pruning.surgery import shape_of_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,12 +19,12 @@ from adaptprune.comparison.report import compare_files, write_comparison
 from adaptprune.data.tokencount import write_counts
 from adaptprune.data.training import find_data
 from adaptprune.evaluate.suites import load_suite
-from adaptprune.figures.catalog import Source
 from adaptprune.papers.adapt_pruner.costs import render_costs
 from adaptprune.papers.adapt_pruner.table2 import render_data_table
 from adaptprune.tables.benchmarks import render_overview
 from adaptprune.tables.speed import render_speed
 from adaptprune.workflow.profiles import load_profile
+from adaptprune.workflow.run import Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable

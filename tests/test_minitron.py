@@ -19,7 +19,7 @@ from adaptprune.errors import NumericalError, UserError
 from adaptprune.models.catalogue import shape_of
 from adaptprune.models.checkpoint import count_parameters, load_model
 from adaptprune.models.shapes import BlockShape, ModelShape
-from adaptprune.pruning.surgery import shape_of_model
+from adaptprune.models.sizes import shape_of_model
 from adaptprune.recovery.cutting import cut_to_shape
 from adaptprune.recovery.stage import recover_stage
 from adaptprune.recovery.targets import check_cut, shaped_like

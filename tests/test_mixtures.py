@@ -17,11 +17,11 @@ from training_rows import SYSTEM, answer, chat, question, split_file, write_trai
 from adaptprune.data import training as training_data
 from adaptprune.data.formats import Exchange, Messages, PlainText
 from adaptprune.data.hub_rows import iterate_rows
-from adaptprune.data.madeup import byte_tokenizer
 from adaptprune.data.mixtures import HubSource, Mixture, find_mixture, mixtures
 from adaptprune.data.packing import Rows, encode, pack
 from adaptprune.data.training import Domain, check_name, find_data
 from adaptprune.errors import UserError
+from adaptprune.models.tiny import byte_tokenizer
 from adaptprune.results.published import load_claims
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ import torch
 from recovery_examples import assert_same_weights, log_without_times, model_folder, recovery
 from test_recover_resume import stop_at
 
-from adaptprune.data.madeup import byte_tokenizer
 from adaptprune.data.packing import Rows, pack
 from adaptprune.models.checkpoint import load_model
+from adaptprune.models.tiny import byte_tokenizer
 from adaptprune.recovery.extra import ExtraTraining
 from adaptprune.recovery.method import PlainTraining
 from adaptprune.recovery.objective import ExtraParameters, Objective, State, next_token_loss

@@ -9,9 +9,9 @@ import torch
 from official_figures import calibration_tokens, evaluation_loss, figures, kept_units
 from tiny_models import count_parameters
 
+from adaptprune.files.manifest import verify_folder
 from adaptprune.models.catalogue import locate
 from adaptprune.models.checkpoint import load_model
-from adaptprune.models.fetch import verify_folder
 from adaptprune.pruning.method import Context
 from adaptprune.pruning.registry import find_method
 from adaptprune.pruning.surgery import add_biases, cut_layers, expand_kv_heads

@@ -14,10 +14,12 @@ from tiny_models import FAMILIES, count_parameters, logits, tiny_model, tiny_tok
 
 from adaptprune.data.calibration import CalibrationSet
 from adaptprune.models.checkpoint import load_model
+from adaptprune.models.runtime import Runtime
+from adaptprune.models.sizes import shape_of_model
 from adaptprune.pruning.method import Context
 from adaptprune.pruning.registry import find_method
-from adaptprune.pruning.stage import Job, Runtime, prune_stage
-from adaptprune.pruning.surgery import add_biases, cut_layers, shape_of_model
+from adaptprune.pruning.stage import Job, prune_stage
+from adaptprune.pruning.surgery import add_biases, cut_layers
 
 TOKENS = tiny_tokens(3, 6)
 CALIBRATION = CalibrationSet(tiny_tokens(3, 6, seed=1).tolist(), "made-up", 1)

@@ -12,7 +12,7 @@ from test_cli import refused
 from tiny_models import save_tiny_model
 
 from adaptprune.models.checkpoint import count_parameters, load_model
-from adaptprune.pruning.surgery import shape_of_model
+from adaptprune.models.sizes import shape_of_model
 from adaptprune.recovery.presets import preset_names
 
 if TYPE_CHECKING:

@@ -11,17 +11,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adaptprune.data.madeup import byte_tokenizer
 from adaptprune.data.packing import Document, Rows, pack
 from adaptprune.errors import UserError
 from adaptprune.files.atomic import read_json
+from adaptprune.models.tiny import byte_tokenizer
 from adaptprune.pruning.registry import find_recovery
-from adaptprune.recovery.method import Target
 from adaptprune.recovery.plan import Stage, plan_stages
-from adaptprune.recovery.presets import Preset, find_preset, preset_names
+from adaptprune.recovery.presets import find_preset, preset_names
+from adaptprune.recovery.targets import Target
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from adaptprune.recovery.recipe import Preset
 
 TOKENIZER = byte_tokenizer()
 END = TOKENIZER.eos_token_id

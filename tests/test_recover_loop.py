@@ -11,11 +11,11 @@ import torch
 from recovery_examples import LENGTH, log_without_times, model_folder, recovery, weights
 from training_rows import write_training_hub
 
-from adaptprune.data.madeup import byte_tokenizer
 from adaptprune.data.packing import Batch, Rows, pack
 from adaptprune.errors import UserError
 from adaptprune.models.catalogue import shape_of
 from adaptprune.models.checkpoint import load_model, save_model
+from adaptprune.models.tiny import byte_tokenizer
 from adaptprune.pruning.method import Context
 from adaptprune.recovery.log import TrainingLog, read_log
 from adaptprune.recovery.objective import next_token_loss

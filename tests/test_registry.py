@@ -13,10 +13,12 @@ import pydantic
 import pytest
 
 import adaptprune
+from adaptprune.cells import split_variant
 from adaptprune.errors import UserError, unknown
+from adaptprune.plugins import Parameters
 from adaptprune.pruning import registry
-from adaptprune.pruning.method import Method, Parameters
-from adaptprune.pruning.registry import entry_points, find_method, origin, split_variant
+from adaptprune.pruning.method import Method
+from adaptprune.pruning.registry import entry_points, find_method, origin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -19,7 +19,6 @@ from matrix_examples import write_cells, write_dense, write_scored_cell
 from run_examples import CONFIG, tiny_source
 from table_examples import cell, stopped, write_trained
 
-from adaptprune.figures.catalog import Source
 from adaptprune.papers.adapt_pruner import other_claims, pruner_claims
 from adaptprune.papers.adapt_pruner.claims import judge_claims
 from adaptprune.report.conditions import problems_of
@@ -30,6 +29,7 @@ from adaptprune.results.verdict import Outcome, judge
 from adaptprune.tables.declared import load_declaration
 from adaptprune.tables.select import cells_of
 from adaptprune.workflow.profiles import load_profile
+from adaptprune.workflow.run import Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable

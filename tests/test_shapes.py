@@ -20,9 +20,10 @@ from adaptprune.models.shapes import (
     layer_target,
     uniform_blocks,
 )
+from adaptprune.models.sizes import shape_of_model
 from adaptprune.pruning.method import Context
 from adaptprune.pruning.registry import find_method
-from adaptprune.pruning.surgery import add_biases, cut_layers, shape_of_model
+from adaptprune.pruning.surgery import add_biases, cut_layers
 
 if TYPE_CHECKING:
     from collections.abc import Callable

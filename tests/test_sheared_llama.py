@@ -25,12 +25,12 @@ from sheared_examples import (
 )
 from test_recover_resume import count_steps
 
-from adaptprune.data.madeup import byte_tokenizer
 from adaptprune.data.packing import Rows, pack
 from adaptprune.errors import UserError
 from adaptprune.files.atomic import read_json
 from adaptprune.models.catalogue import shape_of
 from adaptprune.models.checkpoint import count_compute_parameters, load_model
+from adaptprune.models.tiny import byte_tokenizer
 from adaptprune.pruning.registry import find_recovery
 from adaptprune.recovery.objective import next_token_loss
 from adaptprune.recovery.presets import find_preset

@@ -11,10 +11,10 @@ from tiny_models import FAMILIES, SHAPES, tiny_model, tiny_tokens
 
 from adaptprune.errors import UserError
 from adaptprune.models.catalogue import shape_of
+from adaptprune.models.sizes import shape_of_model
 from adaptprune.pruning.importance import group_importance
 from adaptprune.pruning.method import Context
 from adaptprune.pruning.registry import find_method
-from adaptprune.pruning.surgery import shape_of_model
 from adaptprune.pruning.units import KeptUnits
 
 UNIFORM = ("llm-pruner", "magnitude", "random")

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from adaptprune.errors import UserError
-from adaptprune.figures.catalog import Source, draw
+from adaptprune.figures.catalog import draw
 from adaptprune.figures.style import method_styles
 from adaptprune.files.atomic import write_sealed_json
 from adaptprune.machine.provenance import cpu_model
 from adaptprune.measure.speed import compare_rates
 from adaptprune.tables.speed import read_measures, render_speed
 from adaptprune.workflow.profiles import load_profile
+from adaptprune.workflow.run import Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,7 +70,7 @@ def test_the_memory_of_a_large_model_shows(tmp_path: Path) -> None:
     from tiny_models import save_tiny_model
 
     from adaptprune.measure.speed import Workload, measure_stage
-    from adaptprune.pruning.stage import Runtime
+    from adaptprune.models.runtime import Runtime
 
     if not Path("/proc/self/clear_refs").exists():
         pytest.skip("only Linux tells the peak of resident memory")

@@ -12,13 +12,8 @@ from hypothesis import strategies as st
 from tiny_models import FAMILIES, SHAPES, count_parameters, logits, tiny_model, tiny_tokens
 
 from adaptprune.errors import UserError
-from adaptprune.pruning.surgery import (
-    add_biases,
-    cut_layers,
-    expand_kv_heads,
-    head_channels,
-    shape_of_model,
-)
+from adaptprune.models.sizes import shape_of_model
+from adaptprune.pruning.surgery import add_biases, cut_layers, expand_kv_heads, head_channels
 from adaptprune.pruning.units import KeptUnits, LayerUnits
 
 if TYPE_CHECKING:

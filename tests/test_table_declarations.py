@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from table_examples import DECLARATIONS
 
+from adaptprune.cells import split_variant
 from adaptprune.errors import UserError
-from adaptprune.pruning.registry import split_variant
 from adaptprune.tables.declared import Declaration, load_declaration
 from adaptprune.workflow.profiles import load_profile, profile_names
 

@@ -10,8 +10,8 @@ import pytest
 from tiny_models import save_tiny_model, tiny_model
 
 from adaptprune.errors import UserError
+from adaptprune.files.manifest import write_manifest
 from adaptprune.models.catalogue import find_entry
-from adaptprune.models.fetch import write_manifest
 from adaptprune.models.weightfiles import check_weight_files
 
 if TYPE_CHECKING:

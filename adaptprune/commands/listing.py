@@ -64,9 +64,10 @@ def params(
     settings: SetOption = None,
 ) -> None:
     """Count the parameters after pruning from the architecture alone, without weights."""
+    from adaptprune.cells import split_variant
     from adaptprune.models.catalogue import shape_of
-    from adaptprune.pruning.method import in_one_line
-    from adaptprune.pruning.registry import find_method, split_variant
+    from adaptprune.plugins import in_one_line
+    from adaptprune.pruning.registry import find_method
 
     chosen = find_method(split_variant(choose_method(method, method_file))[0])
     parameters = chosen.parse(parse_settings(settings))

@@ -34,7 +34,7 @@ from adaptprune.commands.profiles import (
 from adaptprune.commands.pruning import take_calibration
 
 if TYPE_CHECKING:
-    from adaptprune.figures.catalog import Source
+    from adaptprune.workflow.run import Source
 
 
 def sensitivity(
@@ -78,7 +78,7 @@ def sensitivity(
     drawn = taken.calibration(calibration, sequences, length, local_data)
     tokens = take_calibration(drawn, model, seed)
     text = HeldOutText(suite, passages, window, local_data)
-    from adaptprune.pruning.stage import Runtime
+    from adaptprune.models.runtime import Runtime
 
     how = taken.runtime(dtype, device, threads, trust_remote_code)
     runtime = Runtime(*how, begin=taken.say)
@@ -105,7 +105,7 @@ def measure(
     """Measure speed and memory of a checkpoint against the dense model."""
     from adaptprune.commands.outputs import check_files, json_with, model_inputs
     from adaptprune.measure.speed import Workload, measure_stage
-    from adaptprune.pruning.stage import Runtime
+    from adaptprune.models.runtime import Runtime
 
     check_files([(output, json_with("schema", "measures"))], model_inputs(model, dense))
     taken = Taken(profile, config_folder)
@@ -116,7 +116,7 @@ def measure(
 
 
 def _source(profile: str, runs: Path, folder: Path, overrides: list[str] | None) -> Source:
-    from adaptprune.figures.catalog import Source
+    from adaptprune.workflow.run import Source
 
     return Source(profile, read_profile(profile, folder, overrides), runs)
 

@@ -92,8 +92,8 @@ def choose_method(name: str | None, file: Path | None) -> str:
         if name is None:
             raise UserError("give --method NAME or --method-file FILE.py")
         return name
+    from adaptprune.cells import split_variant
     from adaptprune.pruning.methodfile import load_method_file
-    from adaptprune.pruning.registry import split_variant
 
     found = load_method_file(file).name
     if name is not None and split_variant(name)[0] != found:

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adaptprune.errors import UserError
-from adaptprune.files.atomic import find_sealed_json, foreign_files, read_json, writing
+from adaptprune.files.atomic import MANIFEST, find_sealed_json, foreign_files, read_json, writing
+from adaptprune.files.manifest import verify_folder
 from adaptprune.models.catalogue import folder_of
-from adaptprune.models.fetch import MANIFEST, verify_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -70,7 +70,8 @@ def fetch(
         check_folder(local_data)
         write_json(output, fetch_suite(suite, local_data))
         return
-    from adaptprune.models.catalogue import locate, slug
+    from adaptprune.cells import slug
+    from adaptprune.models.catalogue import locate
     from adaptprune.models.checkpoint import revision
     from adaptprune.models.fetch import commit_of
 
@@ -158,9 +159,10 @@ def _build_job(
     sparsities: list[int],
 ) -> Job:
     """Check everything that can be checked without weights, then read the calibration set."""
+    from adaptprune.cells import split_variant
     from adaptprune.models.catalogue import find_entry, is_local, shape_of
-    from adaptprune.pruning.method import in_one_line
-    from adaptprune.pruning.registry import find_method, split_variant
+    from adaptprune.plugins import in_one_line
+    from adaptprune.pruning.registry import find_method
 
     name, variant = split_variant(method)
     chosen = find_method(name)
@@ -184,7 +186,8 @@ def _build_job(
         local_data = taken.local_data(local_data)
         drawn = taken.calibration(source, sequences, length, local_data, method)
         tokens = take_calibration(drawn, model, seed)
-    from adaptprune.pruning.stage import Job, Runtime  # imports torch: not before the checks
+    from adaptprune.models.runtime import Runtime
+    from adaptprune.pruning.stage import Job
 
     how = Runtime(*taken.runtime(*runtime), begin=taken.say)
     return Job(model, chosen, variant, parameters, seed, tokens, how)
@@ -271,7 +274,8 @@ def loss(
     """Print the mean next-token cross-entropy (nats) over all predicted positions as JSON."""
     from adaptprune.data.calibration import read_tokens
     from adaptprune.models.catalogue import locate, read_config
-    from adaptprune.pruning.stage import Runtime, mean_loss_of
+    from adaptprune.models.runtime import Runtime
+    from adaptprune.pruning.stage import mean_loss_of
 
     taken = Taken(profile, config_folder)
     folder = locate(model)

@@ -84,7 +84,7 @@ def evaluate(
     from adaptprune.commands.outputs import DOCUMENTS, check_files, json_with, model_inputs, sibling
     from adaptprune.evaluate.perplexity import check_lengths
     from adaptprune.evaluate.stage import Selection, evaluate_stage
-    from adaptprune.pruning.stage import Runtime
+    from adaptprune.models.runtime import Runtime
 
     documents = documents or sibling(output, f"{output.stem}.parquet")
     written = [(output, json_with("schema", "suite")), (documents, DOCUMENTS)]
@@ -277,8 +277,9 @@ def figure(
 ) -> None:
     """Draw a figure as PDF, PNG and CSV; OUTPUT is the path without suffix."""
     from adaptprune.commands.outputs import check_files, figure_files
-    from adaptprune.figures.catalog import Source, draw
+    from adaptprune.figures.catalog import draw
     from adaptprune.figures.style import save_figure
+    from adaptprune.workflow.run import Source
 
     check_files(figure_files(output))
     chosen = read_profile(profile, config_folder, override)
@@ -297,10 +298,10 @@ def report(
 ) -> None:
     """Write one HTML page: what was run, the verdict on each claim, tables and figures."""
     from adaptprune.commands.outputs import check_files, holding
-    from adaptprune.figures.catalog import Source
     from adaptprune.files.atomic import write_texts
     from adaptprune.report.evidence import Evidence
     from adaptprune.report.page import render_report
+    from adaptprune.workflow.run import Source
 
     check_files([(output, holding("<title>Report of profile "))])
 

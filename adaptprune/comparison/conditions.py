@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from adaptprune.cells import split_variant
 from adaptprune.errors import UserError
 from adaptprune.evaluate.suites import load_suite
-from adaptprune.pruning.registry import find_method, split_variant
+from adaptprune.pruning.registry import find_method
 from adaptprune.results.conditions import OF_METHOD, SOURCE, check_comparable, minor_version
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from adaptprune.data.bigbench_tasks import TASKS, task_rows
 from adaptprune.errors import UserError
 from adaptprune.files.atomic import atomic_directory, cache_directory
+from adaptprune.files.manifest import only_maker, verify_folder, write_manifest
 from adaptprune.files.releases import Release, members, release_file
-from adaptprune.models.fetch import only_maker, verify_folder, write_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

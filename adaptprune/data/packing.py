@@ -11,7 +11,7 @@ import numpy as np
 from adaptprune.data.encoding import plain_batch
 from adaptprune.errors import UserError
 from adaptprune.files.atomic import atomic_directory, read_json, write_json
-from adaptprune.models.fetch import verify_folder, write_manifest
+from adaptprune.files.manifest import verify_folder, write_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -13,13 +13,15 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from adaptprune.cells import split_variant
 from adaptprune.data.sources import data_folder
 from adaptprune.errors import UserError
 from adaptprune.evaluate.suites import load_suite
 from adaptprune.models.catalogue import folder_of, is_local, shape_of
 from adaptprune.models.memory import BYTES
-from adaptprune.pruning.method import Passes, in_one_line
-from adaptprune.pruning.registry import find_method, split_variant
+from adaptprune.plugins import in_one_line
+from adaptprune.pruning.method import Passes
+from adaptprune.pruning.registry import find_method
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,8 @@ from adaptprune.doctor.finding import Finding, Subject
 from adaptprune.errors import UserError
 from adaptprune.evaluate.suites import load_suite
 from adaptprune.files import hub_client as hub
-from adaptprune.files.atomic import cache_directory
+from adaptprune.files.atomic import MANIFEST, cache_directory
+from adaptprune.files.manifest import verify_folder
 from adaptprune.models.catalogue import (
     HubSource,
     WheelSource,
@@ -22,7 +23,6 @@ from adaptprune.models.catalogue import (
     is_local,
     source_of,
 )
-from adaptprune.models.fetch import MANIFEST, verify_folder
 from adaptprune.workflow.prefetch import texts_of
 
 if TYPE_CHECKING:

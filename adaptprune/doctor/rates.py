@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from adaptprune.files.atomic import nearest_folder
+from adaptprune.machine.timing import repetitions_per_second
 from adaptprune.models.catalogue import find_entry, folder_of
 from adaptprune.models.shapes import ModelShape
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from adaptprune.workflow.profiles import Profile
@@ -62,16 +63,6 @@ def sample_architecture(architecture: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in architecture.items() if key not in left} | small
 
 
-def repetitions_per_second(work: Callable[[], None], seconds: float) -> float:
-    """Do something again and again for some seconds, once before to warm up."""
-    work()
-    start, count = time.perf_counter(), 0
-    while (passed := time.perf_counter() - start) < seconds or count == 0:
-        work()
-        count += 1
-    return count / passed
-
-
 def measure_rates(profile: Profile, model: str, runs: Path, seconds: float) -> Rates:
     """Time passes through one layer of a model at the profile's dtype, on its device.
 
@@ -88,8 +79,8 @@ def measure_rates(profile: Profile, model: str, runs: Path, seconds: float) -> R
     """
     import torch
 
-    from adaptprune.data.madeup import random_model
-    from adaptprune.pruning.stage import Runtime
+    from adaptprune.models.runtime import Runtime
+    from adaptprune.models.tiny import random_model
 
     architecture = sample_architecture(architecture_of(model))
     threads = torch.get_num_threads()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from adaptprune.evaluate.benchmarks import Benchmark
     from adaptprune.evaluate.forward import Precision
     from adaptprune.evaluate.harness import TaskSelection
-    from adaptprune.pruning.stage import Runtime
+    from adaptprune.models.runtime import Runtime
 
 SCHEMA = 1
 

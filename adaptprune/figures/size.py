@@ -13,7 +13,7 @@ import pandas as pd
 
 from adaptprune.errors import UserError
 from adaptprune.evaluate.suites import load_suite
-from adaptprune.figures.catalog import Drawing, Source
+from adaptprune.figures.catalog import Drawing
 from adaptprune.figures.style import PAGE, add_legend, method_styles, new_figure, styled
 from adaptprune.pruning.registry import method_title
 from adaptprune.results.rows import read_results
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from matplotlib.axes import Axes
+
+    from adaptprune.workflow.run import Source
 
 
 class Center(NamedTuple):

@@ -380,3 +380,8 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path}: no such file") from None
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: not a readable JSON file ({error})") from None
+
+
+def record_hash(content: dict[str, Any]) -> str:
+    """Return a hash of a record as it comes out again on any machine: without its provenance."""
+    return sha256_json({key: value for key, value in content.items() if key != "provenance"})

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     import torch
 
     from adaptprune.data.calibration import CalibrationSet
+    from adaptprune.models.runtime import Runtime
     from adaptprune.models.shapes import BlockShape, ModelShape
     from adaptprune.pruning.importance import Importance
-    from adaptprune.pruning.stage import Runtime
     from adaptprune.pruning.units import KeptUnits
 
 SCHEMA = 1
@@ -115,7 +115,8 @@ def sensitivity_stage(
     from adaptprune.models import checkpoint
     from adaptprune.models.catalogue import locate
     from adaptprune.models.shapes import uniform_blocks
-    from adaptprune.pruning.surgery import cut_layers, shape_of_model
+    from adaptprune.models.sizes import shape_of_model
+    from adaptprune.pruning.surgery import cut_layers
 
     watch = Stopwatch()
     runtime.apply()
@@ -216,7 +217,8 @@ def layer_perplexities(
 def _cut_copy(model: Any, importance: Importance, index: int, sparsity: float) -> Any:
     """Return a copy of one layer with its least important units removed."""
     from adaptprune.models.shapes import uniform_blocks
-    from adaptprune.pruning.surgery import cut_layers, shape_of_model
+    from adaptprune.models.sizes import shape_of_model
+    from adaptprune.pruning.surgery import cut_layers
 
     shape = shape_of_model(model)
     blocks = uniform_blocks(shape, sparsity, range(index, index + 1))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from adaptprune.pruning.stage import Runtime
+    from adaptprune.models.runtime import Runtime
 
 SCHEMA = 1
 

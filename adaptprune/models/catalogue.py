@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 
+from adaptprune.cells import is_path
 from adaptprune.errors import UserError, unknown
 from adaptprune.files.atomic import cache_directory, packaged_yaml, read_json
 from adaptprune.models.shapes import ModelShape
@@ -103,29 +104,6 @@ def catalogue() -> dict[str, ModelEntry]:
     return {entry.id: entry for entry in entries}
 
 
-def slug(model: str) -> str:
-    """Return a model's name as one folder name; a local folder goes by its own name."""
-    return _absolute(model).name if _is_path(model) else _joined(model)
-
-
-def possible_slugs(model: str) -> set[str]:
-    """Return what ``slug`` can have said of a model, whose folder may be gone by now."""
-    return {_absolute(model).name, _joined(model)}
-
-
-def _absolute(model: str) -> Path:
-    """Return a folder without ``~``, ``.`` and ``..``; a link keeps its name."""
-    return Path(os.path.abspath(os.path.expanduser(model)))
-
-
-def _joined(model: str) -> str:
-    return model.replace("/", "__")
-
-
-def _is_path(model: str) -> bool:
-    return model.startswith((".", "/", "~")) or os.path.isdir(model)
-
-
 def _local_folder(model: str) -> Path:
     folder = Path(os.path.expanduser(model))
     if not os.path.isdir(folder):
@@ -142,7 +120,7 @@ def find_entry(model: str) -> ModelEntry | None:
     Raises:
         UserError: the name is none of the three, or names a folder that is not a model.
     """
-    if _is_path(model):
+    if is_path(model):
         _local_folder(model)
         return None
     entry = catalogue().get(model)
@@ -180,7 +158,7 @@ def known_window(model: str) -> int | None:
     entry = find_entry(model)
     if entry is not None:
         return entry.window
-    return stated_window(read_config(_local_folder(model))) if _is_path(model) else None
+    return stated_window(read_config(_local_folder(model))) if is_path(model) else None
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -205,7 +183,7 @@ def shape_of(model: str) -> ModelShape:
     entry = find_entry(model)
     if entry is not None:
         return ModelShape.from_config(entry.architecture)
-    if _is_path(model):
+    if is_path(model):
         return _shape_of_folder(_local_folder(model))
     folder = _cached_folder(HubSource(kind="hub", repository=model))
     if (folder / "config.json").is_file():
@@ -240,7 +218,7 @@ def folder_of(model: str) -> Path:
         UserError: the model is unknown.
     """
     entry = find_entry(model)
-    if entry is None and _is_path(model):
+    if entry is None and is_path(model):
         return _local_folder(model)
     return _cached_folder(source_of(model), entry)
 
@@ -253,7 +231,7 @@ def source_of(model: str) -> Source:
 
 def is_local(model: str) -> bool:
     """Say whether a model is a folder of the user's own."""
-    return find_entry(model) is None and _is_path(model)
+    return find_entry(model) is None and is_path(model)
 
 
 def locate(model: str) -> Path:
@@ -295,7 +273,7 @@ def _fetch(source: Source, folder: Path, entry: ModelEntry | None) -> None:
         assert entry is not None, "pretrained models are built in"
         pretrained.write_pretrained_model(entry, folder)
     else:
-        from adaptprune.data.madeup import write_tiny_model
+        from adaptprune.models.tiny import write_tiny_model
 
         assert entry is not None, "tiny models are built in"
         write_tiny_model(entry.architecture, source.seed, folder)

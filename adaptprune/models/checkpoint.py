@@ -13,13 +13,19 @@ from transformers.utils import logging as transformers_logging
 
 from adaptprune import modeling
 from adaptprune.errors import UserError
-from adaptprune.files.atomic import find_sealed_json, sha256_file, sha256_json, write_json
+from adaptprune.files.atomic import (
+    MANIFEST,
+    find_sealed_json,
+    record_hash,
+    sha256_file,
+    sha256_json,
+    write_json,
+)
+from adaptprune.files.manifest import verify_folder
 from adaptprune.models.config_json import config_content
-from adaptprune.models.fetch import MANIFEST, verify_folder
+from adaptprune.models.sizes import added_biases
 from adaptprune.models.tying import is_tied
 from adaptprune.models.weightfiles import check_weight_files
-from adaptprune.pruning.surgery import added_biases
-from adaptprune.results.records import record_hash
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

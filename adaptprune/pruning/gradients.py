@@ -12,7 +12,7 @@ import torch
 
 from adaptprune.models.loss import loss_and_gradient
 from adaptprune.models.memory import LAYER_BATCH, USABLE, layer_pass
-from adaptprune.pruning.surgery import shape_of_model
+from adaptprune.models.sizes import shape_of_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -12,8 +12,8 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from adaptprune.errors import NumericalError, UserError
+from adaptprune.models.sizes import shape_of_model
 from adaptprune.pruning.method import Pruned, Scores
-from adaptprune.pruning.surgery import shape_of_model
 from adaptprune.pruning.units import KeptUnits
 
 if TYPE_CHECKING:

@@ -11,8 +11,10 @@ import importlib.metadata
 import re
 from typing import TYPE_CHECKING
 
+from adaptprune.cells import split_variant
 from adaptprune.errors import UserError, unknown
-from adaptprune.pruning.method import Method, Parameters, Plugin
+from adaptprune.plugins import Parameters, Plugin
+from adaptprune.pruning.method import Method
 from adaptprune.recovery.method import RecoveryMethod
 
 if TYPE_CHECKING:
@@ -152,14 +154,3 @@ def method_title(method: str) -> str:
     name, variant = split_variant(method)
     title = find_method(name).title
     return f"{title} ({variant})" if variant else title
-
-
-def join_variant(name: str, variant: str | None) -> str:
-    """Return ``name@variant``, or the plain name where there is no variant."""
-    return f"{name}@{variant}" if variant else name
-
-
-def split_variant(method: str) -> tuple[str, str | None]:
-    """Split ``name@variant`` into its parts; a plain name has no variant."""
-    name, separator, variant = method.partition("@")
-    return name, variant if separator else None

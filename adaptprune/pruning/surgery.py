@@ -2,58 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from adaptprune.modeling import EXTRA_BIASES
-from adaptprune.models.shapes import BlockShape, ModelShape
+from adaptprune.models.sizes import shape_of_model
 from adaptprune.models.tying import is_tied
 
 if TYPE_CHECKING:
     from adaptprune.pruning.units import KeptUnits
-
-
-def shape_of_model(model: Any) -> ModelShape:
-    """Read the present shape of a loaded model from its config and its weights.
-
-    The weights decide the per-layer sizes, the added biases and whether the head is tied, so the
-    shape is right in the middle of a trajectory and whatever the config says.
-    """
-    shape = ModelShape.from_config(model.config.to_dict())
-    return dataclasses.replace(
-        shape,
-        tied=is_tied(model),
-        added_biases=sum(
-            bias.numel() for biases in added_biases(model) for bias in biases.values()
-        ),
-        blocks=tuple(
-            BlockShape(
-                layer.self_attn.k_proj.out_features // shape.head_dim,
-                layer.mlp.up_proj.out_features,
-            )
-            for layer in model.model.layers
-        ),
-    )
-
-
-def added_biases(model: Any) -> list[dict[str, torch.Tensor]]:
-    """Return, for each layer, the biases of projections that their family gives none (FLAP).
-
-    They go by the keys that a heterogeneous config has for them.
-    """
-    shape = ModelShape.from_config(model.config.to_dict())
-    own = {"o_proj_bias": shape.output_bias, "down_proj_bias": shape.mlp_bias}
-    listed = []
-    for layer in model.model.layers:
-        found = {
-            key: getattr(getattr(layer, parent), name).bias
-            for key, (parent, name) in EXTRA_BIASES.items()
-        }
-        listed.append({k: bias for k, bias in found.items() if bias is not None and not own[k]})
-    return listed
 
 
 def _keep_rows(linear: nn.Linear, rows: torch.Tensor) -> None:

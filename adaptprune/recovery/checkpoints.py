@@ -21,8 +21,8 @@ from torch.distributed.checkpoint.state_dict import (
 
 from adaptprune.errors import UserError
 from adaptprune.files.atomic import atomic_directory, read_json, write_json, write_sealed_json
+from adaptprune.files.manifest import verify_folder, write_manifest
 from adaptprune.models.checkpoint import save_model
-from adaptprune.models.fetch import verify_folder, write_manifest
 from adaptprune.recovery.objective import State
 
 if TYPE_CHECKING:

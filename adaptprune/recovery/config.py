@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import pydantic
 
+from adaptprune.cells import NO_RECOVERY
 from adaptprune.data.training import check_name
 from adaptprune.errors import UserError
 from adaptprune.models.catalogue import find_entry, shape_of
 from adaptprune.pruning.registry import find_recovery
-from adaptprune.recovery.method import Target
-from adaptprune.recovery.presets import NO_RECOVERY, Preset, find_preset
-from adaptprune.recovery.targets import shaped_like
+from adaptprune.recovery.presets import find_preset
+from adaptprune.recovery.targets import Target, shaped_like
 
 if TYPE_CHECKING:
     from adaptprune.recovery.method import RecoveryMethod
+    from adaptprune.recovery.recipe import Preset
 
 
 class RecoveryConfig(pydantic.BaseModel):

@@ -12,9 +12,9 @@ import pydantic
 from adaptprune.errors import UserError
 from adaptprune.files.atomic import read_json, write_json
 from adaptprune.models.shapes import ModelShape
-from adaptprune.recovery.method import Target
 from adaptprune.recovery.plan import Stage
-from adaptprune.recovery.presets import Preset
+from adaptprune.recovery.recipe import Preset
+from adaptprune.recovery.targets import Target
 
 
 class Execution(pydantic.BaseModel):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from adaptprune.recovery.folder import Execution
     from adaptprune.recovery.plan import Stage
-    from adaptprune.recovery.presets import Preset
+    from adaptprune.recovery.recipe import Preset
 
 #: Tokens of the pass that is timed: on a CPU few, on a GPU many.
 _TOKENS = {"cpu": 256, "cuda": 8192}
@@ -45,7 +45,7 @@ def products_per_second(source: Path, execution: Execution) -> float:
     """Time a linear layer as wide as the model's, forward and backward; return FLOPs per second."""
     import torch
 
-    from adaptprune.doctor.rates import repetitions_per_second
+    from adaptprune.machine.timing import repetitions_per_second
 
     config = read_config(source)
     hidden = int(config["hidden_size"])

@@ -21,9 +21,9 @@ from adaptprune.data.packing import Batch, Rows
 from adaptprune.errors import NumericalError
 from adaptprune.files.atomic import find_sealed_json, write_json
 from adaptprune.models.checkpoint import count_compute_parameters, count_parameters, load_model
-from adaptprune.pruning.method import seed_for
+from adaptprune.models.runtime import Runtime
+from adaptprune.plugins import seed_for
 from adaptprune.pruning.registry import find_recovery
-from adaptprune.pruning.stage import Runtime
 from adaptprune.recovery import checkpoints
 from adaptprune.recovery.checkpoints import Progress
 from adaptprune.recovery.extra import ExtraTraining

@@ -11,12 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import pydantic
-
 from adaptprune.errors import UserError
 from adaptprune.files.atomic import find_sealed_json
-from adaptprune.models.shapes import ModelShape
-from adaptprune.pruning.method import Plugin
+from adaptprune.plugins import Plugin
 from adaptprune.recovery.objective import Objective
 from adaptprune.recovery.plan import Draft, Stage
 
@@ -25,46 +22,11 @@ if TYPE_CHECKING:
 
     import torch
 
+    from adaptprune.models.shapes import ModelShape
     from adaptprune.pruning.method import Context
     from adaptprune.recovery.folder import RunFolder, Settings
-    from adaptprune.recovery.presets import Preset
-
-
-class Target(pydantic.BaseModel):
-    """What a model is to become.
-
-    Args:
-        parameters: of the whole model, a tied embedding counted once.
-        shape: its uniform shape with the vocabulary of the model that it is made from, or None
-            where only the count is given.
-    """
-
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
-
-    parameters: int
-    shape: ModelShape | None = None
-
-    def describe(self) -> dict[str, int]:
-        """Return the sizes that are given, for a record."""
-        if self.shape is None:
-            return {"parameters": self.parameters}
-        block = self.shape.blocks[0]
-        return {
-            "parameters": self.parameters,
-            "hidden_size": self.shape.hidden_size,
-            "num_hidden_layers": len(self.shape.blocks),
-            "num_attention_heads": block.kv_heads * self.shape.queries_per_kv_head,
-            "num_key_value_heads": block.kv_heads,
-            "head_dim": self.shape.head_dim,
-            "intermediate_size": block.intermediate_size,
-        }
-
-
-def shape_to_reach(target: Target | None) -> ModelShape:
-    """Return the shape of a target that ``RecoveryMethod.check`` has let pass."""
-    assert target is not None, "check has refused a recovery without a target"
-    assert target.shape is not None, "and one without a shape"
-    return target.shape
+    from adaptprune.recovery.recipe import Preset
+    from adaptprune.recovery.targets import Target
 
 
 @dataclass(frozen=True)

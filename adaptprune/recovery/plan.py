@@ -13,7 +13,7 @@ from adaptprune.recovery.schedules import WarmupStableDecay
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from adaptprune.recovery.presets import Preset
+    from adaptprune.recovery.recipe import Preset
 
 #: Kind of a stage that trains a teacher: its tokens are counted apart.
 TEACHER = "teacher"

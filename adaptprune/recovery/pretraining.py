@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from adaptprune.errors import UserError
 from adaptprune.files.atomic import (
+    MANIFEST,
     atomic_directory,
     cache_directory,
     read_json,
     sha256_json,
     write_json,
 )
-from adaptprune.models.fetch import MANIFEST, only_maker, write_manifest
+from adaptprune.files.manifest import only_maker, write_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -96,8 +97,8 @@ def _own_threads() -> Iterator[None]:
 
 def _write_initial(entry: ModelEntry, target: Path) -> None:
     """Write random weights and a newly trained tokenizer as a model folder."""
-    from adaptprune.data.madeup import random_model
     from adaptprune.data.texts import read_texts
+    from adaptprune.models.tiny import random_model
 
     source: Any = entry.source
     tokenizer = train_tokenizer(read_texts(source.corpus), source.vocabulary)

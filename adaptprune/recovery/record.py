@@ -6,12 +6,13 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 from adaptprune.files.atomic import (
+    MANIFEST,
     atomic_directory,
     find_sealed_json,
     sha256_file,
     write_sealed_json,
 )
-from adaptprune.models.fetch import MANIFEST, write_manifest
+from adaptprune.files.manifest import write_manifest
 from adaptprune.pruning.stage import SCHEMA
 from adaptprune.recovery.checkpoints import Progress, newest, read_progress
 from adaptprune.recovery.log import read_log

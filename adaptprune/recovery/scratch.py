@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from adaptprune.pruning.method import seed_for
-from adaptprune.recovery.method import Beginning, Prepared, RecoveryMethod, Target, shape_to_reach
+from adaptprune.plugins import seed_for
+from adaptprune.recovery.method import Beginning, Prepared, RecoveryMethod
 from adaptprune.recovery.plan import Draft
+from adaptprune.recovery.targets import Target, shape_to_reach
 
 if TYPE_CHECKING:
     from adaptprune.models.shapes import ModelShape
-    from adaptprune.recovery.presets import Preset
+    from adaptprune.recovery.recipe import Preset
 
 
 class FromScratch(RecoveryMethod):

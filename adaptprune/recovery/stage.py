@@ -18,22 +18,22 @@ from adaptprune.data.packing import pack
 from adaptprune.data.training import TrainingData, find_data
 from adaptprune.errors import NumericalError, UserError
 from adaptprune.files.atomic import read_json, read_yaml
+from adaptprune.files.manifest import verify_folder
 from adaptprune.machine.provenance import Stopwatch, versions
 from adaptprune.machine.workflow_lock import announce_workflow
 from adaptprune.models import checkpoint
 from adaptprune.models.catalogue import locate, read_config, shape_of, stated_window
-from adaptprune.models.fetch import verify_folder
+from adaptprune.models.runtime import Runtime
 from adaptprune.pruning.method import Context
 from adaptprune.pruning.registry import find_recovery
-from adaptprune.pruning.stage import SCHEMA, Runtime
+from adaptprune.pruning.stage import SCHEMA
 from adaptprune.recovery.folder import RunFolder, Settings
 from adaptprune.recovery.forecast import say_training
 from adaptprune.recovery.loop import train_stage
-from adaptprune.recovery.method import Target
 from adaptprune.recovery.plan import plan_stages
 from adaptprune.recovery.record import is_finished, publish, publish_failure
 from adaptprune.recovery.run import run_stages
-from adaptprune.recovery.targets import shaped_like
+from adaptprune.recovery.targets import Target, shaped_like
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from adaptprune.models.shapes import ModelShape
     from adaptprune.recovery.folder import Execution
     from adaptprune.recovery.method import RecoveryMethod
-    from adaptprune.recovery.presets import Preset
+    from adaptprune.recovery.recipe import Preset
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ import pandas as pd
 
 from adaptprune.comparison.paired import Cells, Pairing, Place, compare_pairings
 from adaptprune.evaluate.suites import load_suite
-from adaptprune.figures.catalog import Source
 from adaptprune.report.found import RUN_AS
 from adaptprune.results.matrix import read_matrix
 from adaptprune.results.rows import profile_results
@@ -18,6 +17,7 @@ from adaptprune.tables.declared import Declaration, ListedTable, load_declaratio
 from adaptprune.tables.listedgrid import build_listed_grid, listed_columns, read_listed_results
 from adaptprune.tables.render import declared_grid
 from adaptprune.tables.select import cells_of
+from adaptprune.workflow.run import Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from adaptprune.cells import join_variant
 from adaptprune.errors import UserError
-from adaptprune.pruning.registry import join_variant
 
 if TYPE_CHECKING:
     from collections.abc import Collection

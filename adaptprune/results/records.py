@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from adaptprune.cells import NO_RECOVERY, join_variant, possible_slugs, record_name
 from adaptprune.errors import UserError
-from adaptprune.files.atomic import read_json, sha256_json, unseal
-from adaptprune.models.catalogue import possible_slugs
-from adaptprune.pruning.registry import join_variant
-from adaptprune.recovery.presets import NO_RECOVERY
+from adaptprune.files.atomic import read_json, record_hash, unseal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -170,11 +168,6 @@ class CellFiles:
 Record = TypeVar("Record", bound=BaseModel)
 
 
-def record_hash(content: dict[str, Any]) -> str:
-    """Return a hash of a record as it comes out again on any machine: without its provenance."""
-    return sha256_json({key: value for key, value in content.items() if key != "provenance"})
-
-
 def read_record(path: Path, record: type[Record]) -> Record:
     """Read one file of a cell.
 
@@ -205,11 +198,6 @@ def _validated(path: Path, content: dict[str, Any], record: type[Record]) -> Rec
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise UserError(f"{path}: {place}: {first['msg']}; {CURE}") from None
-
-
-def record_name(recovery: str) -> str:
-    """Return which file says how the model of a cell was made."""
-    return "pruning.json" if recovery == NO_RECOVERY else "recovery.json"
 
 
 def cell_name(cell_dir: Path) -> str:

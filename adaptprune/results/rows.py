@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
+from adaptprune.cells import join_variant
 from adaptprune.errors import UserError
 from adaptprune.files.atomic import atomic_file, is_as_sealed, sealed_file, sha256_json
-from adaptprune.pruning.registry import join_variant
 from adaptprune.results.conditions import check_comparable, describe_cell
 from adaptprune.results.records import (
     Calibration,

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from adaptprune.cells import slug
 from adaptprune.errors import UserError
 from adaptprune.files.atomic import read_sealed_json
 from adaptprune.measure.speed import PHASES
-from adaptprune.models.catalogue import slug
 from adaptprune.pruning.registry import method_title
 from adaptprune.tables.latex import MISSING, Heading, Panel, Text, lay_out
 from adaptprune.tables.render import write_panels
@@ -17,7 +17,7 @@ from adaptprune.tables.render import write_panels
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from adaptprune.figures.catalog import Source
+    from adaptprune.workflow.run import Source
 
 _HEADERS = {"prefill": "Prefill tok/s", "decode": "Decoding tok/s", "memory": "Peak MB"}
 _WORKLOAD = ("batch", "prompt", "new_tokens", "rounds")

@@ -6,11 +6,10 @@ import functools
 import json
 from typing import TYPE_CHECKING, Any
 
+from adaptprune.cells import NO_RECOVERY, record_name, split_variant
 from adaptprune.evaluate.suites import load_suite
 from adaptprune.models.catalogue import find_entry
-from adaptprune.pruning.registry import find_method, split_variant
-from adaptprune.recovery.presets import NO_RECOVERY
-from adaptprune.results.records import record_name
+from adaptprune.pruning.registry import find_method
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from adaptprune.cells import split_variant
 from adaptprune.data.hub_rows import MANIFEST, find_split
 from adaptprune.data.mixtures import CorpusSource, find_mixture, mixtures
 from adaptprune.data.sources import ensure_source
@@ -17,7 +18,7 @@ from adaptprune.evaluate.suitedata import fetch_suite_splits
 from adaptprune.evaluate.suites import load_suite
 from adaptprune.files.atomic import read_json, sha256_file, write_json
 from adaptprune.models.catalogue import is_pretrained, locate
-from adaptprune.pruning.registry import find_method, split_variant
+from adaptprune.pruning.registry import find_method
 
 if TYPE_CHECKING:
     from pathlib import Path

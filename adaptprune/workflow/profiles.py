@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pydantic
 
-from adaptprune.cells import Cell, grid
+from adaptprune.cells import Cell, grid, slug, split_variant
 from adaptprune.data.mixtures import find_mixture
 from adaptprune.data.texts import find_corpus
 from adaptprune.errors import UserError, unknown
 from adaptprune.evaluate.perplexity import check_lengths
 from adaptprune.evaluate.suites import load_suite
 from adaptprune.files.atomic import read_yaml
-from adaptprune.models.catalogue import find_entry, slug
-from adaptprune.pruning.method import in_one_line
+from adaptprune.models.catalogue import find_entry
+from adaptprune.plugins import in_one_line
 from adaptprune.pruning.methodfile import load_method_file
-from adaptprune.pruning.registry import find_method, split_variant
+from adaptprune.pruning.registry import find_method
 from adaptprune.recovery.config import RecoveryConfig, TrainingConfig
 
 if TYPE_CHECKING:

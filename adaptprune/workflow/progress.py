@@ -10,7 +10,7 @@ import threading
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from adaptprune.results.records import record_name
+from adaptprune.cells import record_name
 
 if TYPE_CHECKING:
     from pathlib import Path

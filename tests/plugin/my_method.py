@@ -3,7 +3,8 @@
 from functools import partial
 
 from adaptprune.models.shapes import uniform_blocks
-from adaptprune.pruning.method import Budget, Method, Parameters, Pruned, Scores
+from adaptprune.plugins import Parameters
+from adaptprune.pruning.method import Budget, Method, Pruned, Scores
 
 
 class MineParameters(Parameters):
@@ -44,8 +45,8 @@ class Mine(Method):
         return Scores(tensors)
 
     def prune(self, model, scores, sparsity, context, parameters):
+        from adaptprune.models.sizes import shape_of_model
         from adaptprune.pruning.selection import keep_blocks
-        from adaptprune.pruning.surgery import shape_of_model
 
         blocks = self._blocks(shape_of_model(model), sparsity)
         scores = scores or self.score(model, context, parameters, [sparsity])

@@ -20,9 +20,9 @@ import pydantic
 from adaptprune.errors import UserError
 from adaptprune.models.shapes import BlockShape, ModelShape
 from adaptprune.papers.adapt_pruner.method import AdaptPrunerParameters, Trajectory
-from adaptprune.pruning.method import Parameters
+from adaptprune.plugins import Parameters
 from adaptprune.pruning.units import KeptUnits
-from adaptprune.recovery.method import Beginning, Prepared, RecoveryMethod, Target
+from adaptprune.recovery.method import Beginning, Prepared, RecoveryMethod
 from adaptprune.recovery.plan import Draft
 from adaptprune.recovery.schedules import Spacing, data_shares, parameter_targets
 
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     import torch
 
     from adaptprune.pruning.method import Context
-    from adaptprune.recovery.presets import Preset
+    from adaptprune.recovery.recipe import Preset
+    from adaptprune.recovery.targets import Target
 
 #: Adapt-Pruner's percentage in a stage: ``pruning_ratio 1.00``, reached only if nothing stops it.
 _FULL = 100
@@ -175,7 +176,7 @@ class AdaptAccel(RecoveryMethod):
         import copy
 
         from adaptprune.models.checkpoint import count_compute_parameters, pruned_config
-        from adaptprune.pruning.surgery import shape_of_model
+        from adaptprune.models.sizes import shape_of_model
         from adaptprune.recovery import checkpoints
 
         stage, before = beginning.stage, beginning.before

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
+from adaptprune.cells import join_variant
 from adaptprune.models.catalogue import shape_of
-from adaptprune.pruning.registry import join_variant, method_title
+from adaptprune.pruning.registry import method_title
 from adaptprune.results.rows import read_provenance, read_results
 from adaptprune.tables.latex import MISSING, Heading, Panel, Text, lay_out
 from adaptprune.tables.render import write_panels
@@ -21,7 +22,7 @@ from adaptprune.tables.render import write_panels
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from adaptprune.figures.catalog import Source
+    from adaptprune.workflow.run import Source
 
 _RELATIVE = ["ms per billion parameters and token", "8B, minutes"]
 _KEY = ["model", "method", "variant", "sparsity", "recovery", "seed"]

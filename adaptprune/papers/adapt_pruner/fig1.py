@@ -10,16 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from adaptprune.figures.catalog import Drawing, Source
+from adaptprune.cells import slug
+from adaptprune.figures.catalog import Drawing
 from adaptprune.figures.style import PAGE, add_legend, method_styles, new_figure, styled
 from adaptprune.files.atomic import read_sealed_json
 from adaptprune.measure.layers import UNIFORM
-from adaptprune.models.catalogue import shape_of, slug
+from adaptprune.models.catalogue import shape_of
 from adaptprune.models.shapes import BlockShape
 from adaptprune.pruning.registry import method_title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from adaptprune.workflow.run import Source
 
 #: Layers differ by orders of magnitude, and an increase may be negative.
 _LINEAR_BELOW = 1

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from adaptprune.errors import UserError
-from adaptprune.figures.catalog import Drawing, Source
+from adaptprune.figures.catalog import Drawing
 from adaptprune.figures.style import PAGE, new_figure, styled
 from adaptprune.files.atomic import read_sealed_json
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.image import AxesImage
+
+    from adaptprune.workflow.run import Source
 
 METHOD = "adapt-pruner"
 

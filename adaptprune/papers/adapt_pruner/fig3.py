@@ -8,7 +8,7 @@ import pandas as pd
 
 from adaptprune.cells import cell_folder
 from adaptprune.errors import UserError
-from adaptprune.figures.catalog import Drawing, Source
+from adaptprune.figures.catalog import Drawing
 from adaptprune.figures.style import COLUMN, new_figure, series_style, styled
 from adaptprune.files.atomic import read_sealed_json, sha256_file
 from adaptprune.recovery.log import read_log
@@ -16,6 +16,8 @@ from adaptprune.tables.select import run_in_stages
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from adaptprune.workflow.run import Source
 
 #: Column of the data, what stands at its axis, and the unit that it is divided by.
 _PANELS = (

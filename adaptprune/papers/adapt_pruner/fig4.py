@@ -8,7 +8,7 @@ import pandas as pd
 
 from adaptprune.errors import UserError
 from adaptprune.evaluate.suites import load_suite
-from adaptprune.figures.catalog import Drawing, Source
+from adaptprune.figures.catalog import Drawing
 from adaptprune.figures.style import COLUMN, new_figure, series_style, styled
 from adaptprune.models.catalogue import shape_of
 from adaptprune.tables.declared import ListedRow
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from adaptprune.recovery.config import RecoveryConfig
     from adaptprune.tables.grid import Column
     from adaptprune.workflow.profiles import Profile
+    from adaptprune.workflow.run import Source
 
 #: The table of the same cells, whose results are drawn.
 TABLE = "ablation_interleave"

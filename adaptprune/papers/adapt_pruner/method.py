@@ -8,7 +8,8 @@ import pydantic
 
 from adaptprune.errors import UserError
 from adaptprune.models.shapes import ModelShape, layer_range, layer_target, uniform_blocks
-from adaptprune.pruning.method import Budget, Context, Method, Parameters, Passes, Pruned, Scores
+from adaptprune.plugins import Parameters
+from adaptprune.pruning.method import Budget, Context, Method, Passes, Pruned, Scores
 from adaptprune.pruning.units import KeptUnits, LayerUnits
 
 if TYPE_CHECKING:
@@ -204,7 +205,7 @@ class Trajectory:
     """
 
     def __init__(self, model: Any, parameters: AdaptPrunerParameters, sparsity: int):
-        from adaptprune.pruning.surgery import shape_of_model
+        from adaptprune.models.sizes import shape_of_model
 
         self.model = model
         self.parameters = parameters
