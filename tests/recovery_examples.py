@@ -12,9 +12,9 @@ from tiny_models import save_tiny_model
 
 from adaptprune.data.calibration import CalibrationSet
 from adaptprune.models.tiny import byte_tokenizer
-from adaptprune.pruning.registry import find_recovery
 from adaptprune.recovery.folder import Execution
 from adaptprune.recovery.presets import find_preset
+from adaptprune.recovery.registry import find_recovery
 from adaptprune.recovery.stage import Recovery
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from adaptprune.data.packing import Document, Rows, pack
 from adaptprune.errors import UserError
 from adaptprune.files.atomic import read_json
 from adaptprune.models.tiny import byte_tokenizer
-from adaptprune.pruning.registry import find_recovery
 from adaptprune.recovery.plan import Stage, plan_stages
 from adaptprune.recovery.presets import find_preset, preset_names
+from adaptprune.recovery.registry import find_recovery
 from adaptprune.recovery.targets import Target
 
 if TYPE_CHECKING:

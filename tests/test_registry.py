@@ -16,9 +16,9 @@ import adaptprune
 from adaptprune.cells import split_variant
 from adaptprune.errors import UserError, unknown
 from adaptprune.plugins import Parameters
-from adaptprune.pruning import registry
 from adaptprune.pruning.method import Method
-from adaptprune.pruning.registry import entry_points, find_method, origin
+from adaptprune.pruning.registry import METHODS as INSTALLED
+from adaptprune.pruning.registry import find_method
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,8 +28,8 @@ METHODS = ("adapt-pruner", "dense", "flap", "llm-pruner", "magnitude", "random",
 
 
 def test_methods_of_this_repository_are_registered() -> None:
-    assert set(METHODS) <= set(entry_points())
-    assert all(origin(name).startswith("adaptprune ") for name in METHODS)
+    assert set(METHODS) <= set(INSTALLED.installed())
+    assert all(INSTALLED.origin(name).startswith("adaptprune ") for name in METHODS)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -103,21 +103,19 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     """Let the registry see given entry points (name, value) and no others."""
 
     def entries(*points: tuple[str, str]) -> None:
-        found = [importlib.metadata.EntryPoint(*point, registry.GROUP) for point in points]
+        found = [importlib.metadata.EntryPoint(*point, INSTALLED.group) for point in points]
         monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: found)
-        entry_points.cache_clear()
-        find_method.cache_clear()
+        INSTALLED.forget()
 
     yield entries
     monkeypatch.undo()
-    entry_points.cache_clear()
-    find_method.cache_clear()
+    INSTALLED.forget()
 
 
 def test_name_that_is_claimed_twice_is_refused(install: Callable[..., None]) -> None:
     install(("mine", "first:SPEC"), ("mine", "second:SPEC"))
     with pytest.raises(UserError, match="'mine' is claimed twice: first:SPEC and second:SPEC"):
-        entry_points()
+        INSTALLED.installed()
 
 
 def test_broken_import_names_the_method(install: Callable[..., None]) -> None:
@@ -161,11 +159,16 @@ def test_method_without_a_score_stage_says_so() -> None:
 LISTING = """
 import sys
 import adaptprune
-from adaptprune import accel, cells, cli, config, models, registry, schedule, shapes, units
-from adaptprune.recover import folder, packing, plan, presets
+from adaptprune import cells, cli
+from adaptprune.data import packing
+from adaptprune.models import catalogue, shapes
+from adaptprune.papers.adapt_pruner import accel
+from adaptprune.pruning import registry, units
+from adaptprune.recovery import folder, plan, presets, schedules
+from adaptprune.workflow import profiles
 from adaptprune.cells import cell_folder
 
-for name in registry.entry_points():
+for name in registry.METHODS.installed():
     registry.find_method(name)
 for words in (["methods"], ["models"], ["tasks"],
               ["params", "--model", "smollm2-135m", "--method", "flap", "--sparsity", "20"]):

@@ -16,25 +16,27 @@ from adaptprune.commands.options import (
 
 def methods() -> None:
     """List the installed pruning methods, where they come from and their parameters."""
-    from adaptprune.pruning.registry import entry_points, find_method, origin
+    from adaptprune.pruning.registry import METHODS
 
-    for name in entry_points():
-        method = find_method(name)
+    for name in METHODS.installed():
+        method = METHODS.find(name)
         fields = method.parameters.model_fields.items()
         parameters = ", ".join(f"{key}={field.default}" for key, field in fields)
-        print(f"{name:14} v{method.version}  {origin(name)}  {method.citation}  [{parameters}]")
+        print(
+            f"{name:14} v{method.version}  {METHODS.origin(name)}  {method.citation}  [{parameters}]"
+        )
 
 
 def recoveries() -> None:
     """List the recovery presets, their methods and all values that ``--set`` changes."""
-    from adaptprune.pruning.registry import RECOVERIES, origin
     from adaptprune.recovery.presets import find_preset, preset_names
+    from adaptprune.recovery.registry import RECOVERIES
 
     for name in preset_names():
         preset = find_preset(name)
         values = preset.model_dump(exclude={"name", "title", "method", "parameters"})
         listed = ", ".join(f"{key}={value}" for key, value in (values | preset.parameters).items())
-        print(f"{name:18} {preset.method}  {origin(preset.method, RECOVERIES)}  [{listed}]")
+        print(f"{name:18} {preset.method}  {RECOVERIES.origin(preset.method)}  [{listed}]")
 
 
 def models() -> None:

@@ -77,9 +77,9 @@ def recover(
     """Train a model, changed between trainings as the preset says; resumes when killed."""
     from adaptprune.commands.outputs import check_folder_to_write, check_run_folder, model_inputs
     from adaptprune.data.training import find_data
-    from adaptprune.pruning.registry import find_recovery
     from adaptprune.recovery.folder import Execution
     from adaptprune.recovery.presets import find_preset
+    from adaptprune.recovery.registry import find_recovery
 
     if target_parameters is not None and target_model is not None:
         raise UserError("give --target-parameters or --target-model, not both")

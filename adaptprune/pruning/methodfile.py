@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from adaptprune.errors import UserError
 from adaptprune.pruning.method import Method
-from adaptprune.pruning.registry import register
+from adaptprune.pruning.registry import METHODS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,5 +44,5 @@ def load_method_file(path: Path) -> Method:
     method = getattr(module, "SPEC", None)
     if not isinstance(method, Method):
         raise UserError(f"method file {path}: must define SPEC, an instance of a Method class")
-    register(method, str(path))
+    METHODS.register(method, str(path))
     return method

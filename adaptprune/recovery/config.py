@@ -12,8 +12,8 @@ from adaptprune.cells import NO_RECOVERY
 from adaptprune.data.training import check_name
 from adaptprune.errors import UserError
 from adaptprune.models.catalogue import find_entry, shape_of
-from adaptprune.pruning.registry import find_recovery
 from adaptprune.recovery.presets import find_preset
+from adaptprune.recovery.registry import find_recovery
 from adaptprune.recovery.targets import Target, shaped_like
 
 if TYPE_CHECKING:

@@ -23,12 +23,12 @@ from adaptprune.files.atomic import find_sealed_json, write_json
 from adaptprune.models.checkpoint import count_compute_parameters, count_parameters, load_model
 from adaptprune.models.runtime import Runtime
 from adaptprune.plugins import seed_for
-from adaptprune.pruning.registry import find_recovery
 from adaptprune.recovery import checkpoints
 from adaptprune.recovery.checkpoints import Progress
 from adaptprune.recovery.extra import ExtraTraining
 from adaptprune.recovery.log import TrainingLog
 from adaptprune.recovery.plan import TEACHER
+from adaptprune.recovery.registry import find_recovery
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,8 +16,8 @@ import pydantic
 from adaptprune.cells import NO_RECOVERY
 from adaptprune.errors import UserError, unknown
 from adaptprune.files.atomic import packaged_yaml
-from adaptprune.pruning.registry import find_recovery
 from adaptprune.recovery.recipe import Preset
+from adaptprune.recovery.registry import find_recovery
 
 #: What a caller may change; the rest is the preset's identity.
 _SETTINGS = [key for key in Preset.model_fields if key not in ("name", "title", "method")]

@@ -6,10 +6,10 @@ import time
 from typing import TYPE_CHECKING
 
 from adaptprune.models.checkpoint import load_model
-from adaptprune.pruning.registry import find_recovery
 from adaptprune.recovery import checkpoints
 from adaptprune.recovery.checkpoints import Progress
 from adaptprune.recovery.method import Beginning, Prepared
+from adaptprune.recovery.registry import find_recovery
 
 if TYPE_CHECKING:
     from collections.abc import Callable

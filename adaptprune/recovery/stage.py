@@ -25,13 +25,13 @@ from adaptprune.models import checkpoint
 from adaptprune.models.catalogue import locate, read_config, shape_of, stated_window
 from adaptprune.models.runtime import Runtime
 from adaptprune.pruning.method import Context
-from adaptprune.pruning.registry import find_recovery
 from adaptprune.pruning.stage import SCHEMA
 from adaptprune.recovery.folder import RunFolder, Settings
 from adaptprune.recovery.forecast import say_training
 from adaptprune.recovery.loop import train_stage
 from adaptprune.recovery.plan import plan_stages
 from adaptprune.recovery.record import is_finished, publish, publish_failure
+from adaptprune.recovery.registry import find_recovery
 from adaptprune.recovery.run import run_stages
 from adaptprune.recovery.targets import Target, shaped_like
 
