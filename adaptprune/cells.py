@@ -93,6 +93,8 @@ def split_variant(method: str) -> tuple[str, str | None]:
     return name, variant if separator else None
 
 
+#: The method that leaves a model as it is, the only one with sparsity 0.
+DENSE = "dense"
 #: The recovery of a cell that is pruned and not trained.
 NO_RECOVERY = "none"
 

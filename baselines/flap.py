@@ -5,8 +5,8 @@ knows multi-head attention with 128 channels per head alone. Our extension to gr
 a kv head with its query heads for one unit of attention; its metric is the mean over the channels
 of its query heads. The official cost of a unit, 4·head_dim/3 neurons (512/3 at 128 channels), is
 kept as it is: with it, and not with the true ratio of parameters, the published counts of
-LLaMA-3.1-8B are within reach. ``adaptprune.pruning.surgery.expand_kv_heads`` makes the multi-head twin of
-a GQA model, on which the official rule itself can be run.
+LLaMA-3.1-8B are within reach. ``adaptprune.pruning.surgery.expand_kv_heads`` makes the multi-head
+twin of a GQA model, on which the official rule itself can be run.
 """
 
 from __future__ import annotations

@@ -322,7 +322,10 @@ def test_statistics() -> None:
 
 
 def test_results_and_tables_import_without_torch() -> None:
-    code = "import sys, adaptprune.results.rows, adaptprune.tables.render; sys.exit('torch' in sys.modules)"
+    code = (
+        "import sys, adaptprune.results.rows, adaptprune.tables.render; "
+        "sys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

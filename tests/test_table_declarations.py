@@ -44,7 +44,10 @@ def test_declared_variants_exist_in_every_profile(path: Path) -> None:
 
 
 def test_declarations_are_read_without_torch_and_pandas() -> None:
-    code = "import sys, adaptprune.tables.declared; sys.exit(bool({'torch', 'pandas'} & {*sys.modules}))"
+    code = (
+        "import sys, adaptprune.tables.declared; "
+        "sys.exit(bool({'torch', 'pandas'} & {*sys.modules}))"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -22,9 +22,8 @@ def methods() -> None:
         method = METHODS.find(name)
         fields = method.parameters.model_fields.items()
         parameters = ", ".join(f"{key}={field.default}" for key, field in fields)
-        print(
-            f"{name:14} v{method.version}  {METHODS.origin(name)}  {method.citation}  [{parameters}]"
-        )
+        origin = METHODS.origin(name)
+        print(f"{name:14} v{method.version}  {origin}  {method.citation}  [{parameters}]")
 
 
 def recoveries() -> None:

@@ -7,6 +7,7 @@ folder, or by a hub id.
 from __future__ import annotations
 
 import functools
+import importlib
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -16,11 +17,15 @@ import pydantic
 
 from adaptprune.cells import is_path
 from adaptprune.errors import UserError, unknown
-from adaptprune.files.atomic import cache_directory, packaged_yaml, read_json
+from adaptprune.files.atomic import cache_directory, packaged_yaml, read_json, sha256_json
 from adaptprune.models.shapes import ModelShape
 from adaptprune.models.tying import holds_own_head
 from adaptprune.models.weightfiles import check_one_set
-from adaptprune.recovery import pretraining as pretrained
+
+#: The module that trains a ``PretrainedSource``.
+PRETRAINING = "adaptprune.recovery.pretraining"
+#: Goes up with every change of the code or the text that changes a pretrained model.
+PRETRAINED_BUILD = 1
 
 
 class _Closed(pydantic.BaseModel):
@@ -201,7 +206,7 @@ def _cached_folder(source: Source, entry: ModelEntry | None = None) -> Path:
     """Return the cache folder of a source; everything that changes its content is in the name."""
     if isinstance(source, PretrainedSource):
         assert entry is not None, "pretrained models are built in"
-        name = pretrained.folder_name(entry)
+        name = pretrained_name(entry)
     elif isinstance(source, WheelSource):
         name = f"{source.package}-{source.version}-{source.member_sha256[:12]}"
     elif isinstance(source, HubSource):
@@ -209,6 +214,11 @@ def _cached_folder(source: Source, entry: ModelEntry | None = None) -> Path:
     else:
         name = f"tiny-{source.seed}"
     return cache_directory() / "models" / name
+
+
+def pretrained_name(entry: ModelEntry) -> str:
+    """Return the name of a model's cache folder; all that changes its content is part of it."""
+    return f"{entry.id}-{sha256_json([PRETRAINED_BUILD, entry.model_dump(mode='json')])[:12]}"
 
 
 def folder_of(model: str) -> Path:
@@ -271,7 +281,8 @@ def _fetch(source: Source, folder: Path, entry: ModelEntry | None) -> None:
         fetch.fetch_hub_model(source.repository, source.revision, folder)
     elif isinstance(source, PretrainedSource):
         assert entry is not None, "pretrained models are built in"
-        pretrained.write_pretrained_model(entry, folder)
+        # Training stands above the models that it makes: it is looked up by name.
+        importlib.import_module(PRETRAINING).write_pretrained_model(entry, folder)
     else:
         from adaptprune.models.tiny import write_tiny_model
 

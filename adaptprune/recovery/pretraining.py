@@ -18,7 +18,6 @@ from adaptprune.files.atomic import (
     atomic_directory,
     cache_directory,
     read_json,
-    sha256_json,
     write_json,
 )
 from adaptprune.files.manifest import only_maker, write_manifest
@@ -29,19 +28,12 @@ if TYPE_CHECKING:
 
     from adaptprune.models.catalogue import ModelEntry
 
-#: Goes up with every change of the code or the text that changes a pretrained model.
-BUILD = 1
 #: Steps between two checkpoints of a pretraining.
 CHECKPOINT_EVERY = 50
 #: Ends a text; the first of the vocabulary.
 END = "<end>"
 #: Beside the weights: how they came about, without anything that a clock measured.
 RECORD = "pretraining.json"
-
-
-def folder_name(entry: ModelEntry) -> str:
-    """Return the name of a model's cache folder; all that changes its content is part of it."""
-    return f"{entry.id}-{sha256_json([BUILD, entry.model_dump(mode='json')])[:12]}"
 
 
 def write_pretrained_model(entry: ModelEntry, target: Path) -> None:

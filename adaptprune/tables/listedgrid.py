@@ -20,6 +20,7 @@ from adaptprune.tables.grid import (
     read_cell,
     summarize_entry,
 )
+from adaptprune.tables.select import listed_cells
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,7 +78,7 @@ def build_listed_grid(
     cells = {key: read_cell(numbers, columns) for key, numbers in results.groupby(keys)}
     grid = Grid(columns, listed=True)
     for row in rows:
-        wanted = profile.listed_cells([row])
+        wanted = listed_cells([row], profile)
         found = {
             cell.seed: cells.get((cell.model, cell.method, cell.sparsity, cell.recovery, cell.seed))
             for cell in wanted

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from adaptprune.cells import DENSE, NO_RECOVERY, Cell
 from adaptprune.errors import UserError
 from adaptprune.tables.declared import Declaration
 
 if TYPE_CHECKING:
-    from adaptprune.cells import Cell
-    from adaptprune.tables.declared import ListedTable
+    from collections.abc import Iterable
+
+    from adaptprune.tables.declared import ListedRow, ListedTable
     from adaptprune.workflow.profiles import Profile
 
 
@@ -26,7 +28,22 @@ def cells_of(declaration: Declaration | ListedTable, profile: Profile, name: str
     """
     if isinstance(declaration, Declaration):
         return declaration.widen(profile).cells()
-    return profile.listed_cells(declaration.rows_for(name))
+    return listed_cells(declaration.rows_for(name), profile)
+
+
+def listed_cells(rows: Iterable[ListedRow], profile: Profile) -> list[Cell]:
+    """Return the cells of listed rows: a dense model once, a recovery at every seed.
+
+    Raises:
+        UserError: a row names a recovery that the profile does not have.
+    """
+    cells = []
+    for row in rows:
+        if row.model is not None:
+            cells.append(Cell(row.model, DENSE, 0, NO_RECOVERY, profile.seeds[0]))
+            continue
+        cells += profile.recovery_cells(str(row.recovery))
+    return list(dict.fromkeys(cells))
 
 
 def run_in_stages(profile: Profile) -> Cell:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 
@@ -21,11 +21,6 @@ from adaptprune.plugins import in_one_line
 from adaptprune.pruning.methodfile import load_method_file
 from adaptprune.pruning.registry import find_method
 from adaptprune.recovery.config import RecoveryConfig, TrainingConfig
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from adaptprune.tables.declared import ListedRow
 
 
 class _Closed(pydantic.BaseModel):
@@ -155,20 +150,6 @@ class Profile(_Closed):
     def cells(self, methods: list[str] | None = None) -> list[Cell]:
         """Return the matrix of cells, of some methods or of all."""
         return grid(self.models, methods or self.methods, self.sparsities, self.seeds)
-
-    def listed_cells(self, rows: Iterable[ListedRow]) -> list[Cell]:
-        """Return the cells of listed rows: a dense model once, a recovery at every seed.
-
-        Raises:
-            UserError: a row names a recovery that the profile does not have.
-        """
-        cells = []
-        for row in rows:
-            if row.model is not None:
-                cells.append(Cell(row.model, "dense", 0, "none", self.seeds[0]))
-                continue
-            cells += self.recovery_cells(str(row.recovery))
-        return list(dict.fromkeys(cells))
 
     def recovery_cells(self, name: str) -> list[Cell]:
         """Return the cells of a recovery, one for each seed.
