@@ -10,7 +10,7 @@ import re
 import traceback
 from abc import ABC
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import pydantic
 
@@ -109,13 +109,7 @@ def check_declared(method: Plugin, source: str) -> None:
         )
 
 
-class Named(Protocol):
-    """What is found by its name."""
-
-    name: Any
-
-
-Entry = TypeVar("Entry", bound=Named)
+Entry = TypeVar("Entry")
 
 
 class Registry(Generic[Entry]):
@@ -134,7 +128,7 @@ class Registry(Generic[Entry]):
         self,
         group: str,
         kind: str,
-        base: type[Entry],
+        base: type[Any],
         check: Callable[[Any, str], None] = lambda entry, source: None,
     ):
         self.group = group
@@ -217,7 +211,7 @@ class Registry(Generic[Entry]):
         if name not in points:
             raise unknown(self.kind, name, [*points, *self._registered])
         try:
-            entry = points[name].load()
+            entry: Any = points[name].load()
         except (Exception, SystemExit) as error:
             raise UserError(
                 f"{self.kind} {name!r} from {self.origin(name)} cannot be imported: "
@@ -229,4 +223,5 @@ class Registry(Generic[Entry]):
                 f"instance named {name!r}"
             )
         self.check(entry, points[name].value)
-        return entry
+        found: Entry = entry
+        return found

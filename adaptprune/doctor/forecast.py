@@ -2,8 +2,8 @@
 
 Counted are the matrix products: 2N operations for each token of a forward pass and 6N with the
 backward one, N being parameters a token is multiplied by; 8N where activations are computed twice
-(``adaptprune.pruning.gradients``). Documents have to be estimated where they are not built locally. What
-jobs take besides was measured with the profiles `smoke` and `mini` on two CPU cores (see
+(``adaptprune.pruning.gradients``). Documents have to be estimated where they are not built locally.
+What jobs take besides was measured with the profiles `smoke` and `mini` on two CPU cores (see
 docs/scaling.md).
 """
 

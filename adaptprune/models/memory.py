@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from adaptprune.models.shapes import ModelShape
-    from adaptprune.workflow.profiles import SpeedConfig
 
 #: Bytes of a number, by the name of its type.
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -24,7 +23,7 @@ _LOSS_CHUNK, _LOGIT_BYTES = 128, 16
 #: Share of a GPU's free memory that is planned with: blocks of other sizes leave gaps.
 USABLE = 0.9
 #: Bytes of a GPU that its driver and libraries take (an estimate).
-_DRIVER = 0.5e9
+DRIVER = 0.5e9
 
 
 @dataclass(frozen=True)
@@ -89,25 +88,7 @@ def pruning_bytes(shape: ModelShape, dtype: str, tokens: int) -> float:
     """
     size = BYTES[dtype]
     batch = layer_pass(shape, size, tokens).on_device(min(LAYER_BATCH, tokens))
-    return _DRIVER + size * shape.parameters + batch / USABLE
-
-
-def speed_bytes(shape: ModelShape, dtype: str, sparsity: int, speed: SpeedConfig) -> float:
-    """Return the memory that timing a pruned model against its dense one takes: both are there.
-
-    Args:
-        shape: of the dense model.
-        dtype: of the weights.
-        sparsity: percent, of the largest model that is timed.
-        speed: what they are given to do.
-    """
-    size = BYTES[dtype]
-    both = 2 * shape.parameters - shape.decoder_parameters * sparsity / 100
-    keys = sum(2 * block.kv_heads * shape.head_dim for block in shape.blocks)
-    cache = speed.batch * (speed.prompt + speed.new_tokens) * keys
-    neurons = max(block.intermediate_size for block in shape.blocks)
-    prefill = speed.batch * speed.prompt * (3 * neurons + 8 * shape.hidden_size)
-    return _DRIVER + size * (both + (cache + prefill) / USABLE)
+    return DRIVER + size * shape.parameters + batch / USABLE
 
 
 def host_bytes(shape: ModelShape, dtype: str, tokens: int) -> float:
