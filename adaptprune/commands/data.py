@@ -44,7 +44,7 @@ def data_table(
 ) -> None:
     """Render counted tokens next to the paper's Table 2; OUTPUT is the path without suffix."""
     from adaptprune.commands.outputs import check_files, table_files
-    from adaptprune.papers.adapt_pruner.table2 import render_data_table
+    from adaptprune.workflow.papers import table_module
 
     check_files(table_files(output), [counts, claims])
-    render_data_table(counts, claims, output)
+    table_module("table2").render_data_table(counts, claims, output)

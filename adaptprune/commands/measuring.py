@@ -145,7 +145,7 @@ def cost(
 ) -> None:
     """Render what pruning cost in time; OUTPUT is the path without suffix."""
     from adaptprune.commands.outputs import check_files, table_files
-    from adaptprune.papers.adapt_pruner.costs import render_costs
+    from adaptprune.workflow.papers import table_module
 
     check_files(table_files(output))
-    render_costs(_source(profile, runs, config_folder, override), output)
+    table_module("cost").render_costs(_source(profile, runs, config_folder, override), output)

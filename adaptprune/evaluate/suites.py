@@ -20,7 +20,7 @@ from adaptprune.evaluate.benchmarks import (
     SuiteTask,
     find_facts,
 )
-from adaptprune.evaluate.dense import DenseScores, published_scores
+from adaptprune.evaluate.dense_scores import DenseScores, published_scores
 from adaptprune.files.atomic import packaged_yaml
 
 __all__ = ["PerplexityTask", "Suite", "SuiteTask", "list_suites", "load_suite", "subset"]

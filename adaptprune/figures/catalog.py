@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import adaptprune.figures
 from adaptprune.errors import UserError, unknown
+from adaptprune.workflow.papers import paper_of_figure, papers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,9 +28,22 @@ class Drawing(NamedTuple):
 
 
 def figure_names() -> list[str]:
-    """Return the names of all figures."""
+    """Return the names of all figures, the suite's own and the papers'."""
     modules = pkgutil.iter_modules(adaptprune.figures.__path__)
-    return sorted({module.name for module in modules} - _NO_FIGURES)
+    own = {module.name for module in modules} - _NO_FIGURES
+    return sorted(own.union(*(paper.figures for paper in papers())))
+
+
+def figure_module(name: str) -> Any:
+    """Import the module that draws a figure.
+
+    Raises:
+        UserError: there is no figure of that name.
+    """
+    if name not in figure_names():
+        raise unknown("figure", name, figure_names())
+    paper = paper_of_figure(name)
+    return paper.part(name) if paper else importlib.import_module(f"adaptprune.figures.{name}")
 
 
 def draw(name: str, source: Source) -> Drawing:
@@ -38,9 +52,7 @@ def draw(name: str, source: Source) -> Drawing:
     Raises:
         UserError: there is no figure of that name, or what it shows was not run.
     """
-    if name not in figure_names():
-        raise unknown("figure", name, figure_names())
-    drawing: Drawing = importlib.import_module(f"adaptprune.figures.{name}").draw(source)
+    drawing: Drawing = figure_module(name).draw(source)
     if drawing.data.empty:
         raise UserError(f"figure {name}: profile {source.name!r} holds nothing that it shows")
     return drawing
