@@ -21,8 +21,8 @@ from baselines.sheared_masks import KINDS
 if TYPE_CHECKING:
     from adaptprune.data.packing import Batch, Rows
     from baselines.dynamic_batches import DomainRows
-    from baselines.sheared_llama import ShearedLlamaParameters
     from baselines.sheared_masks import Masks
+    from baselines.sheared_parameters import ShearedLlamaParameters
 
 
 @dataclass(frozen=True)

@@ -196,11 +196,6 @@ def imported_modules(source: Path) -> set[str]:
     return names
 
 
-@pytest.mark.parametrize("source", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.stem)
-def test_package_never_imports_the_baselines(source: Path) -> None:
-    assert not {name for name in imported_modules(source) if name.split(".")[0] == "baselines"}
-
-
 def test_checkpoint_code_stands_alone() -> None:
     roots = {name.split(".")[0] for name in imported_modules(PACKAGE / "modeling.py")}
     assert roots - sys.stdlib_module_names == {"torch", "transformers"}
