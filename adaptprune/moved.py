@@ -46,4 +46,4 @@ class _OldNames(MetaPathFinder, Loader):
 def keep_old_names() -> None:
     """Let imports by old names succeed in this process; idempotent."""
     if not any(isinstance(finder, _OldNames) for finder in sys.meta_path):
-        sys.meta_path.append(_OldNames())
+        sys.meta_path.insert(0, _OldNames())
