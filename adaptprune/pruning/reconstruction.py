@@ -88,4 +88,4 @@ class BySparseGPT(Rule):
             residuals[column] = lost
             weights[column + 1 :] -= factor[column, column + 1 :, None] * lost
         block.copy_(torch.where(pruned, 0, weights).t())
-        return pruned.t(), residuals.t()
+        return pruned.t(), residuals.t().contiguous()
