@@ -49,7 +49,9 @@ _OPT = Anatomy(
         ("fc2",),
     ),
 )
-_GPT2 = Anatomy("transformer.h", (("attn.c_attn",), ("attn.c_proj",), ("mlp.c_fc",), ("mlp.c_proj",)))
+_GPT2 = Anatomy(
+    "transformer.h", (("attn.c_attn",), ("attn.c_proj",), ("mlp.c_fc",), ("mlp.c_proj",))
+)
 
 #: Stock ``model_type`` → its anatomy.
 ANATOMIES = {
@@ -118,10 +120,7 @@ def linears_of(model: Any, index: int) -> list[list[Linear]]:
     anatomy = anatomy_of(model.config.model_type)
     block = f"{anatomy.blocks}.{index}"
     return [
-        [
-            Linear(f"{block}.{name}.weight", model.get_submodule(f"{block}.{name}"))
-            for name in group
-        ]
+        [Linear(f"{block}.{name}.weight", model.get_submodule(f"{block}.{name}")) for name in group]
         for group in anatomy.groups
     ]
 

@@ -31,9 +31,7 @@ class WeightMagnitude(OneShotMethod):
     parameters = WeightMagnitudeParameters
     needs_calibration = False
 
-    def rule(
-        self, pattern: Pattern, sparsity: int, parameters: WeightMagnitudeParameters
-    ) -> Rule:
+    def rule(self, pattern: Pattern, sparsity: int, parameters: WeightMagnitudeParameters) -> Rule:
         """Rank by |W|."""
         from adaptprune.pruning.metrics import ByMagnitude
 

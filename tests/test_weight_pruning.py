@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import itertools
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,6 +27,7 @@ from adaptprune.method import Context
 from adaptprune.pruning.decisions import Masked, count_nonzeros
 from adaptprune.pruning.masks import Mask, masks_hash, read_masks, write_masks
 from adaptprune.pruning.patterns import Pattern
+from adaptprune.pruning.statistics import Hessian
 from adaptprune.registry import find_method
 from adaptprune.surgery import shape_of_model
 
@@ -136,7 +139,7 @@ def test_linear_layers_of_a_group_read_one_input_in_order(family: str) -> None:
     for index in range(2):
         groups = linears_of(model, index)
         places = [[position[linear.name] for linear in group] for group in groups]
-        for before, after in zip(places, places[1:], strict=False):
+        for before, after in itertools.pairwise(places):
             assert max(before) < min(after)
         for group in groups:
             first, *others = (
@@ -226,9 +229,7 @@ def test_hooks_are_gone_after_an_error(name: str) -> None:
 
 
 def test_family_without_anatomy_is_refused() -> None:
-    config = AutoConfig.for_model(
-        "bloom", hidden_size=8, n_head=2, n_layer=1, vocab_size=40
-    )
+    config = AutoConfig.for_model("bloom", hidden_size=8, n_head=2, n_layer=1, vocab_size=40)
     with pytest.raises(UserError, match=r"for pruning single weights 'bloom'.*allowed: gpt2, llam"):
         decide("wanda", AutoModelForCausalLM.from_config(config))
 
@@ -349,3 +350,41 @@ def test_half_precision_is_pruned_in_float32(name: str, dtype: torch.dtype) -> N
     decision.check(weight_shapes(model))
     assert {parameter.dtype for parameter in model.parameters()} == {dtype}
     assert torch.isfinite(logits(model, TOKENS)).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_command_writes_a_stock_folder_with_zeros(
+    name: str, command: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    dense = model_of("qwen2", heads=4, kv_heads=2, tied=True)
+    dense.save_pretrained(tmp_path / "dense")
+    tokens, out = tmp_path / "tokens.json", tmp_path / "pruned"
+    tokens.write_text(str(TOKENS.tolist()))
+    model, cell = ("--model", tmp_path / "dense"), ("--sparsity", 50, "--seed", 0)
+    settings = ("--set", "pattern=2:4", "--calibration", tokens, "--output", out)
+    status, _, err = command("prune", *model, "--method", name, *cell, *settings)
+    assert (status, err) == (0, "")
+    loaded = AutoModelForCausalLM.from_pretrained(out, local_files_only=True)
+    assert type(loaded) is type(dense)
+    decide(name, dense, pattern="2:4")
+    weights = dense.state_dict()
+    assert all(torch.equal(value, weights[key]) for key, value in loaded.state_dict().items())
+    record = json.loads((out / "pruning.json").read_text())
+    assert record["parameters"]["pattern"] == "2:4"
+    assert record["counts"]["params"] == record["counts"]["params_dense"]
+    assert {line["kept"] / line["weights"] for line in record["steps"]} == {0.5}
+    assert len(record["steps"]) == len(weight_shapes(dense))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_factor_does_not_depend_on_the_threads(threads: int) -> None:
+    inputs = torch.randn(1, 900, 400, generator=torch.Generator().manual_seed(0))
+    factors, before = [], torch.get_num_threads()
+    for count in (1, threads):
+        torch.set_num_threads(count)
+        hessian = Hessian(400, inputs.device)
+        hessian.add(inputs[0])
+        factors.append(hessian.inverse_factor(0.01, torch.float32))
+        assert torch.get_num_threads() == count
+    torch.set_num_threads(before)
+    assert torch.equal(*factors)

@@ -78,7 +78,7 @@ def _prune_linear(linear: Linear, rule: Rule, statistics: Any, decision: Masked)
     return {"weight": linear.name, "weights": mask.weights, "kept": mask.kept, **choice.log}
 
 
-class _Enough(Exception):
+class _Enough(Exception):  # noqa: N818 - nothing is wrong
     """Ends a forward pass whose rest is not needed."""
 
 

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 
 from adaptprune.errors import NumericalError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute on one thread of the CPU."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class Statistics(Protocol):
@@ -66,7 +81,8 @@ class Hessian:
     def inverse_factor(self, damping: float, dtype: torch.dtype) -> torch.Tensor:
         """Return the upper Cholesky factor of the damped matrix's inverse, float32.
 
-        It is computed once for all layers that read these inputs.
+        It is computed once for all layers that read these inputs, and by one thread: its last bits
+        depend on how many there are, and choices between nearly equal weights on the last bits.
 
         Args:
             damping: fraction of the mean of the diagonal that is added to the diagonal, after a
@@ -83,8 +99,9 @@ class Hessian:
             matrix.diagonal()[self.dead] = 1
             matrix.diagonal().add_(damping * matrix.diagonal().mean())
             try:
-                inverse = torch.cholesky_inverse(torch.linalg.cholesky(matrix))
-                self._factor = torch.linalg.cholesky(inverse, upper=True).float()
+                with one_thread():
+                    inverse = torch.cholesky_inverse(torch.linalg.cholesky(matrix))
+                    self._factor = torch.linalg.cholesky(inverse, upper=True).float()
             except torch.linalg.LinAlgError:
                 raise NumericalError(
                     "the second moment of a linear layer's inputs is not positive definite in "
