@@ -147,7 +147,8 @@ def weight_shapes(model: Any) -> dict[str, tuple[int, int]]:
 
 def expected_weight_shapes(shape: ModelShape) -> dict[str, tuple[int, int]]:
     """Return what ``weight_shapes`` gives for a model of ``shape``, without weights."""
-    hidden, shapes = shape.hidden_size, {}
+    hidden = shape.hidden_size
+    shapes: dict[str, tuple[int, int]] = {}
     for index, block in enumerate(shape.blocks):
         keys, neurons = block.kv_heads * shape.head_dim, block.intermediate_size
         queries = keys * shape.queries_per_kv_head

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pydantic
 
@@ -41,7 +41,7 @@ class SparseGPT(OneShotMethod):
     citation = "SparseGPT, arXiv 2301.00774"
     parameters = SparseGPTParameters
 
-    def check(self, sparsity: int, parameters: SparseGPTParameters) -> None:
+    def check(self, sparsity: int, parameters: Any) -> None:
         """Refuse groups that would lie across two blocks of columns, too."""
         super().check(sparsity, parameters)
         pattern = Pattern.parse(parameters.pattern)

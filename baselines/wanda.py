@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from adaptprune.errors import UserError
 from adaptprune.pruning.oneshot import OneShotMethod, OneShotParameters
@@ -35,7 +35,7 @@ class Wanda(OneShotMethod):
     citation = "Wanda, arXiv 2306.11695"
     parameters = WandaParameters
 
-    def check(self, sparsity: int, parameters: WandaParameters) -> None:
+    def check(self, sparsity: int, parameters: Any) -> None:
         """Refuse the variant with N:M groups, and what it cannot reach, too."""
         super().check(sparsity, parameters)
         if parameters.use_variant and parameters.pattern != UNSTRUCTURED:

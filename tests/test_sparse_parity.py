@@ -7,8 +7,9 @@ and v, and otherwise counts and losses.
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -87,25 +88,61 @@ def test_random_model_gets_every_official_mask(name: str) -> None:
 QUICK = "wanda_2of4"
 
 
-@pytest.mark.model
-@pytest.mark.parametrize(
+#: Runs whose loss is decided by a choice between two nearly equal weights in a later layer, and
+#: that by the last bits of the attention, which depend on the CPU's vector width.
+ON_AN_EDGE = ("wanda_unstructured50", "sparsegpt_2of4")
+
+every_real_run = pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=pytest.mark.parity if name == QUICK else pytest.mark.sparse_parity)
+        pytest.param(
+            name,
+            marks=[
+                pytest.mark.parity if name == QUICK else pytest.mark.sparse_parity,
+                pytest.mark.xdist_group(f"sparse {name}"),
+            ],
+        )
         for name in REAL["runs"]
     ],
 )
-def test_real_model_gets_the_official_masks_and_loss(name: str) -> None:
-    official, model = REAL["runs"][name], load_model(locate("smollm2-135m"))
-    log = run(model, name, official["settings"])
-    comparable = official["mask_sha256"]
-    assert [mask[:16] for mask in hashes(model)[: len(comparable)]] == comparable
-    check_statistics(log, official)
+
+
+class Finished(NamedTuple):
+    """The outcome of a run on the real model."""
+
+    log: list[dict[str, Any]]
+    masks: list[str]
+    kept: list[int]
+    loss: float
+
+
+@functools.cache
+def finished_run(name: str) -> Finished:
+    """Prune the real model as an official run did."""
+    model = load_model(locate("smollm2-135m"))
+    log = run(model, name, REAL["runs"][name]["settings"])
     kept = [int(linear.matrix.count_nonzero()) for linear in all_linears(model)]
-    # A weight that stays and comes out as zero, or one that was zero, is no exact count.
-    assert kept == pytest.approx(official["kept"], rel=1e-4)
+    return Finished(log, hashes(model), kept, evaluation_loss(model))
+
+
+@pytest.mark.model
+@every_real_run
+def test_real_model_gets_the_official_masks(name: str) -> None:
+    official, ours = REAL["runs"][name], finished_run(name)
+    comparable = official["mask_sha256"]
+    assert [mask[:16] for mask in ours.masks[: len(comparable)]] == comparable
+    check_statistics(ours.log, official)
+    # Not exact: weights that stay and come out as zero.
+    assert ours.kept == pytest.approx(official["kept"], rel=1e-4)
     if name.startswith("magnitude"):
-        joined = "".join(hashes(model)).encode()
+        joined = "".join(ours.masks).encode()
         assert hashlib.sha256(joined).hexdigest() == official["masks_sha256"]
+
+
+@pytest.mark.model
+@every_real_run
+def test_real_model_gets_the_official_loss(name: str) -> None:
+    if name in ON_AN_EDGE and torch.backends.cpu.get_cpu_capability() != "AVX512":
+        pytest.skip("the official runs had vectors of 512 bits, see `make sparse-parity`")
     tolerance = LOSS_TOLERANCE[name.split("_")[0]]
-    assert evaluation_loss(model) == pytest.approx(official["loss"], abs=tolerance)
+    assert finished_run(name).loss == pytest.approx(REAL["runs"][name]["loss"], abs=tolerance)

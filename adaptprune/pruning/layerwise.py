@@ -98,7 +98,8 @@ class Streams:
         self.blocks = blocks_of(model)
         # What a block is given besides the stream depends on its kind (sliding attention, say) and
         # on the length alone, which is the same for all sequences.
-        self.arguments = [arguments for _, *arguments in self._record(tokens[:1], len(self.blocks))]
+        given = self._record(tokens[:1], len(self.blocks))
+        self.arguments = [(positional, named) for _, positional, named in given]
         self.streams = [self._record(row, 1)[0][0] for row in tokens.split(1)]
 
     def _record(self, row: torch.Tensor, count: int) -> list[tuple[torch.Tensor, tuple, dict]]:

@@ -61,7 +61,7 @@ class Mask:
     @property
     def sha256(self) -> str:
         """Return the hash of the bits."""
-        return hashlib.sha256(self.bits).hexdigest()
+        return hashlib.sha256(self.bits.tobytes()).hexdigest()
 
     def follows(self, pattern: Pattern) -> bool:
         """Say whether no group of a pattern keeps more than it may."""

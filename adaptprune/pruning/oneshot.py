@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from adaptprune.anatomy import expected_weight_shapes
 from adaptprune.method import Budget, Context, Method, Parameters, Passes, Pruned, Scores
@@ -29,7 +29,7 @@ class OneShotParameters(Parameters):
 class OneShotMethod(Method):
     """One rule for every matrix of the decoder blocks; embeddings, head and norms stay."""
 
-    parameters = OneShotParameters
+    parameters: ClassVar[type[OneShotParameters]] = OneShotParameters
 
     @abstractmethod
     def rule(self, pattern: Pattern, sparsity: int, parameters: Any) -> Rule:
