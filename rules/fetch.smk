@@ -2,6 +2,8 @@
 
 
 rule fetch_model:
+    input:
+        fetched_model,
     output:
         "results/runs/{profile}/models/{model}.json",
     log:
@@ -18,6 +20,8 @@ rule fetch_model:
 
 
 rule fetch_suite:
+    input:
+        fetched_suite,
     output:
         "results/runs/{profile}/suite.json",
     log:
@@ -36,10 +40,31 @@ rule fetch_suite:
         "--output {output} > {log} 2>&1"
 
 
+# Once per text, whoever calibrates or trains with it: two jobs never read the same from the hub.
+rule fetch_text:
+    output:
+        "results/runs/{profile}/texts/{text}.json",
+    log:
+        "results/runs/{profile}/logs/fetch/{text}.txt",
+    wildcard_constraints:
+        text=r"[a-z0-9-]+",
+    localrule: True
+    conda:
+        "../environment.yml"
+    params:
+        local_data=local_data_flag,
+    message:
+        "fetch text {wildcards.text}"
+    shell:
+        "python -m adaptprune fetch --text {wildcards.text} {params.local_data} "
+        "--output {output} > {log} 2>&1"
+
+
 rule calibration:
     input:
         "results/runs/{profile}/models/{model}.json",
         "results/runs/{profile}/suite.json",
+        lambda wildcards: text_files(wildcards.profile, wildcards.dataset),
     output:
         "results/runs/{profile}/calibration/{model}/{dataset}-{sequences}x{length}/s{seed}.json",
     log:

@@ -6,6 +6,7 @@ rule recover:
     input:
         "results/runs/{profile}/models/{model}.json",
         recovery_calibration,
+        lambda wildcards: text_files(wildcards.profile, recovery_of(wildcards).data),
     output:
         checkpoint=temp(
             directory(

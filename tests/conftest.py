@@ -52,7 +52,7 @@ hypothesis.settings.load_profile("stable")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes minutes, so that no process is left with it at the end."""
     items.sort(
-        key=lambda item: not ({"workflow", "parity"} & {m.name for m in item.iter_markers()})
+        key=lambda item: not ({"workflow", "parity", "hub"} & {m.name for m in item.iter_markers()})
     )
 
 
@@ -98,6 +98,18 @@ def cache(cache_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Point ``ADAPTPRUNE_CACHE`` to a folder of this test session."""
     monkeypatch.setenv("ADAPTPRUNE_CACHE", str(cache_folder))
     return cache_folder
+
+
+@pytest.fixture(scope="session")
+def repositories(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The root of a hub: the paper's models and data sets, small and made up."""
+    from hub_datasets import write_datasets  # they bring torch and datasets
+    from hub_models import write_models
+
+    root = tmp_path_factory.mktemp("repositories")
+    write_models(root / "models")
+    write_datasets(root / "datasets")
+    return root
 
 
 @pytest.fixture(scope="session")

@@ -13,21 +13,35 @@ if TYPE_CHECKING:
 ROWS = 3  # per split
 
 _BIRDS = ("wren", "heron", "stork")
+_ADJECTIVES = (
+    *("grey", "small", "old", "quick", "shy", "bright", "lame", "loud", "wet", "tame", "proud"),
+    *("pale", "brown", "sleepy", "hungry", "young", "speckled", "crested", "lost", "brave"),
+)
+
+
+def bird(index: int) -> str:
+    """Return a bird with as many adjectives as make it another one for every index."""
+    rest, kind = divmod(index, len(_BIRDS))
+    words = [_BIRDS[kind]]
+    while rest:
+        rest, place = divmod(rest - 1, len(_ADJECTIVES))
+        words.insert(0, _ADJECTIVES[place])
+    return " ".join(words)
 
 
 def _arc(index: int) -> dict[str, Any]:
     return {
         "id": f"made_up_{index}",
-        "question": f"Which of these does a {_BIRDS[index]} build?",
+        "question": f"Which of these does a {bird(index)} build?",
         "choices": {"text": ["a nest", "a bridge", "a kettle"], "label": ["A", "B", "C"]},
-        "answerKey": "A",
+        "answerKey": "ABC"[index % 3],
     }
 
 
 def _boolq(index: int) -> dict[str, Any]:
     return {
-        "question": f"does the {_BIRDS[index]} fly",
-        "passage": f"The {_BIRDS[index]} is a bird that flies over the pond.",
+        "question": f"does the {bird(index)} fly",
+        "passage": f"The {bird(index)} is a bird that flies over the pond.",
         "idx": index,
         "label": index % 2,
     }
@@ -38,68 +52,68 @@ def _hellaswag(index: int) -> dict[str, Any]:
         "ind": index,
         "activity_label": "Watching birds",
         "ctx_a": "A woman lifts her binoculars.",
-        "ctx_b": f"the {_BIRDS[index]}",
-        "ctx": f"A woman lifts her binoculars. the {_BIRDS[index]}",
+        "ctx_b": f"the {bird(index)}",
+        "ctx": f"A woman lifts her binoculars. the {bird(index)}",
         "endings": ["flies off.", "bakes bread.", "reads a map.", "paints the wall."],
         "source_id": "made~up",
         "split": "val",
         "split_type": "indomain",
-        "label": str(index),
+        "label": str(index % 4),
     }
 
 
 def _openbookqa(index: int) -> dict[str, Any]:
     return {
         "id": f"made-up-{index}",
-        "question_stem": f"A {_BIRDS[index]} keeps warm by means of its",
+        "question_stem": f"A {bird(index)} keeps warm by means of its",
         "choices": {
             "text": ["feathers", "scales", "bark", "wheels"],
             "label": ["A", "B", "C", "D"],
         },
-        "answerKey": "A",
+        "answerKey": "ABCD"[index % 4],
     }
 
 
 def _piqa(index: int) -> dict[str, Any]:
     return {
-        "goal": f"To feed a {_BIRDS[index]},",
+        "goal": f"To feed a {bird(index)},",
         "sol1": "put seeds on a board.",
         "sol2": "put a board on seeds.",
-        "label": 0,
+        "label": index % 2,
     }
 
 
 def _siqa(index: int) -> dict[str, Any]:
     return {
-        "context": f"Ada showed Ben the {_BIRDS[index]}.",
+        "context": f"Ada showed Ben the {bird(index)}.",
         "question": "How would Ben feel?",
         "answerA": "glad",
         "answerB": "made of wood",
         "answerC": "north",
-        "label": str(index + 1),
+        "label": str(index % 3 + 1),
     }
 
 
 def _winogrande(index: int) -> dict[str, Any]:
     return {
-        "sentence": f"The {_BIRDS[index]} did not fit in the box because the _ was too big.",
-        "option1": _BIRDS[index],
+        "sentence": f"The {bird(index)} did not fit in the box because the _ was too big.",
+        "option1": bird(index),
         "option2": "box",
-        "answer": "1",
+        "answer": "12"[index % 2],
     }
 
 
 def _wikitext(index: int) -> dict[str, Any]:
-    return {"page": f" = {_BIRDS[index]} = \n The bird , at 12 @.@ 5 cm , is small . \n"}
+    return {"page": f" = {bird(index)} = \n The bird , at 12 @.@ 5 cm , is small . \n"}
 
 
 def _bbh(index: int) -> dict[str, Any]:
-    return {"input": f"Sort: pond {_BIRDS[index]} air", "target": f"air pond {_BIRDS[index]}"}
+    return {"input": f"Sort: pond {bird(index)} air", "target": f"air pond {bird(index)}"}
 
 
 def _truthfulqa(index: int) -> dict[str, Any]:
     return {
-        "question": f"Can a {_BIRDS[index]} fly?",
+        "question": f"Can a {bird(index)} fly?",
         "mc1_targets": {"choices": ["Yes", "No", "On Mondays"], "labels": [1, 0, 0]},
         "mc2_targets": {"choices": ["Yes", "It can", "No"], "labels": [1, 1, 0]},
     }
@@ -107,9 +121,9 @@ def _truthfulqa(index: int) -> dict[str, Any]:
 
 def _agieval(index: int) -> dict[str, Any]:
     return {
-        "query": f"Q: Which is a bird? (A) {_BIRDS[index]} (B) kettle\nA: the answer is",
-        "choices": ["(A)" + _BIRDS[index], "(B)kettle"],
-        "gold": [0],
+        "query": f"Q: Which is a bird? (A) {bird(index)} (B) kettle\nA: the answer is",
+        "choices": ["(A)" + bird(index), "(B)kettle"],
+        "gold": [index % 2],
     }
 
 
@@ -119,16 +133,16 @@ def _agieval_open(index: int) -> dict[str, Any]:
 
 def _mmlu(index: int) -> dict[str, Any]:
     return {
-        "question": f"How many wings has a {_BIRDS[index % 3]}?",
+        "question": f"How many wings has a {bird(index)}?",
         "subject": "made_up",
         "choices": ["two", "three", "four", "none"],
-        "answer": 0,
+        "answer": index % 4,
     }
 
 
 def _pajama(index: int) -> dict[str, Any]:
     return {
-        "text": f"A {_BIRDS[index % 3]} stood by the pond, number {index}. " * 3,
+        "text": f"A {bird(index)} stood by the pond, number {index}. " * 3,
         "meta": {"set": "made up"},
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 import types
 from pathlib import Path
@@ -27,7 +28,8 @@ from adaptprune.doctor.forecast import (
 )
 from adaptprune.doctor.rates import Rates, measure_rates, sample_architecture
 from adaptprune.errors import UserError
-from adaptprune.evaluate import catalog
+from adaptprune.evaluate import suitedata
+from adaptprune.hubsplits import hub_folder
 from adaptprune.models import catalogue, shape_of
 from adaptprune.registry import find_method
 from adaptprune.shapes import ModelShape
@@ -106,8 +108,10 @@ def test_a_gpu_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ("memory", "bfloat16", "device", "level", "word"),
     [
         (80e9, True, "cuda", "ok", "Card, 80.0 GB"),
-        # Eight billion parameters of two bytes, and room.
-        (20e9, True, "cuda", "missing", "Llama-3.1-8B takes about 20.9 GB"),
+        # Eight billion parameters of two bytes, and the gradients of one layer.
+        (20e9, True, "cuda", "missing", "pruning meta-llama/Llama-3.1-8B takes about 20.8 GB"),
+        # A card of 24 GB prunes it; two models have no room there.
+        (25.7e9, True, "cuda", "warning", "and a pruned one takes about 30.2 GB"),
         (80e9, False, "cuda", "missing", "no bfloat16"),
         (80e9, True, "cuda:1", "missing", "this machine has 1 GPU(s)"),
     ],
@@ -140,6 +144,38 @@ def test_memory(
     found = machine.check_memory(subject(tmp_path))  # two jobs of 1,500 MB
     assert found.level == level
     assert cure in found.cure
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "needed"),
+    [
+        ("paper", {"memory_mb": 16_000}, "16.1 GB"),  # the weights pass through on their way
+        ("paper", {"memory_mb": 16_100}, None),
+        ("mini", {"memory_mb": 1000}, "1.1 GB"),  # dense and pruned in float32
+    ],
+)
+def test_a_job_s_memory_is_enough_for_its_models(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    changes: dict[str, Any],
+    needed: str | None,
+) -> None:
+    import psutil
+
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: types.SimpleNamespace(total=1e12))
+    found = machine.check_memory(subject(tmp_path, name, **changes))
+    assert found.level == ("missing" if needed else "ok")
+    assert (needed or "1000.0 GB") in found.text
+
+
+def test_activations_that_are_computed_twice_take_a_third_longer(tmp_path: Path) -> None:
+    shape = shape_of("tiny-llama")
+    on_cpu, in_half = (
+        pruning_seconds(subject(tmp_path, dtype=dtype).profile, "llm-pruner", shape, 20, RATES)
+        for dtype in ("float32", "bfloat16")
+    )
+    assert in_half == pytest.approx(4 / 3 * on_cpu)
 
 
 def test_jobs_at_once(tmp_path: Path) -> None:
@@ -267,10 +303,10 @@ def test_task_data_and_texts_of_the_registry(
 
 def test_task_data_and_texts_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     silence(monkeypatch)
-    monkeypatch.setattr(inputs, "_is_cached", lambda dataset: False)
+    monkeypatch.setenv("ADAPTPRUNE_CACHE", str(tmp_path / "cache"))
     # lm-eval's own answer takes ten seconds.
     config = {"dataset_path": "org/name", "test_split": "test"}
-    monkeypatch.setattr(catalog, "task_config", lambda task, folder: config)
+    monkeypatch.setattr(suitedata, "task_config", lambda task, folder: config)
     small = subject(tmp_path, "small")
     (tasks,) = inputs.check_tasks(small)
     assert tasks.level == "missing"
@@ -281,8 +317,27 @@ def test_task_data_and_texts_of_the_hub(tmp_path: Path, monkeypatch: pytest.Monk
     assert len(inputs.check_tasks(folder)) == 8
     assert all("no such file" in finding.text for finding in inputs.check_tasks(folder))
     assert "no such file" in inputs.check_texts(folder)[0].text
-    monkeypatch.setattr(inputs, "_is_cached", lambda dataset: True)
+    file = hub_folder() / "org" / "name" / "default" / "test.jsonl"
+    file.parent.mkdir(parents=True)
+    file.touch()
     assert inputs.check_tasks(small)[0].level == "ok"
+    file.with_name("test.jsonl.sha256").write_text("another")
+    assert "altered since it was fetched" in inputs.check_tasks(small)[0].text
+
+
+def test_readers_of_the_files_of_a_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    silence(monkeypatch)
+    assert inputs.check_readers(subject(tmp_path, "small")).level == "ok"
+    assert inputs.check_readers(subject(tmp_path, "paper-training")).level == "ok"
+    find = importlib.util.find_spec
+    lacking = {"zstandard", "sentencepiece"}
+    monkeypatch.setattr(importlib.util, "find_spec", lambda n: None if n in lacking else find(n))
+    text = inputs.check_readers(subject(tmp_path, "small"))
+    assert (text.level, text.text) == ("missing", "no zstandard (the text slimpajama)")
+    assert "pip install" in text.cure
+    tokenizer = inputs.check_readers(subject(tmp_path, "paper-training"))
+    assert "no sentencepiece (the tokenizer of facebook/MobileLLM" in tokenizer.text
+    assert inputs.check_readers(subject(tmp_path, "tiny")).level == "ok"
 
 
 # The forecast

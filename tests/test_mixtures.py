@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-import datasets
+import pyarrow.parquet
 import pydantic
 import pytest
 import yaml
+from hub_client import forget, point_to
+from loopback_hub import LoopbackHub
 from test_cli import refused
 from training_rows import SYSTEM, answer, chat, question, split_file, write_training_hub
 
@@ -199,42 +201,39 @@ def test_hash_follows_what_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert find_data("paper", hub).describe() != before
 
 
-def test_split_of_the_hub_is_fetched_once(
-    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[Any] = []
-    rows = [
-        json.loads(line)
-        for line in split_file(write_training_hub(tmp_path), "yahma/alpaca-cleaned").open()
-    ]
-
-    def load(path: str, name: str | None = None, **options: Any) -> Any:
-        asked.append((path, name, options))
-        return datasets.Dataset.from_list(rows)
-
-    monkeypatch.setattr(datasets, "load_dataset", load)
+def test_split_of_the_hub_is_fetched_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = split_file(write_training_hub(tmp_path / "rows"), "yahma/alpaca-cleaned").read_text()
+    repository = tmp_path / "root" / "datasets" / "yahma" / "alpaca-cleaned" / "1"
+    repository.mkdir(parents=True)
+    (repository / "alpaca.jsonl").write_text(rows)
     source = HubSource(
         name="a",
         kind="hub",
         repository="yahma/alpaca-cleaned",
         format=Exchange(kind="exchange", user="instruction", assistant="output"),
     )
-    for folder in (None, tmp_path / "to"):
-        file = training_data.fetch_split(source, folder)
-        assert training_data.fetch_split(source, folder) == file
-        assert list(iterate_rows(file, ["instruction"]))[1] == {"instruction": question(1)}
-    assert asked == [("yahma/alpaca-cleaned", None, {"split": "train", "revision": "main"})] * 2
-    wrong = source.model_copy(update={"repository": "o/other", "format": PlainText(kind="text")})
-    with pytest.raises(UserError, match="o/other: no column 'text' "):
-        training_data.fetch_split(wrong)
+    with LoopbackHub(tmp_path / "root") as served:
+        point_to(served, tmp_path / "home", monkeypatch)
+        for folder in (None, tmp_path / "to"):
+            file = training_data.fetch_source(source, folder)
+            served.requests.clear()
+            assert training_data.fetch_source(source, folder) == file
+            assert served.requests == []
+            assert list(iterate_rows(file, ["instruction"]))[1][1] == {"instruction": question(1)}
+            assert pyarrow.parquet.read_schema(file).names == ["instruction", "output"]
+        wrong = source.model_copy(update={"format": PlainText(kind="text"), "split": "train"})
+        with pytest.raises(UserError, match="yahma/alpaca-cleaned: no column 'text' "):
+            training_data.fetch_source(wrong, tmp_path / "wrong")
+    forget()
 
 
-def test_unreachable_hub_is_one_line(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def unreachable(*_: Any, **__: Any) -> None:
-        raise ConnectionError("no route")
-
-    monkeypatch.setattr(datasets, "load_dataset", unreachable)
-    with pytest.raises(UserError, match="data set Open-Orca/OpenOrca, split train: cannot be"):
+def test_a_hub_that_may_not_be_asked_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ADAPTPRUNE_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    said = r"data set Open-Orca/OpenOrca, split train: .*HF_HUB_OFFLINE forbids"
+    with pytest.raises(UserError, match=said):
         find_data("paper")
 
 

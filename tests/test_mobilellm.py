@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from hub_client import forget, point_to
+from loopback_hub import LoopbackHub
 from safetensors.torch import load_file, save_file
 from tiny_models import logits, tiny_tokens
 
@@ -19,6 +20,7 @@ from adaptprune.mobilellm import convert_folder, is_mobilellm
 from adaptprune.models import shape_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 Weights = dict[str, torch.Tensor]
@@ -124,7 +126,7 @@ def plain_logits(weights: Weights, tokens: torch.Tensor) -> torch.Tensor:
 
 def write_folder(folder: Path, weights: Weights, **changes: Any) -> Path:
     """Write a folder as the hub has it."""
-    folder.mkdir()
+    folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(CONFIG | changes))
     save_file(weights, folder / "model.safetensors")
     return folder
@@ -200,38 +202,42 @@ def test_shared_layers_are_refused(tmp_path: Path) -> None:
         convert_folder(folder)
 
 
-def put_in_the_hub(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the hub's client download a folder, as far as it is asked for."""
-    from huggingface_hub.utils import filter_repo_objects
+def save_tokenizer(folder: Path) -> None:
+    """Write a tokenizer of one word beside a model."""
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast
 
-    def download(repository: str, *, local_dir: Path, **asked: Any) -> None:
-        names = [path.name for path in folder.iterdir()]
-        patterns = {key: asked[key] for key in ("allow_patterns", "ignore_patterns")}
-        local_dir.mkdir(parents=True)
-        for name in filter_repo_objects(names, **patterns):
-            shutil.copy(folder / name, local_dir / name)
-
-    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    words = Tokenizer(models.WordLevel({"<unk>": 0, "bird": 1}, unk_token="<unk>"))
+    PreTrainedTokenizerFast(tokenizer_object=words, unk_token="<unk>").save_pretrained(folder)
 
 
-def test_fetched_model_is_converted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = write_folder(tmp_path / "hub", random_weights())
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder of MobileLLM's repository on a hub of the test."""
+    folder = tmp_path / "hub" / "models" / "facebook" / "MobileLLM-125M" / "1"
+    save_tokenizer(write_folder(folder, random_weights()))
+    with LoopbackHub(tmp_path / "hub") as served:
+        point_to(served, tmp_path / "home", monkeypatch)
+        yield folder
+    forget()
+
+
+def test_fetched_model_is_converted(tmp_path: Path, hub: Path) -> None:
+    folder = hub
     (folder / "modeling_mobilellm.py").write_text("raise SystemExit('remote code was run')")
     (folder / "pytorch_model.bin").write_bytes(b"a pickle")
-    put_in_the_hub(folder, monkeypatch)
     fetch_hub_model("facebook/MobileLLM-125M", "main", tmp_path / "model")
     verify_folder(tmp_path / "model")
     names = {path.name for path in (tmp_path / "model").iterdir()}
-    assert names == {"config.json", "manifest.json", "model.safetensors"}
+    files = {"config.json", "manifest.json", "model.safetensors"}
+    assert names == files | {"tokenizer.json", "tokenizer_config.json"}
     tokens = tiny_tokens()
     expected = plain_logits(random_weights(), tokens)
     torch.testing.assert_close(logits(load_model(tmp_path / "model"), tokens), expected)
 
 
-def test_pickled_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = write_folder(tmp_path / "hub", random_weights())
-    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    put_in_the_hub(folder, monkeypatch)
+def test_pickled_weights_are_refused(tmp_path: Path, hub: Path) -> None:
+    (hub / "model.safetensors").rename(hub / "pytorch_model.bin")
     with pytest.raises(UserError, match="the repository has no safetensors"):
         fetch_hub_model("facebook/MobileLLM-125M", "main", tmp_path / "model")
     assert not (tmp_path / "model").exists()

@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import datasets
 import pytest
-from hub_rows import SPLITS
+import yaml
+import zstandard
+from hub_client import forget, point_to
+from hub_rows import ROWS, SPLITS
+from loopback_hub import LoopbackHub
 from training_rows import SPLITS as TRAINING_SPLITS
 
 from adaptprune.config import load_profile
 from adaptprune.corpus import read_texts
 from adaptprune.errors import UserError
-from adaptprune.evaluate import suites
 from adaptprune.evaluate.catalog import load_task
+from adaptprune.evaluate.stage import fetch_suite
+from adaptprune.evaluate.suitedata import TaskSource, suite_sources
+from adaptprune.evaluate.suites import load_suite
+from adaptprune.files import cache_directory
 from adaptprune.hubdata import read_split
 from adaptprune.models import locate
 from adaptprune.prefetch import prefetch
 from adaptprune.recover.data import find_data
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.xdist_group("lm_eval")
@@ -37,19 +46,55 @@ evaluation: {suite: all-paper}
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str | None, str]]:
-    """Put the made-up rows in the hub's place; return what has been asked for."""
-    calls: list[tuple[str, str | None, str]] = []
-    made = {(name, config, split): (count, row) for name, config, split, count, row in SPLITS}
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path) -> Iterator[LoopbackHub]:
+    """A hub with the made-up rows, one repository per data set."""
+    root = tmp_path / "root"
+    for dataset, configurations in splits_by_data_set().items():
+        write_repository(root / "datasets" / dataset / "1", configurations)
+    with LoopbackHub(root) as running:
+        point_to(running, tmp_path / "home", monkeypatch)
+        # The index of lm-eval's tasks is slow to make; a folder of its own would make another.
+        monkeypatch.setenv("ADAPTPRUNE_CACHE", str(cache))
+        yield running
+    forget()
 
-    def load(path: str, name: str | None = None, split: str = "", streaming: bool = False) -> Any:
-        calls.append((path, name, split))
-        count, row = made[path, name, split]
-        rows = datasets.Dataset.from_list([row(index) for index in range(count)])
-        return rows.to_iterable_dataset() if streaming else rows
 
-    monkeypatch.setattr(datasets, "load_dataset", load)
-    return calls
+def splits_by_data_set() -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = {}
+    for dataset, configuration, split, count, row in SPLITS:
+        found.setdefault(dataset, []).append((configuration, split, count, row))
+    for dataset, (split, row) in TRAINING_SPLITS.items():
+        found.setdefault(dataset, []).append((None, split, ROWS, row))
+    return found
+
+
+def write_repository(folder: Path, splits: list[Any]) -> None:
+    """Write a data set's rows, and the card that says which file is which split."""
+    configs: dict[str, Any] = {}
+    for configuration, split, count, row in splits:
+        if folder.parent.name == "SlimPajama-627B":
+            write_lines(folder / split / "chunk1" / "a_0.jsonl.zst", count, row)
+            continue
+        name = configuration or "default"
+        file = folder / name / f"{split}.parquet"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        datasets.Dataset.from_list([row(index) for index in range(count)]).to_parquet(file)
+        place = {"split": split, "path": f"{name}/{split}.parquet"}
+        configs.setdefault(name, {"config_name": name, "data_files": []})
+        configs[name]["data_files"].append(place)
+    card = yaml.safe_dump({"configs": list(configs.values())} if configs else {"license": "mit"})
+    (folder / "README.md").write_text(f"---\n{card}---\n")
+
+
+def write_lines(file: Path, count: int, row: Any) -> None:
+    file.parent.mkdir(parents=True)
+    with zstandard.open(file, "wt") as stream:
+        stream.writelines(json.dumps(row(index)) + "\n" for index in range(count))
+
+
+def large_files(served: LoopbackHub) -> list[str]:
+    """Return the files with rows that have been asked for."""
+    return [request.path for request in served.requests if request.path.startswith("/large/")]
 
 
 @pytest.fixture
@@ -62,27 +107,26 @@ def profile(tmp_path: Path) -> Any:
 
 @pytest.mark.usefixtures("small")
 def test_a_folder_holds_all_that_the_profile_needs(
-    profile: Any, asked: list[Any], cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    profile: Any, served: LoopbackHub, cache: Path
 ) -> None:
-    # The index of lm-eval's tasks is slow to make; a folder of its own would make another.
     folder = cache
     found = prefetch(profile, folder)
-    # All splits of the made-up hub but those of a task that no suite has.
-    wanted = {
-        (name, config, split) for name, config, split, *_ in SPLITS if name[6:] != "agieval-math"
-    }
-    assert set(asked) == wanted
+    # All splits of the made-up hub but those of a task that no suite has, once each.
+    wanted = [name for name, *_ in SPLITS if name != "hails/agieval-math"]
+    assert len(large_files(served)) == len(set(large_files(served))) == len(wanted)
     entries = json.loads((folder / "manifest.json").read_text())["files"]
     assert "allenai/ai2_arc/ARC-Easy/test.parquet" in entries
     assert "cais/mmlu/anatomy/dev.parquet" in entries
     assert any(name.startswith("models/") for name in entries)
     assert found["files"] == len(entries)
 
-    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: pytest.fail("asked the hub"))
+    served.requests.clear()
+    forget()
     assert prefetch(profile, folder) == found
     assert len(load_task("mmlu_anatomy", None, num_fewshot=5, local_data=folder).eval_docs) == 3
     assert len(read_texts("slimpajama", folder)) == 20
     assert locate("tiny-llama").is_relative_to(folder)
+    assert served.requests == []
 
     file = folder / "cais/mmlu/anatomy/dev.parquet"
     file.write_bytes(file.read_bytes() + b"x")
@@ -90,47 +134,56 @@ def test_a_folder_holds_all_that_the_profile_needs(
         read_split(folder, "cais/mmlu", "anatomy", "dev", [])
 
 
-@pytest.mark.usefixtures("asked")
-def test_a_data_set_of_another_size_is_refused(profile: Any, cache: Path, tmp_path: Path) -> None:
-    from adaptprune.prefetch import _splits
-
-    boolq = suites.load_suite("all-paper").tasks[2]
-    with pytest.raises(UserError, match="task boolq: has 3 documents, its full set has 3270"):
-        _splits(boolq, tmp_path / "new")
-
-
-def test_an_unreachable_hub_is_one_line(
-    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.usefixtures("small")
+def test_after_a_prefetch_an_evaluation_asks_the_hub_nothing(
+    served: LoopbackHub, command: Any, profile: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from adaptprune.prefetch import _splits
+    # The hub's data lie in a cache of their own, so that other tests find none of them.
+    lists = list(cache_directory().glob("lm-eval-*-index.json"))
+    monkeypatch.setenv("ADAPTPRUNE_CACHE", str(tmp_path / "cache"))
+    for file in lists:
+        (tmp_path / "cache").mkdir(exist_ok=True)
+        shutil.copy(file, tmp_path / "cache")
+    prefetch(profile, None)
+    assert served.requests
+    served.requests.clear()
+    forget()
+    assert fetch_suite("commonsense-boolq-paper")["commits"].keys() >= {"aps/super_glue"}
+    status, _, errors = command(
+        *("evaluate", "--model", "tiny-llama", "--suite", "commonsense-boolq-paper"),
+        *("--output", tmp_path / "evaluation.json"),
+    )
+    assert status == 0, errors
+    status, _, errors = command(
+        *("calibrate", "--model", "tiny-llama", "--dataset", "slimpajama", "--sequences", 2),
+        *("--length", 8, "--seed", 0, "--output", tmp_path / "drawn.json"),
+    )
+    assert status == 0, errors
+    assert served.requests == []
 
-    def unreachable(*_: Any, **__: Any) -> None:
-        raise ConnectionError("no route")
 
-    monkeypatch.setattr(datasets, "load_dataset", unreachable)
-    boolq = suites.load_suite("all-paper").tasks[2]
-    with pytest.raises(UserError, match=r"aps/super_glue \(boolq\), split validation: cannot be"):
-        _splits(boolq, tmp_path / "new")
+def test_a_data_set_of_another_size_is_refused(served: LoopbackHub, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"super_glue \(boolq\).*has 3 documents, .*3270"):
+        boolq().fetch(tmp_path / "new")
+    assert not boolq().source.is_in(tmp_path / "new")
 
 
-def test_a_mixture_is_fetched_as_splits(
-    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def boolq() -> TaskSource:
+    sources = suite_sources(load_suite("commonsense-boolq-paper"))
+    return next(source for source in sources if source.task == "boolq")
+
+
+def test_a_mixture_is_fetched_as_splits(served: LoopbackHub, cache: Path, tmp_path: Path) -> None:
     from adaptprune.prefetch import _mixture
 
-    def load(path: str, name: str | None, split: str, revision: str) -> Any:
-        expected, row = TRAINING_SPLITS[path]
-        assert (name, split, revision) == (None, expected, "main")
-        return datasets.Dataset.from_list([row(index) for index in range(3)])
-
-    monkeypatch.setattr(datasets, "load_dataset", load)
     files = _mixture("paper", tmp_path)
     assert len(files) == 9
     assert files[0] == tmp_path / "Open-Orca" / "OpenOrca" / "default" / "train.parquet"
-    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: pytest.fail("asked the hub"))
+    served.requests.clear()
     assert _mixture("paper", tmp_path) == files
     data = find_data("paper", tmp_path)
     assert [len(list(domain.documents())) for domain in data.domains] == [3] * 9
+    assert served.requests == []
 
 
 def test_an_offline_profile_fills_the_cache_or_a_folder(command: Any, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ CHECKS: tuple[Callable[[Subject], Finding | list[Finding]], ...] = (
     machine.check_disk,
     machine.check_cache,
     machine.check_results,
+    inputs.check_readers,
     inputs.check_models,
     inputs.check_tasks,
     inputs.check_texts,
@@ -99,7 +100,7 @@ def examine(subject: Subject, seconds: float) -> Diagnosis:
     if device.level == "missing" or seconds == 0:
         return Diagnosis(subject.name, findings)
     try:
-        model = machine.largest_model(subject)[0]
+        model = machine.largest_model(subject)
         rates = measure_rates(subject.profile, model, subject.runs, seconds)
         forecast = predict(subject.profile, rates, subject.at_once)
     except (UserError, OSError) as error:  # a full disk, or a folder that is read-only

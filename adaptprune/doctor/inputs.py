@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adaptprune.corpus import HubCorpus, find_corpus
+from adaptprune import hub
+from adaptprune.corpus import HubCorpus, cached_documents, find_corpus
 from adaptprune.doctor.finding import Finding, Subject
 from adaptprune.errors import UserError
 from adaptprune.evaluate.suites import load_suite
 from adaptprune.fetch import MANIFEST, verify_folder
 from adaptprune.files import cache_directory
 from adaptprune.hubdata import split_file
-from adaptprune.models import HubSource, WheelSource, folder_of, is_local, source_of
+from adaptprune.hubsplits import hub_folder
+from adaptprune.models import HubSource, WheelSource, folder_of, is_fetched, is_local, source_of
 from adaptprune.prefetch import texts_of
 
 if TYPE_CHECKING:
@@ -20,21 +23,13 @@ if TYPE_CHECKING:
 
 #: Models of these owners are given to those alone who have asked for them.
 GATED = ("meta-llama/", "google/", "mistralai/")
+#: Seconds in which the package registry must answer.
 ANSWER_S = 5.0
 
 
 def hub_answers() -> bool:
     """Say whether the Hugging Face hub may be asked and answers."""
-    import huggingface_hub.constants as hub
-    import requests
-
-    if hub.HF_HUB_OFFLINE:
-        return False
-    try:
-        requests.head(hub.ENDPOINT, timeout=ANSWER_S)
-    except requests.RequestException:
-        return False
-    return True
+    return hub.answers()
 
 
 def registry_answers() -> bool:
@@ -55,6 +50,33 @@ def absent(check: str, what: str, *, on_hub: bool, subject: Subject) -> Finding:
     return Finding(check, "missing", f"{what} is not in the cache and {place} is silent", cure)
 
 
+def check_readers(subject: Subject) -> Finding:
+    """Look for what reads the files of the profile's models and texts."""
+    profile = subject.profile
+    wanted: dict[str, str] = {}
+    for model in profile.all_models:
+        source = None if is_local(model) else source_of(model)
+        if isinstance(source, HubSource):
+            wanted |= dict.fromkeys(source.readers, f"the tokenizer of {model}")
+    for name in texts_of(profile):
+        corpus = find_corpus(name)
+        if isinstance(corpus, HubCorpus) and corpus.reader:
+            wanted[corpus.reader] = f"the text {name}"
+    lacking = [f"{name} ({what})" for name, what in wanted.items() if not is_installed(name)]
+    if lacking:
+        cure = f"pip install --constraint {subject.constraints.name} --editable ."
+        return Finding("readers", "missing", f"no {', no '.join(lacking)}", cure)
+    return Finding("readers", "ok", ", ".join(wanted) or "none besides those of all profiles")
+
+
+def is_installed(module: str) -> bool:
+    """Say whether a module can be imported, without importing it."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # of a package that it would be in
+        return False
+
+
 def check_models(subject: Subject) -> list[Finding]:
     """Look for the weights of every model and read them through."""
     return [_check_model(model, subject) for model in subject.profile.all_models]
@@ -67,7 +89,7 @@ def _check_model(model: str, subject: Subject) -> Finding:
             cure = "convert its weights to safetensors"
             return Finding(check, "missing", f"{model} holds no safetensors", cure)
         return Finding(check, "ok", f"{model} is a local folder")
-    if folder.is_dir():
+    if is_fetched(model):
         return _verified(check, model, folder)
     source = source_of(model)
     if isinstance(source, HubSource):
@@ -117,41 +139,26 @@ def check_tasks(subject: Subject) -> list[Finding]:
     suite = load_suite(subject.profile.evaluation.suite)
     if suite.data != "hub":
         return [_local_source("tasks", f"suite {suite.name}", suite.data, subject)]
-    from adaptprune.evaluate.catalog import TASK_FOLDER, task_config
-    from adaptprune.evaluate.hubtasks import hub_source
+    from adaptprune.evaluate.suitedata import suite_sources
 
     folder = subject.profile.local_data
-    findings, datasets = [], set()
-    for benchmark in suite.benchmarks:
-        for task in benchmark.tasks():
-            source = hub_source(task_config(task, TASK_FOLDER))
-            if source is None:
-                continue
-            if folder is None:
-                datasets.add(source.dataset)
-                continue
-            try:
-                source.files(Path(folder))
-            except UserError as error:
-                cure = f"`python -m adaptprune prefetch --profile {subject.name} --to {folder}`"
-                findings.append(Finding("tasks", "missing", f"{task}: {error}", cure))
-    lacking = sorted(dataset for dataset in datasets if not _is_cached(dataset))
+    findings, datasets, lacking = [], set(), set()
+    for asked in suite_sources(suite):
+        datasets.add(asked.source.dataset)
+        if folder is None and not asked.source.is_in(hub_folder()):
+            lacking.add(asked.source.dataset)
+            continue
+        try:
+            asked.source.files(Path(folder) if folder else hub_folder())
+        except UserError as error:
+            to = f" --to {folder}" if folder else ""
+            cure = f"`python -m adaptprune prefetch --profile {subject.name}{to}`"
+            findings.append(Finding("tasks", "missing", f"{asked.task}: {error}", cure))
     if lacking:
-        what = f"data of {len(lacking)} of {len(datasets)} data sets ({', '.join(lacking)})"
+        names = ", ".join(sorted(lacking))
+        what = f"data of {len(lacking)} of {len(datasets)} data sets ({names})"
         findings.append(absent("tasks", what, on_hub=True, subject=subject))
     return findings or [Finding("tasks", "ok", f"all data of suite {suite.name} are there")]
-
-
-def _is_cached(dataset: str) -> bool:
-    """Say whether a data set of the hub has been read on this machine before."""
-    import datasets.config
-    import huggingface_hub.constants
-
-    name = dataset.replace("/", "___").lower()
-    built = Path(datasets.config.HF_DATASETS_CACHE)
-    loaded = Path(huggingface_hub.constants.HF_HUB_CACHE)
-    names = {place.name.lower() for place in built.iterdir()} if built.is_dir() else set()
-    return name in names or (loaded / f"datasets--{dataset.replace('/', '--')}").is_dir()
 
 
 def check_texts(subject: Subject) -> list[Finding]:
@@ -170,6 +177,6 @@ def _check_text(name: str, subject: Subject) -> Finding:
             cure = f"`python -m adaptprune prefetch --profile {subject.name} --to {folder}`"
             return Finding("text", "missing", f"{name}: {error}", cure)
         return Finding("text", "ok", f"{name} is in {folder}")
-    if (cache_directory() / "corpora" / f"{name}.jsonl").is_file():
+    if cached_documents(corpus).is_file():
         return Finding("text", "ok", f"{name} is in the cache")
     return absent("text", name, on_hub=True, subject=subject)

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from jinja2 import TemplateError
 
 from adaptprune.errors import UserError, unknown
 from adaptprune.evaluate.benchmarks import hub_columns
+from adaptprune.evaluate.hubtasks import fetch_splits, hub_source, read_locally
 from adaptprune.files import cache_directory, read_json, write_json
+from adaptprune.hubsplits import hub_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -207,7 +208,8 @@ def load_task(
         name: of a task, as `check_tasks` accepts it.
         include_path: folder of our own task files.
         num_fewshot: examples in the prompt; None for what the task file says, else none.
-        local_data: folder that stands for the hub, see `hubdata`.
+        local_data: folder that stands for the hub, see `hubdata`; None for the one in the cache,
+            into which what is absent is fetched.
 
     Raises:
         UserError: the task's file is wrong, or its data cannot be had.
@@ -222,16 +224,18 @@ def load_task(
         config["num_fewshot"] = num_fewshot
     if config.get("num_fewshot") is None:
         config["num_fewshot"] = 0
-    if local_data is not None:
-        from adaptprune.evaluate.hubtasks import read_locally
-
-        config |= read_locally(config, local_data, hub_columns().get(name, ()))
-    # The first two are what `datasets` raises for data it cannot get, the others what a task raises
-    # when it builds its first prompt from rows of another shape.
-    failures = (OSError, ValueError, KeyError, TypeError, IndexError, TemplateError)
+    source, columns = hub_source(config), hub_columns().get(name, ())
+    if source is not None:
+        if local_data is None:
+            fetch_splits(source, hub_folder(), columns)
+        config |= read_locally(config, local_data or hub_folder(), columns)
     try:
         loaded: dict[str, Task] = _manager().load([config])["tasks"]
-    except failures as error:
+    except UserError:
+        raise
+    # `datasets` raises its own classes for data it cannot get or read, and a task anything when it
+    # builds its first prompt from rows of another shape.
+    except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise UserError(f"task {name!r}: its data cannot be loaded: {reason}") from error
     return next(iter(loaded.values()))

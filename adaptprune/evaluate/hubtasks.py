@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from adaptprune.hubdata import read_split, split_file
+from adaptprune.hubdata import find_split, read_split, split_file, split_stem
+from adaptprune.hubsplits import Split, fetch_split
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,6 +44,11 @@ class HubSource:
         """All splits that are read."""
         return [self.split, *([self.examples] if self.examples else [])]
 
+    def is_in(self, folder: Path) -> bool:
+        """Say whether a folder that stands for the hub has all splits."""
+        where = (folder, self.dataset, self.configuration)
+        return all(find_split(split_stem(*where, split)) for split in self.splits)
+
     def files(self, folder: Path, columns: Sequence[str] = ()) -> list[Path]:
         """Return the files of the splits in a folder that stands for the hub.
 
@@ -51,6 +57,34 @@ class HubSource:
         """
         where = (folder, self.dataset, self.configuration)
         return [split_file(*where, split, columns) for split in self.splits]
+
+
+def fetch_splits(
+    source: HubSource,
+    folder: Path,
+    columns: Sequence[str] = (),
+    documents: int | None = None,
+) -> list[Path]:
+    """Return the files of the splits of a task in a folder, fetching those that are absent.
+
+    Args:
+        source: what the task reads.
+        folder: that stands for the hub.
+        columns: that the task reads, as far as they are known.
+        documents: size of the split that is evaluated, None for any.
+
+    Raises:
+        UserError: one cannot be fetched, lacks a column or has another size.
+    """
+    return [
+        fetch_split(
+            folder,
+            Split(source.dataset, source.configuration, split),
+            columns=columns,
+            documents=documents if split == source.split else None,
+        )
+        for split in source.splits
+    ]
 
 
 def hub_source(config: dict[str, Any]) -> HubSource | None:
@@ -62,6 +96,8 @@ def hub_source(config: dict[str, Any]) -> HubSource | None:
     dataset = config.get("dataset_path")
     if not isinstance(dataset, str) or dataset in FILE_FORMATS or config.get("custom_dataset"):
         return None
+    if set(config.get("dataset_kwargs") or {}) - {"trust_remote_code"}:
+        return None  # data files or a revision of the task's own
     evaluated = config.get("test_split") or config.get("validation_split")
     if not isinstance(evaluated, str):
         return None

@@ -15,20 +15,9 @@ from typing import TYPE_CHECKING
 
 from adaptprune.corpus import HubCorpus, corpora, corpus_file, find_corpus
 from adaptprune.errors import UserError, unknown
-from adaptprune.files import (
-    cache_directory,
-    sealed_file,
-    sha256_file,
-    sha256_json,
-)
-from adaptprune.hubdata import (
-    check_columns,
-    check_split,
-    find_split,
-    iterate_rows,
-    load_split,
-    split_stem,
-)
+from adaptprune.files import sha256_file, sha256_json
+from adaptprune.hubdata import check_split, iterate_rows
+from adaptprune.hubsplits import Split, commits_of, fetch_split, hub_folder
 from adaptprune.recover.adapters import Adapter, PlainText
 from adaptprune.recover.mixtures import CorpusSource, HubSource, Source, find_mixture, mixtures
 
@@ -70,10 +59,9 @@ class Domain:
         """
         draw = random.Random(f"{self.name}:{self.seed}")
         columns = [*self.adapter.columns, *(["source"] if self.origin else [])]
-        numbered = enumerate(iterate_rows(self.file, columns), start=1)
         chosen = (
             (number, row)
-            for number, row in numbered
+            for number, row in iterate_rows(self.file, columns)
             if self.origin is None or row.get("source") == self.origin
         )
         drawn = chosen if self.share == 1 else (one for one in chosen if draw.random() < self.share)
@@ -114,10 +102,25 @@ class TrainingData:
         ]
         return {"name": self.name, "sha256": sha256_json([self.cut, content])}
 
+    def describe_origin(self) -> dict[str, object]:
+        """Return the same, and the commits of the hub's data sets."""
+        files = list(dict.fromkeys(domain.file for domain in self.domains))
+        return {**self.describe(), "commits": commits_of(files)}
+
 
 def data_names() -> list[str]:
     """Return the names of all mixtures and collections of text."""
     return sorted({*mixtures(), *corpora()})
+
+
+def is_on_hub(name: str) -> bool:
+    """Say whether training data or a collection of text lie on the hub, all or in part."""
+    if name in mixtures():
+        return any(
+            isinstance(source, HubSource) or is_on_hub(source.corpus)
+            for source in find_mixture(name).domains
+        )
+    return isinstance(corpora().get(name), HubCorpus)
 
 
 def check_name(name: str) -> None:
@@ -156,7 +159,7 @@ def find_data(name: str, local_data: Path | None = None) -> TrainingData:
     return TrainingData(name, (_corpus(name, name, local_data),))
 
 
-def fetch_split(source: HubSource, folder: Path | None = None) -> Path:
+def fetch_source(source: HubSource, folder: Path | None = None) -> Path:
     """Return the file of a source of the hub, fetching it when absent.
 
     Args:
@@ -166,18 +169,10 @@ def fetch_split(source: HubSource, folder: Path | None = None) -> Path:
     Raises:
         UserError: it cannot be fetched, or lacks a column.
     """
-    where = (source.repository, source.configuration, source.split)
-    columns = source.format.columns
-    folder = folder or cache_directory() / "hub"
-    stem = split_stem(folder, *where)
-    if find_split(stem) is None:
-        rows = load_split(*where, revision=source.revision)
-        check_columns(rows.features, columns, source.repository)
-        names = list(dict.fromkeys(column.partition(".")[0] for column in columns))
-        file = stem.with_name(f"{stem.name}.parquet")
-        with sealed_file(file) as temporary:
-            rows.select_columns(names).to_parquet(temporary)
-    return check_split(folder, *where, columns)
+    folder, columns = folder or hub_folder(), source.format.columns
+    split = Split(source.repository, source.configuration, source.split, source.revision)
+    fetch_split(folder, split, columns=columns, only_columns=True)
+    return check_split(folder, split.dataset, split.configuration, split.name, columns)
 
 
 def _plain(name: str, file: Path) -> Domain:
@@ -204,7 +199,7 @@ def _domain(source: Source, seed: int, local_data: Path | None) -> Domain:
 def _split(source: HubSource, local_data: Path | None) -> Domain:
     """Return the domain of a split of the hub."""
     if local_data is None:
-        return Domain(source.name, fetch_split(source), source.format)
+        return Domain(source.name, fetch_source(source), source.format)
     where = (source.repository, source.configuration, source.split)
     file = check_split(local_data, *where, source.format.columns)
     return Domain(source.name, file, source.format)

@@ -1,0 +1,253 @@
+"""The paper's profiles from a hub to the tables: fetched once, then without a single request.
+
+All is the real path but what `hub_machine.LESS` says; models and rows are made up.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pytest
+from hub_machine import GATED, Machine
+from hub_stock import COLUMNS
+from loopback_hub import LoopbackHub
+
+from adaptprune.models import slug
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = [pytest.mark.hub, pytest.mark.xdist_group("hub")]
+
+ONE_B, THREE_B, EIGHT_B = (
+    f"meta-llama/{name}" for name in ("Llama-3.2-1B", "Llama-3.2-3B", "Llama-3.1-8B")
+)
+METHODS = {"dense", "adapt-pruner", "llm-pruner", "flap", "slicegpt"}
+COMMONSENSE = (
+    *("arc_easy", "arc_challenge", "hellaswag", "openbookqa"),
+    *("piqa", "social_iqa", "winogrande", "wikitext"),
+)
+KNOWLEDGE = ("bbh", "truthfulqa", "agieval", "mmlu")
+NEW = "magnitude"  # compared with the others
+
+
+@pytest.fixture(scope="module")
+def machine(repositories: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """A machine with a clone, in front of a hub."""
+    with LoopbackHub(repositories) as hub:
+        hub.gated += GATED
+        made = Machine(hub, tmp_path_factory.mktemp("machine"))
+        made.make_clone()
+        yield made
+
+
+@pytest.fixture(scope="module")
+def fetched(machine: Machine) -> int:
+    """How many requests it takes to have everything of all profiles."""
+    machine.prefetch("small", "small-table8", "paper", "paper-training")
+    return len(machine.hub.requests)
+
+
+@pytest.fixture(scope="module")
+def small(machine: Machine, fetched: int) -> Path:
+    """The results of `small`, with its comparison."""
+    return run_profile(machine, "small", "table7", "table8")
+
+
+@pytest.fixture(scope="module")
+def paper(machine: Machine, fetched: int) -> Path:
+    return run_profile(machine, "paper", "table2")
+
+
+@pytest.fixture(scope="module")
+def recovered(machine: Machine, fetched: int) -> Path:
+    """The evaluation of a model in MobileLLM's layout after Adapt-Accel."""
+    folder = machine.folder / "recovered"
+    machine.adaptprune(
+        *("recover", "--model", "facebook/MobileLLM-350M", "--preset", "adapt-accel"),
+        *("--target-parameters", "100000", "--data", "paper", "--output", str(folder)),
+        *("--calibration", "slimpajama", "--sequences", "8", "--threads", "1"),
+        *("--set", "interleaves=2", "--set", "sequence_length=64", "--set", "batch=4"),
+    )
+    return evaluate(machine, str(folder), "recovered.json")
+
+
+@pytest.fixture(scope="module")
+def knowledge(machine: Machine, fetched: int) -> Path:
+    """The evaluation of the smallest LLaMA on the benchmarks of Tables 3 to 5."""
+    return evaluate(machine, ONE_B, "knowledge.json")
+
+
+@pytest.fixture(scope="module")
+def offline(
+    machine: Machine, small: Path, paper: Path, recovered: Path, knowledge: Path
+) -> Iterator[Path]:
+    """The results of `small` once more, the hub away and the libraries told so."""
+    machine.hub.stop()
+    try:
+        yield run_profile(machine, "small", "table8", offline=True)
+    finally:
+        machine.hub.start()
+
+
+def run_profile(machine: Machine, profile: str, *further: str, offline: bool = False) -> Path:
+    """Run a profile's targets and compare another method with what they store."""
+    folder = machine.folder / f"{profile}{'-offline' if offline else ''}"
+    machine.snakemake(folder, profile, "table1", "report", "store", *further, offline=offline)
+    machine.snakemake(folder, profile, "compare", f"method={NEW}", offline=offline)
+    return folder
+
+
+def evaluate(machine: Machine, model: str, name: str) -> Path:
+    output = machine.folder / name
+    machine.adaptprune(
+        *("evaluate", "--model", model, "--suite", "knowledge-paper", "--documents-per-task", "2"),
+        *("--output", str(output), "--max-length", "2048", "--threads", "1"),
+    )
+    return output
+
+
+def generated(folder: Path, profile: str, name: str) -> str:
+    return (folder / "paper_tables" / "generated" / profile / name).read_text()
+
+
+def results(folder: Path, profile: str, selection: str = "") -> pd.DataFrame:
+    return pd.read_csv(folder / "results" / "runs" / profile / f"results{selection}.csv")
+
+
+def test_small_ends_in_its_tables(small: Path) -> None:
+    rows = results(small, "small")
+    assert set(rows["method"]) == METHODS
+    assert set(rows["task"]) == set(COMMONSENSE)
+    assert set(rows["calibration"].dropna()) == {"slimpajama 16x64"}
+    windows = {metric for metric in rows["metric"] if metric.startswith("token_perplexity")}
+    assert windows == {"token_perplexity_128", "token_perplexity_2048"}
+    assert "Adapt-Pruner" in generated(small, "small", "table1.md")
+    assert "SliceGPT, corrected" in generated(small, "small", "table7.md")
+    assert "Adapt-Pruner" in generated(small, "small", "report.html")
+
+
+def test_table8_runs_in_the_profile_that_stands_in(small: Path) -> None:
+    rows = results(small, "small-table8", "-table8")
+    assert set(rows["task"]) == {*COMMONSENSE, "boolq"} - {"social_iqa"}
+    assert set(rows["sparsity"]) == {0, 50}
+    assert "A = 0.02" in generated(small, "small-table8", "table8.md")
+
+
+def test_paper_runs_every_shape_of_model(machine: Machine, paper: Path) -> None:
+    rows = results(paper, "paper")
+    assert set(rows["model"]) == {ONE_B, THREE_B, EIGHT_B}
+    for _, cells in rows.groupby("model"):
+        assert set(cells["method"]) == METHODS
+    configs = {
+        model: json.loads((folder(machine, model) / "config.json").read_text())
+        for model in (ONE_B, THREE_B, EIGHT_B)
+    }
+    assert {model: c["tie_word_embeddings"] for model, c in configs.items()} == {
+        ONE_B: True,
+        THREE_B: True,
+        EIGHT_B: False,
+    }
+    assert all(config["rope_scaling"]["rope_type"] == "llama3" for config in configs.values())
+    shards = {model: len(list(folder(machine, model).glob("*.safetensors"))) for model in configs}
+    assert shards == {ONE_B: 1, THREE_B: 2, EIGHT_B: 4}
+
+
+def folder(machine: Machine, model: str) -> Path:
+    return machine.folder / "cache" / "models" / f"{slug(model)}@main"
+
+
+@pytest.mark.parametrize("profile", ["small", "paper"])
+def test_a_further_method_is_compared(profile: str, request: pytest.FixtureRequest) -> None:
+    folder = request.getfixturevalue(profile)
+    compared = folder / "results" / "runs" / profile / "compare" / NEW
+    assert set(pd.read_csv(compared / "new.csv")["method"]) == {NEW}
+    table = pd.read_csv(compared / "comparison.csv")
+    assert set(table["baseline"]) == METHODS - {"dense"}
+
+
+def test_table2_counts_the_nine_sources(paper: Path) -> None:
+    table = generated(paper, "paper-training", "table2.md")
+    for source in ("OpenOrca", "WildChat", "lmsys", "OpenHermes", "ultrachat", "UltraInteract"):
+        assert source in table
+    for source in ("OpenO1", "alpaca", "dolly"):
+        assert source in table
+
+
+def test_a_recovered_mobilellm_is_evaluated(machine: Machine, recovered: Path) -> None:
+    record = json.loads((machine.folder / "recovered" / "recovery.json").read_text())
+    assert record["status"] == "ok"
+    assert record["params"] < 100000
+    assert set(KNOWLEDGE) <= set(json.loads(recovered.read_text())["results"])
+
+
+def test_after_prefetch_the_hub_is_asked_nothing(
+    machine: Machine, fetched: int, small: Path, paper: Path, recovered: Path, knowledge: Path
+) -> None:
+    asked = [f"{request.method} {request.path}" for request in machine.hub.requests[fetched:]]
+    assert asked == []
+
+
+def test_without_the_hub_all_is_the_same(small: Path, offline: Path) -> None:
+    for profile, selection in (("small", ""), ("small-table8", "-table8")):
+        ours = offline / "results" / "runs" / profile / f"results{selection}.csv"
+        assert ours.read_bytes() == (small / ours.relative_to(offline)).read_bytes()
+    assert generated(offline, "small", "table1.md") == generated(small, "small", "table1.md")
+    compared = Path("results/runs/small/compare") / NEW / "comparison.csv"
+    assert (offline / compared).read_bytes() == (small / compared).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def answers(
+    machine: Machine, paper: Path, knowledge: Path
+) -> list[tuple[pd.DataFrame, pd.DataFrame]]:
+    """The values of every document by us and by stock lm-eval, run by run."""
+    runs: list[tuple[dict[str, Any], pd.DataFrame]] = []
+    for model in (ONE_B, THREE_B, EIGHT_B):
+        cell = paper / "results/runs/paper/cells" / slug(model) / "dense/0/none/s0"
+        ours = pd.read_parquet(cell / "documents.parquet")
+        runs.append(({"model": model, "tasks": documents(ours), "shots": None}, ours))
+    ours = pd.read_parquet(knowledge.with_suffix(".parquet"))
+    five = ours["task"].str.startswith("mmlu")
+    for part, shots in ((ours[~five], None), (ours[five], 5)):
+        runs.append(({"model": ONE_B, "tasks": documents(part), "shots": shots}, part))
+    wanted, output = machine.folder / "wanted.json", machine.folder / "answers.json"
+    wanted.write_text(json.dumps([run for run, _ in runs]))
+    place = machine.folder / "stock"
+    machine.python(
+        Path(__file__).parent / "hub_stock.py", str(wanted), str(output), HF_HOME=str(place)
+    )
+    stock = [pd.DataFrame(rows, columns=COLUMNS) for rows in json.loads(output.read_text())]
+    return list(zip((ours for _, ours in runs), stock, strict=True))
+
+
+def documents(values: pd.DataFrame) -> dict[str, list[int]]:
+    """Return the documents of each task."""
+    return {
+        str(task): sorted({int(index) for index in rows["document"]})
+        for task, rows in values.groupby("task")
+    }
+
+
+def test_every_document_is_answered_as_by_stock_lm_eval(
+    answers: list[tuple[pd.DataFrame, pd.DataFrame]],
+) -> None:
+    compared: dict[str, int] = {}
+    for ours, stock in answers:
+        keys = ["task", "document", "document_hash", "metric"]
+        mine = ours.set_index(keys)["value"].to_dict()
+        for row in stock.itertuples():
+            metric = row.metric if row.filter == "none" else f"{row.metric},{row.filter}"
+            theirs, closeness = row.value, {"abs": 0.0}
+            if row.task == "wikitext":  # log-likelihood of a text, and the words it is divided by
+                theirs, metric, closeness = row.value[0], "log_likelihood", {"rel": 1e-6}
+            elif row.task == "truthfulqa_mc2":  # a share of probability
+                closeness = {"abs": 1e-5}
+            found = mine[row.task, row.document, row.document_hash, metric]
+            assert found == pytest.approx(theirs, **closeness), row
+            compared[row.task] = compared.get(row.task, 0) + 1
+    assert set(COMMONSENSE) <= set(compared)
+    assert {task.split("_")[0] for task in compared} >= set(KNOWLEDGE)
