@@ -36,6 +36,9 @@ pytestmark = pytest.mark.usefixtures("forget_registered")
         ("magnitude", {}, (20, 50, 90)),
         ("random", {}, (20, 50, 90)),
         ("slicegpt", {"round_interval": 1}, (20, 50)),
+        ("sparsegpt", {"block_size": 8}, (20, 50, 90)),
+        ("wanda", {}, (20, 50, 90)),
+        ("weight-magnitude", {}, (20, 50, 90)),
     ],
 )
 def test_methods_of_this_repository_conform(

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 PACKAGE = Path(adaptprune.__file__).parent
-METHODS = ("adapt-pruner", "dense", "flap", "llm-pruner", "magnitude", "random", "slicegpt")
+METHODS = (
+    *("adapt-pruner", "dense", "flap", "llm-pruner", "magnitude", "random", "slicegpt"),
+    *("sparsegpt", "wanda", "weight-magnitude"),
+)
 
 
 def test_methods_of_this_repository_are_registered() -> None:
@@ -83,6 +86,11 @@ def test_misspelt_parameter_gets_the_nearest_name() -> None:
         ("llm-pruner", {"alignment": "wrong"}, "alignment"),
         ("slicegpt", {"round_interval": 0}, "round_interval"),
         ("flap", {"bias_compensation": "perhaps"}, "bias_compensation"),
+        ("wanda", {"ties": "random"}, "ties"),
+        ("wanda", {"damping": 0.1}, "parameter of wanda 'damping'"),
+        ("sparsegpt", {"damping": -1}, "damping"),
+        ("sparsegpt", {"block_size": 0}, "block_size"),
+        ("sparsegpt", {"factorisation": "bfloat16"}, "factorisation"),
     ],
 )
 def test_refused_value_is_told_in_one_line(
