@@ -13,13 +13,8 @@ from hypothesis import strategies as st
 
 from adaptprune.errors import UserError
 from adaptprune.pruning.patterns import Pattern
-from adaptprune.pruning.storage import (
-    compression_ratio,
-    huffman_length,
-    index_bits,
-    packed_bits,
-)
-from adaptprune.registry import find_method
+from adaptprune.pruning.registry import find_method
+from adaptprune.pruning.storage import compression_ratio, huffman_length, index_bits, packed_bits
 
 WEIGHT_METHODS = ("weight-magnitude", "wanda", "sparsegpt")
 

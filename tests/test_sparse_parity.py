@@ -16,11 +16,11 @@ import pytest
 import torch
 from official_figures import calibration_tokens, evaluation_tokens, figures, tiny_gqa
 
-from adaptprune.anatomy import all_linears
-from adaptprune.checkpoint import load_model
-from adaptprune.method import Context
-from adaptprune.models import locate
-from adaptprune.registry import find_method
+from adaptprune.models.anatomy import all_linears
+from adaptprune.models.catalogue import locate
+from adaptprune.models.checkpoint import load_model
+from adaptprune.pruning.method import Context
+from adaptprune.pruning.registry import find_method
 
 METHODS = {"magnitude": "weight-magnitude", "wanda": "wanda", "sparsegpt": "sparsegpt"}
 TINY, REAL = figures("sparse_tiny_gqa"), figures("sparse_smollm2")

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from tiny_models import logits, tiny_model, tiny_tokens
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from adaptprune.anatomy import (
+from adaptprune.errors import NumericalError, UserError
+from adaptprune.models.anatomy import (
     all_linears,
     anatomy_of,
     blocks_of,
@@ -22,14 +23,13 @@ from adaptprune.anatomy import (
     linears_of,
     weight_shapes,
 )
-from adaptprune.errors import NumericalError, UserError
-from adaptprune.method import Context
+from adaptprune.models.sizes import shape_of_model
 from adaptprune.pruning.decisions import Masked, count_nonzeros
 from adaptprune.pruning.masks import Mask, masks_hash, read_masks, write_masks
+from adaptprune.pruning.method import Context
 from adaptprune.pruning.patterns import Pattern
+from adaptprune.pruning.registry import find_method
 from adaptprune.pruning.statistics import Hessian
-from adaptprune.registry import find_method
-from adaptprune.surgery import shape_of_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable

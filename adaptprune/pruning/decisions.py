@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from adaptprune.anatomy import all_linears
 from adaptprune.errors import NumericalError, UserError
+from adaptprune.models.anatomy import all_linears
 from adaptprune.pruning.masks import Mask, masks_hash
 
 if TYPE_CHECKING:

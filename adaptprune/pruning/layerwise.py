@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from adaptprune.anatomy import blocks_of, linears_of, weight_shapes
 from adaptprune.errors import NumericalError
+from adaptprune.models.anatomy import blocks_of, linears_of, weight_shapes
 from adaptprune.pruning.decisions import Masked
 from adaptprune.pruning.masks import Mask
 
 if TYPE_CHECKING:
-    from adaptprune.anatomy import Linear
+    from adaptprune.models.anatomy import Linear
     from adaptprune.pruning.choice import Quirk
     from adaptprune.pruning.metrics import Rule
     from adaptprune.pruning.patterns import Pattern

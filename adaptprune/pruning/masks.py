@@ -14,7 +14,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from adaptprune.errors import UserError
-from adaptprune.files import atomic_file, seal, unseal
+from adaptprune.files.atomic import atomic_file, seal, unseal
 from adaptprune.pruning.patterns import Pattern
 
 if TYPE_CHECKING:

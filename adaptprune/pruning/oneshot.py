@@ -5,14 +5,15 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from adaptprune.anatomy import expected_weight_shapes
-from adaptprune.method import Budget, Context, Method, Parameters, Passes, Pruned, Scores
+from adaptprune.models.anatomy import expected_weight_shapes
+from adaptprune.plugins import Parameters
+from adaptprune.pruning.method import Budget, Context, Method, Passes, Pruned, Scores
 from adaptprune.pruning.patterns import UNSTRUCTURED, Pattern, PatternText
 
 if TYPE_CHECKING:
+    from adaptprune.models.shapes import ModelShape
     from adaptprune.pruning.decisions import Masked
     from adaptprune.pruning.metrics import Rule
-    from adaptprune.shapes import ModelShape
 
 
 class OneShotParameters(Parameters):

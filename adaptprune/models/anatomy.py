@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from adaptprune.shapes import ModelShape
+    from adaptprune.models.shapes import ModelShape
 
 _PREFIXES = ("adaptprune_", "sliced_")
 
