@@ -201,10 +201,10 @@ def test_without_the_hub_all_is_the_same(
     found = [
         *again.glob("results/*.csv"),
         *again.glob("results/runs/*/results*.csv"),
-        *again.glob(f"results/runs/{profile}/compare/{NEW}/comparison.*"),
+        *again.glob(f"results/runs/{profile}/compare/{NEW}/comparison.csv"),
         *again.glob("paper_tables/generated/*/table*.*"),
     ]
-    assert len(found) > 10
+    assert len(found) >= 10
     for file in found:
         if "provenance" not in file.name:  # it has times
             assert file.read_bytes() == (online / file.relative_to(again)).read_bytes(), file
