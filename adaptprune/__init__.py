@@ -7,6 +7,8 @@ import os
 import platform
 from importlib.metadata import version
 
+from adaptprune.surroundings import settle
+
 __version__ = version("adaptprune")
 
 # One vector width on every x86 machine. torch's float32 log-softmax over a vocabulary depends on
@@ -14,3 +16,5 @@ __version__ = version("adaptprune")
 # importances tie. AVX2 is what the official implementations' figures were computed with.
 if platform.machine() in ("x86_64", "AMD64"):
     os.environ.setdefault("ATEN_CPU_CAPABILITY", "avx2")
+
+settle()

@@ -3,7 +3,9 @@
 import sys
 
 from adaptprune.forkserver import run_in_fork
+from adaptprune.surroundings import speak_utf8
 
+speak_utf8()
 status = run_in_fork(sys.argv[1:])
 if status is None:
     from adaptprune.cli import main

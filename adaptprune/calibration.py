@@ -7,6 +7,7 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from adaptprune.encoding import plain_ids
 from adaptprune.errors import UserError
 from adaptprune.files import read_json, sha256_json
 
@@ -110,7 +111,7 @@ def draw(
     for text in documents:
         if len(rows) == sequences:
             break
-        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        ids = plain_ids(tokenizer, text)
         if len(ids) >= length:
             start = generator.randint(0, len(ids) - length)
             rows.append(ids[start : start + length])

@@ -23,13 +23,16 @@ Status = Literal["ok", "skipped", "failed"]
 
 
 class Counts(BaseModel):
-    """Parameters before and after pruning; the fraction of prunable channels really removed."""
+    """Parameters before and after pruning; the fraction of prunable channels really removed.
+
+    The fraction is None of a model whose layers have no such channels any more.
+    """
 
     params_dense: int
     params: int
     decoder_params_dense: int
     decoder_params: int
-    sparsity_reached: float
+    sparsity_reached: float | None
 
 
 class Calibration(BaseModel):
@@ -134,6 +137,7 @@ class Conditions(BaseModel):
     device: str
     max_length: int | None
     scorer: str
+    scorer_precision: str = "float32"
     tasks: dict[str, TaskConditions]
     versions: dict[str, str]
 

@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from huggingface_hub import save_torch_state_dict
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from safetensors import safe_open
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from adaptprune import modeling
 from adaptprune.cellfiles import record_hash
+from adaptprune.configjson import config_content
 from adaptprune.errors import UserError
 from adaptprune.fetch import MANIFEST, verify_folder
 from adaptprune.files import find_sealed_json, sha256_file, sha256_json, write_json
+from adaptprune.surgery import added_biases
+from adaptprune.tying import is_tied
 from adaptprune.weightfiles import check_weight_files
 
 if TYPE_CHECKING:
@@ -95,6 +99,8 @@ def load_model(
     for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if report[kind]:
             raise UserError(f"{folder}: {kind.replace('_', ' ')} in the weights: {report[kind]}")
+    if model.get_output_embeddings() is not None:
+        model.config.tie_word_embeddings = is_tied(model)
     return model.to(device).eval()
 
 
@@ -132,33 +138,22 @@ def _stock_config(config: Any, shape: ModelShape, blocks: list[BlockShape]) -> A
 
 
 def _heterogeneous_config(
-    config: Any, shape: ModelShape, blocks: list[BlockShape], with_biases: bool
+    config: Any, shape: ModelShape, blocks: list[BlockShape], biases: list[list[str]]
 ) -> Any:
     """Return the config that lists what differs from the standard fields, block by block."""
     dense_kv_heads, dense_size = config.num_key_value_heads, config.intermediate_size
     listed = []
-    for block in blocks:
+    for block, keys in zip(blocks, biases, strict=True):
         entry: dict[str, Any] = {}
         if block.kv_heads != dense_kv_heads:
             entry["num_key_value_heads"] = block.kv_heads
             entry["num_attention_heads"] = block.kv_heads * shape.queries_per_kv_head
         if block.intermediate_size != dense_size:
             entry["intermediate_size"] = block.intermediate_size
-        if with_biases:
-            entry |= {"o_proj_bias": True, "down_proj_bias": True}
-        listed.append(entry)
+        listed.append(entry | dict.fromkeys(keys, True))
     config_class = modeling.FAMILIES[shape.family][0].config_class
     content = config.to_dict() | {"head_dim": shape.head_dim, "blocks": listed}
     return config_class.from_dict(content | {"model_type": config_class.model_type})
-
-
-def _has_extra_biases(model: Any, shape: ModelShape) -> bool:
-    """Say whether projections have biases that their family's layers do not have (FLAP)."""
-    layer = model.model.layers[0]
-    output_bias, down_bias = layer.self_attn.o_proj.bias, layer.mlp.down_proj.bias
-    return (output_bias is not None and not shape.output_bias) or (
-        down_bias is not None and not shape.mlp_bias
-    )
 
 
 def pruned_config(model: Any, shape: ModelShape) -> Any:
@@ -170,10 +165,9 @@ def pruned_config(model: Any, shape: ModelShape) -> Any:
         model: the cut model; its config still holds the dense numbers.
         shape: its present shape.
     """
-    blocks = list(shape.blocks)
-    with_biases = _has_extra_biases(model, shape)
-    stock = None if with_biases else _stock_config(model.config, shape, blocks)
-    return stock or _heterogeneous_config(model.config, shape, blocks, with_biases)
+    blocks, biases = list(shape.blocks), [list(found) for found in added_biases(model)]
+    stock = None if any(biases) else _stock_config(model.config, shape, blocks)
+    return stock or _heterogeneous_config(model.config, shape, blocks, biases)
 
 
 def save_model(
@@ -193,6 +187,8 @@ def save_model(
         state: the model's state dict where it was gathered from several processes.
     """
     config.dtype = model.dtype
+    if state is None:
+        config.tie_word_embeddings = is_tied(model)
     model_class: Any = AutoModelForCausalLM._model_mapping[type(config)]
     config.architectures = [model_class.__name__]
     if model_class.__module__ == modeling.__name__:
@@ -201,15 +197,45 @@ def save_model(
             "AutoModelForCausalLM": f"{_CODE}.{model_class.__name__}",
         }
         shutil.copyfile(modeling.__file__, target / f"{_CODE}.py")
+    elif hasattr(config, "auto_map"):
+        del config.auto_map  # names code of the folder that the model was loaded from
     state = model.state_dict() if state is None else state
     weights = {name: tensor.contiguous() for name, tensor in state.items()}
     if config.tie_word_embeddings:
         weights.pop("lm_head.weight", None)
     save_torch_state_dict(weights, target, max_shard_size="5GB")
-    write_json(target / "config.json", config.to_diff_dict() | {"model_type": config.model_type})
+    write_json(target / "config.json", config_content(config))
     for name in _COMPANIONS:
         if (source / name).is_file():
             shutil.copyfile(source / name, target / name)
+
+
+def saved_skeleton(folder: Path) -> Any:
+    """Return the model that a folder's config describes, without numbers.
+
+    Raises:
+        UserError: the config describes none, or one with other tensors than the weight files.
+    """
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        with torch.device("meta"):
+            model: Any = AutoModelForCausalLM.from_config(config)
+    except Exception as error:  # a config can hold anything
+        raise UserError(f"its checkpoint does not load ({_first_line(error)})") from error
+    wanted = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
+    if config.tie_word_embeddings:
+        wanted.pop("lm_head.weight", None)
+    stored: dict[str, list[int]] = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, "pt") as stream:
+            stored |= {name: stream.get_slice(name).get_shape() for name in stream.keys()}  # noqa: SIM118
+    for name in sorted(wanted.keys() | stored.keys()):
+        if wanted.get(name) != stored.get(name):
+            raise UserError(
+                f"its checkpoint does not load: {name} has shape {stored.get(name, 'none')} in the "
+                f"weights, {wanted.get(name, 'none')} by the config"
+            )
+    return model
 
 
 def count_parameters(model: Any) -> int:
@@ -222,14 +248,20 @@ def count_compute_parameters(model: Any) -> int:
 
     An embedding that is the output head too counts.
     """
-    embedding = model.get_input_embeddings().weight
-    tied = model.get_output_embeddings().weight is embedding
-    return count_parameters(model) - (0 if tied else embedding.numel())
+    looked_up = 0 if is_tied(model) else model.get_input_embeddings().weight.numel()
+    return count_parameters(model) - looked_up
 
 
 def read_record(folder: Path) -> dict[str, Any] | None:
     """Return a checkpoint's ``pruning.json``, or None for a folder without one."""
     return find_sealed_json(folder / "pruning.json")
+
+
+def pruned_before(folder: Path) -> str | None:
+    """Return the method or the recovery preset that a model comes from, None for a dense one."""
+    for made in _records(folder):
+        return made["method"] if "method" in made else made["conditions"]["preset"]["name"]
+    return None
 
 
 def failure(folder: Path) -> str | None:

@@ -7,8 +7,12 @@ on stderr and exit status 2.
 from __future__ import annotations
 
 import atexit
+import functools
 import gc
+import os
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
@@ -26,7 +30,11 @@ from adaptprune.commands import (
     training,
 )
 from adaptprune.errors import NumericalError, UserError
+from adaptprune.surroundings import check, expanded, speak_utf8
 from adaptprune.workflow import end_with_workflow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 app = typer.Typer(
     help="Structured pruning of language models: prune, evaluate, compare.",
@@ -35,6 +43,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+def with_expanded_paths(command: Callable[..., None]) -> Callable[..., None]:
+    """Return a command that is given paths without ``~``, which no shell expands after ``=``."""
+
+    @functools.wraps(command)
+    def run(**options: Any) -> None:
+        command(**{n: expanded(v) if isinstance(v, Path) else v for n, v in options.items()})
+
+    return run
+
+
 for command in (
     listing.methods,
     listing.recoveries,
@@ -54,6 +74,7 @@ for command in (
     reporting.evaluate,
     reporting.gate,
     reporting.collect,
+    reporting.made_from,
     reporting.status,
     reporting.table,
     reporting.figure,
@@ -69,7 +90,7 @@ for command in (
     comparing.compare,
     audit.audit,
 ):
-    app.command()(command)
+    app.command()(with_expanded_paths(command))
 
 
 def spare_the_garbage_collector() -> None:
@@ -84,9 +105,11 @@ def spare_the_garbage_collector() -> None:
 
 def main() -> None:
     """Run the command line; the entry point of ``adaptprune`` and ``python -m adaptprune``."""
+    speak_utf8()
     spare_the_garbage_collector()
     end_with_workflow()
     try:
+        check()
         app(standalone_mode=False)
     except (typer.Abort, KeyboardInterrupt):
         sys.exit(130)
@@ -99,5 +122,17 @@ def main() -> None:
             print(f"error: {message}", file=sys.stderr)
         sys.exit(2)
     except (UserError, NumericalError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)
+        _end(str(error))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # who read has gone
+        sys.exit(1)
+    except OSError as error:  # of a file or folder that nobody thought could be wrong
+        if error.filename is None or error.strerror is None:
+            raise
+        _end(f"{error.filename}: {error.strerror}")
+
+
+def _end(message: str) -> NoReturn:
+    """End in one line."""
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(2)

@@ -29,7 +29,7 @@ CONDITIONS: list[tuple[str, list[str]]] = [
     ("dtype", []),
     ("device", []),
     ("max_length", ["model"]),
-    ("scorer", []),
+    ("scorer", ["model"]),
     ("lm_eval", []),
     ("transformers", []),
 ]

@@ -49,7 +49,9 @@ class EvaluationConfig(_Closed):
     """What is measured on every checkpoint.
 
     ``token_perplexity`` lists window lengths at which the suite's perplexity text is scored
-    besides; every length is a metric of its own.
+    besides; every length is a metric of its own. A model is shown ``max_length`` tokens, or those
+    of its own window where that is smaller. ``scorer_precision`` is that of the softmax: float32,
+    or that of the model's dtype, as stock lm-eval has it.
     """
 
     suite: str
@@ -58,6 +60,7 @@ class EvaluationConfig(_Closed):
     token_perplexity: list[int] = []
     max_length: int = pydantic.Field(2048, ge=16)
     batch: Annotated[int, pydantic.Field(ge=1)] | Literal["auto"] = "auto"
+    scorer_precision: Literal["float32", "stock"] = "float32"
 
 
 class SpeedConfig(_Closed):

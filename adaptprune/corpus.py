@@ -17,11 +17,13 @@ from adaptprune.files import (
     locked,
     packaged_yaml,
     sealed_file,
+    writing,
 )
 from adaptprune.hub import explained
 from adaptprune.hubdata import read_split
 from adaptprune.hubfiles import resolve
 from adaptprune.hubsplits import FirstRows, Split, note_origin, remove_partial
+from adaptprune.jsonlines import read_rows
 from adaptprune.local_data import LocalSource, ensure_source
 
 if TYPE_CHECKING:
@@ -49,8 +51,8 @@ class LocalCorpus(_Closed):
 class HubCorpus(_Closed):
     """The first documents of a hub data set's split, read once and kept in the cache.
 
-    ``files`` says which files of the repository they lie in (see ``FirstRows``), where these are too
-    many to be listed.
+    ``files`` says which files of the repository they lie in, where these are too many to be listed
+    (see ``FirstRows``).
     """
 
     kind: Literal["hub"]
@@ -148,17 +150,12 @@ def iterate_texts(path: Path, source: str | None = None) -> Iterator[str]:
     Raises:
         UserError: a line is not a document.
     """
-    with path.open() as stream:
-        for number, line in enumerate(stream, 1):
-            try:
-                document = json.loads(line)
-                text = document["text"]
-            except (json.JSONDecodeError, KeyError, TypeError):
-                text = None
-            if not isinstance(text, str):
-                raise UserError(f"{path}: line {number} holds no document with a 'text'")
-            if source is None or document.get("source") == source:
-                yield text
+    for line, document in read_rows(path):
+        text = document.get("text")
+        if not isinstance(text, str):
+            raise UserError(f"{path}: line {line} holds no document with a 'text'")
+        if source is None or document.get("source") == source:
+            yield text
 
 
 def fetch_documents(corpus: HubCorpus, path: Path) -> Path:
@@ -177,7 +174,8 @@ def fetch_documents(corpus: HubCorpus, path: Path) -> Path:
     with locked(path):
         if path.is_file():
             return path
-        with explained(f"text {corpus.name!r}", f"datasets/{corpus.repository}"):
+        page = f"datasets/{corpus.repository}"
+        with explained(f"text {corpus.name!r}", page), writing(path):
             commit = resolve("dataset", corpus.repository, "main")
             partial = path.with_name(f".{path.name}.{commit.id}.part")
             first = FirstRows(corpus.hub_split, corpus.documents, corpus.files)

@@ -193,7 +193,7 @@ def load_declaration(path: Path) -> Declaration | ListedTable:
         UserError: the file is absent or not valid; the message names the key.
     """
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
         listed = isinstance(content, dict) and "rows" in content
         return (ListedTable if listed else Declaration).model_validate(content)
     except OSError as error:

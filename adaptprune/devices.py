@@ -9,6 +9,8 @@ the same number: nothing is locked there.
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import tempfile
 import time
 from contextlib import ExitStack
@@ -21,6 +23,27 @@ from adaptprune.errors import UserError
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 #: Says to the processes of a job that what they see has been taken for them.
 _TAKEN = "ADAPTPRUNE_DEVICES"
+#: How cuBLAS is told to compute the same sums every time.
+_WORKSPACE, _REPEATABLE = "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
+#: Asks the driver (NVIDIA's, else AMD's) how many GPUs there are.
+_COUNT = """
+import ctypes
+for library, start, count in (
+    ("libcuda.so.1", "cuInit", "cuDeviceGetCount"),
+    ("libamdhip64.so", "hipInit", "hipGetDeviceCount"),
+):
+    try:
+        driver = ctypes.CDLL(library)
+    except OSError:
+        continue
+    number = ctypes.c_int(0)
+    if driver[start](0) == 0:
+        driver[count](ctypes.byref(number))
+    print(number.value)
+    break
+else:
+    print(0)
+"""
 _held = ExitStack()
 
 
@@ -28,9 +51,21 @@ def visible_devices() -> list[str]:
     """Return the GPUs that this process may use: numbers, or names as in the variable."""
     if _VISIBLE in os.environ:
         return [name.strip() for name in os.environ[_VISIBLE].split(",") if name.strip()]
-    import torch
+    return [str(number) for number in range(_count_devices())]
 
-    return [str(number) for number in range(torch.cuda.device_count())]
+
+def _count_devices() -> int:
+    """Count the GPUs in another process: one that has asked the driver hides none any more."""
+    answer = subprocess.run([sys.executable, "-c", _COUNT], capture_output=True, text=True)
+    return int(answer.stdout) if answer.returncode == 0 else 0
+
+
+def choose_repeatable_products() -> None:
+    """Have matrix products on a GPU come out equal bit for bit, whenever they are computed.
+
+    Must be called before CUDA is used. What the user has set stays.
+    """
+    os.environ.setdefault(_WORKSPACE, _REPEATABLE)
 
 
 def _lock_folder() -> Path:

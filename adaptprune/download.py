@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import logging
 import os
 import subprocess
 import sys
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pypi_simple import DistributionPackage, PyPISimple
+
+logger = logging.getLogger(__name__)
 
 PYPI = "https://pypi.org/simple/"
 ATTEMPTS = 3
@@ -84,6 +87,8 @@ def _download(release: Release, path: Path) -> None:
     reason = ""
     for attempt in range(ATTEMPTS):
         if attempt:
+            what = f"{release.filename}: {reason}"
+            logger.warning("%s; attempt %d of %d in %.0f s", what, attempt + 1, ATTEMPTS, PAUSE_S)
             time.sleep(PAUSE_S)
         try:
             with _client(settings) as client:

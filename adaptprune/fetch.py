@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from adaptprune.download import Release, members, release_file
 from adaptprune.errors import UserError
 from adaptprune.files import (
+    MANIFEST,
     atomic_directory,
     locked,
     publish_folder,
@@ -22,16 +23,18 @@ from adaptprune.files import (
 from adaptprune.hub import explained
 from adaptprune.hubfiles import resolve
 from adaptprune.mobilellm import convert_folder, is_mobilellm
-from adaptprune.weightfiles import check_shards, check_weight_files
+from adaptprune.weightfiles import check_one_set, check_weight_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-MANIFEST = "manifest.json"
 # Weights in safetensors only: pickles can carry code, and remote code is never fetched.
 HUB_PATTERNS = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "tokenizer*"]
-HUB_REFUSED = ["*/*", "*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.py"]
+HUB_REFUSED = [
+    *("*/*", "*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.py"),
+    *("model.*.safetensors", "consolidated*"),  # again, for a variant or another program
+]
 # What save_pretrained adds that depends on who converts, not on the model.
 INCIDENTAL_KEYS = {
     "transformers_version",
@@ -103,7 +106,7 @@ def is_whole(folder: Path) -> bool:
     """Say whether a folder has all files of its manifest, in their size, and all its shards."""
     try:
         listed = verify_folder(folder, hashes=False)
-        check_shards(folder)
+        check_one_set(folder)
     except UserError:
         return False
     return any(name.endswith(".safetensors") for name in listed)

@@ -10,9 +10,10 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import platformdirs
 import yaml
@@ -20,26 +21,58 @@ from filelock import FileLock
 from psutil import pid_exists
 
 from adaptprune.errors import UserError
+from adaptprune.surroundings import NO_HOME, expanded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 #: What the system answers where a path cannot be written, whatever is being written.
 _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.ENAMETOOLONG}
+#: Lists the files of a folder that the suite wrote.
+MANIFEST = "manifest.json"
 #: This machine, in the names of temporary files.
 _HOST = hashlib.sha256(os.uname().nodename.encode()).hexdigest()[:6]
+#: Hashes of files that this process has read: by device, inode, size and time of the last change.
+_hashes: dict[tuple[int, int, int, int], str] = {}
+#: How old a change must be for the next one to have another time; clocks of files are coarse.
+_SETTLED_NS = 100_000_000
 
 
 def cache_directory() -> Path:
-    """Return the folder of downloaded models and data: ``ADAPTPRUNE_CACHE`` or the user's cache."""
-    configured = os.environ.get("ADAPTPRUNE_CACHE")
-    return Path(configured) if configured else Path(platformdirs.user_cache_dir("adaptprune"))
+    """Return the folder of downloaded models and data: ``ADAPTPRUNE_CACHE`` or the user's cache.
+
+    Raises:
+        UserError: there is neither.
+    """
+    if configured := os.environ.get("ADAPTPRUNE_CACHE"):
+        return expanded(Path(configured))
+    folder = Path(platformdirs.user_cache_dir("adaptprune"))
+    if folder.is_relative_to(NO_HOME):
+        raise UserError("this account has no home folder; set ADAPTPRUNE_CACHE, or HOME")
+    return folder
 
 
 def sha256_file(path: Path) -> str:
-    """Return the hexadecimal sha256 of a file's bytes."""
+    """Return the hexadecimal sha256 of a file's bytes.
+
+    A process reads a file again only where it was written to since: the time of its last change
+    tells, unless that was just now or is told in whole seconds.
+    """
     with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        state = _state(stream)
+        if state in _hashes:
+            return _hashes[state]
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        changed = state[-1]
+        if changed % 10**9 and time.time_ns() - changed > _SETTLED_NS and state == _state(stream):
+            _hashes[state] = digest
+        return digest
+
+
+def _state(stream: BinaryIO) -> tuple[int, int, int, int]:
+    """Return what changes when a file is replaced or written to; the time of the change last."""
+    status = os.fstat(stream.fileno())
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def sha256_json(value: Any) -> str:
@@ -135,6 +168,8 @@ def _make_temporary(path: Path, *, folder: bool) -> Path:
     with writing(path, alone=True):
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers(path)
+        if path.exists() and not (path.is_dir() or path.is_file()):
+            raise UserError(f"{path}: is no regular file")
         if path.exists() and path.is_dir() != folder:
             is_there, wanted = ("file", "folder") if folder else ("folder", "file")
             raise UserError(f"{path}: is a {is_there}, a {wanted} is to be written there")
@@ -164,13 +199,42 @@ def atomic_file(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def foreign_files(folder: Path) -> list[str]:
+    """Return what lies in a folder that its manifest does not list, sorted by name.
+
+    A folder without a manifest is foreign with all that it holds; so is every link.
+    """
+    listed: Any = {}
+    if (folder / MANIFEST).is_file():
+        with contextlib.suppress(UserError, KeyError, TypeError):
+            listed = read_json(folder / MANIFEST)["files"]
+    names = {MANIFEST, *listed} if isinstance(listed, dict) and listed else set()
+    return sorted(
+        name
+        for path in folder.rglob("*")
+        if (name := path.relative_to(folder).as_posix()) not in names
+        and (path.is_symlink() or not path.is_dir())
+    )
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Refuse to replace a folder that holds anything but what the suite wrote there."""
+    if folder.is_dir() and (names := foreign_files(folder)):
+        raise UserError(f"{folder}: holds {names[0]!r}, which this suite did not write there")
+
+
 @contextlib.contextmanager
 def atomic_directory(path: Path) -> Iterator[Path]:
     """Yield a temporary sibling folder that replaces ``path`` when the block ends well.
 
+    A link to a folder counts as that folder.
+
     Raises:
-        UserError: the path cannot be written, or is that of a file.
+        UserError: the path cannot be written, is that of a file, or of a folder that holds what
+            the suite did not write there.
     """
+    path = Path(os.path.realpath(path))
+    _refuse_foreign(path)
     temporary = _make_temporary(path, folder=True)
     with writing(path):
         try:
@@ -180,6 +244,7 @@ def atomic_directory(path: Path) -> Iterator[Path]:
                 if file.is_file():
                     file.chmod(0o644)  # some libraries write for the owner alone
                     _sync(file)
+            _refuse_foreign(path)  # once more: the block may have taken hours
             publish_folder(temporary, path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -199,7 +264,7 @@ def publish_folder(complete: Path, path: Path) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write a value as indented JSON, atomically; NaN and infinity are refused."""
     with atomic_file(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n")
+        temporary.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def seal(value: dict[str, Any]) -> dict[str, Any]:
@@ -294,7 +359,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         UserError: the file is not YAML, or holds something else.
     """
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # no text, or no date, say
         line = " ".join(str(error).split())
         raise UserError(f"{path}: not valid YAML ({line})") from None
@@ -310,7 +375,7 @@ def read_json(path: Path) -> Any:
         UserError: the file is absent, unreadable, or not JSON.
     """
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (OSError, ValueError, RecursionError) as error:

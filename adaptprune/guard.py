@@ -138,13 +138,13 @@ def _check_biases(where: str, index: Any, biases: Any, dense: ModelShape) -> Non
             raise NumericalError(f"a bias of layer {index} is not finite")
 
 
-def check_model(method: Method, model: Any, kept: KeptUnits | None, dense: ModelShape) -> None:
-    """Refuse a pruned model with another vocabulary, or other layers than were decided.
+def check_model(method: Method, model: Any, pruned: Pruned, dense: ModelShape) -> None:
+    """Refuse a pruned model with another vocabulary, or other sizes than were decided.
 
     Args:
         method: whose outcome it is.
         model: the pruned model.
-        kept: the units it is said to hold, or None for a model of another kind.
+        pruned: the decision: kept units, or a model and its width.
         dense: shape of the model that was pruned.
 
     Raises:
@@ -161,8 +161,11 @@ def check_model(method: Method, model: Any, kept: KeptUnits | None, dense: Model
             raise UserError(
                 f"{where} has a vocabulary of {rows} ({part}); it must stay {dense.vocab_size}"
             )
-    if kept is not None and list(shape_of_model(model).blocks) != kept.blocks():
+    if pruned.kept is not None and list(shape_of_model(model).blocks) != pruned.kept.blocks():
         raise UserError(f"{where} has other layer sizes than its kept units say")
+    width = model.get_input_embeddings().weight.shape[1]
+    if pruned.width not in (None, width):
+        raise UserError(f"{where} is {width} wide; its width is said to be {pruned.width}")
     for name, parameter in model.named_parameters():
         if not _is_dense(parameter):
             raise UserError(f"{where} must hold dense weights; {name} is none")

@@ -50,15 +50,14 @@ def _patient_class() -> type[httpx2.Client]:
             """Send a request until it is answered, or raise a `UserError` that says why not."""
             _bound(request)
             for attempt in range(1, ATTEMPTS + 1):
-                pause = FIRST_PAUSE_S * 2 ** (attempt - 1)
-                last = attempt == ATTEMPTS
+                pause, allowed = FIRST_PAUSE_S * 2 ** (attempt - 1), ATTEMPTS
                 try:
                     response = super().send(request, **options)
                 except httpx2.TransportError as error:
                     reason = first_line(error)
                     if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):
-                        last = attempt == CALLS
-                    if last:
+                        allowed = CALLS
+                    if attempt >= allowed:
                         raise _unreachable(reason) from error
                 else:
                     if response.status_code not in PASSING:
@@ -66,14 +65,14 @@ def _patient_class() -> type[httpx2.Client]:
                     reason = f"status {response.status_code}"
                     pause = _asked_pause(response) or pause
                     response.close()
-                    if last or pause > LONGEST_PAUSE_S:
+                    if attempt == ATTEMPTS or pause > LONGEST_PAUSE_S:
                         raise UserError(
                             f"the hub answers with status {response.status_code} after {attempt} "
                             f"attempts ({request.url.path}); try again later"
                         )
                 logger.warning(
                     "the hub: %s (%s); attempt %d of %d in %.0f s",
-                    *(reason, request.url.path, attempt + 1, ATTEMPTS, pause),
+                    *(reason, request.url.path, attempt + 1, allowed, pause),
                 )
                 time.sleep(pause)
             raise AssertionError("the last attempt returns or raises")
@@ -125,7 +124,8 @@ def check_reachable() -> None:
     """Make sure within seconds that the hub answers; asked once per process.
 
     Raises:
-        UserError: it does not, or may not be asked (``HF_HUB_OFFLINE``).
+        UserError: it does not.
+        OfflineModeIsEnabled: it may not be asked (``HF_HUB_OFFLINE``).
     """
     be_patient()
     _reach(endpoint())
@@ -150,8 +150,7 @@ def _reach(address: str) -> None:
     if not answered.wait(ANSWER_S):
         raise _unreachable(f"no answer within {ANSWER_S:.0f} s")
     if failure:
-        with explained("the hub"):
-            raise failure[0]
+        raise failure[0]
 
 
 def _unreachable(reason: str) -> UserError:
@@ -204,7 +203,8 @@ def _advice(error: Exception, page: str) -> str:
         404: f"check the name and the revision on {endpoint()}/{page}",
     }
     cure = cures.get(status, "try again later")
-    return f"the hub answers with status {status}; {cure} ({first_line(refused)})"
+    said = " ".join(f"{first_line(refused)} {refused.server_message or ''}".split())
+    return f"the hub answers with status {status}; {cure} ({said})"
 
 
 def first_line(error: BaseException) -> str:
@@ -215,8 +215,10 @@ def first_line(error: BaseException) -> str:
 
 def answers() -> bool:
     """Say whether the hub may be asked and answers."""
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
     try:
         check_reachable()
-    except UserError:
+    except (UserError, OfflineModeIsEnabled):
         return False
     return True

@@ -6,12 +6,12 @@ columns of the data set on the hub. Where ``DIR/manifest.json`` lists a file, it
 
 from __future__ import annotations
 
-import json
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from adaptprune.errors import UserError
 from adaptprune.files import is_as_sealed, read_json, sha256_file
+from adaptprune.jsonlines import read_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -153,22 +153,35 @@ def _checked_rows(file: Path, columns: Sequence[str], limit: int | None) -> data
     return rows
 
 
-def iterate_rows(file: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+def iterate_rows(file: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield the rows of a split's file one by one, few of which are in memory at a time.
 
     Args:
         file: see ``check_split``.
         columns: that are read; of ``a.b`` all of a.
+
+    Returns:
+        The number of each row, of JSON lines that of its line, and the row.
+
+    Raises:
+        UserError: a row cannot be read.
     """
     if file.suffix == ".jsonl":
-        yield from read_lines(file)
+        yield from read_rows(file)
         return
     import pyarrow.parquet
 
     names = list(dict.fromkeys(column.partition(".")[0] for column in columns))
-    with pyarrow.parquet.ParquetFile(file) as table:
-        for batch in table.iter_batches(columns=names, batch_size=1000):
-            yield from batch.to_pylist()
+    number = 0
+    try:
+        with pyarrow.parquet.ParquetFile(file) as table:
+            for batch in table.iter_batches(columns=names, batch_size=1000):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield number, row
+    except (pyarrow.ArrowException, UnicodeDecodeError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{file}: cannot be read after row {number} ({reason})") from None
 
 
 def _read(file: Path, limit: int | None) -> datasets.Dataset:
@@ -177,7 +190,8 @@ def _read(file: Path, limit: int | None) -> datasets.Dataset:
 
     try:
         if file.suffix == ".jsonl":
-            return datasets.Dataset.from_list(list(islice(read_lines(file), limit)))
+            rows = (row for _, row in islice(read_rows(file), limit))
+            return datasets.Dataset.from_list(list(rows))
         import pyarrow.parquet
 
         if limit is None:
@@ -187,25 +201,8 @@ def _read(file: Path, limit: int | None) -> datasets.Dataset:
             batches = table.iter_batches(batch_size=min(limit, 1000))
             while sum(map(len, first)) < limit and (batch := next(batches, None)) is not None:
                 first.append(batch)
-            rows = pyarrow.Table.from_batches(first, table.schema_arrow)
-        return datasets.Dataset(rows.slice(0, limit))
+            found = pyarrow.Table.from_batches(first, table.schema_arrow)
+        return datasets.Dataset(found.slice(0, limit))
     except (pyarrow.ArrowException, ValueError, TypeError, OSError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{file}: not a table of the hub's rows ({reason})") from None
-
-
-def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a JSON-lines file.
-
-    Raises:
-        UserError: a line is not a JSON object.
-    """
-    with path.open(encoding="utf-8") as stream:
-        for number, line in enumerate(stream, start=1):
-            try:
-                row = json.loads(line)
-            except (json.JSONDecodeError, UnicodeDecodeError):
-                row = None
-            if not isinstance(row, dict):
-                raise UserError(f"{path}: line {number} is not a JSON object")
-            yield row

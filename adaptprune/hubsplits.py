@@ -16,7 +16,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from adaptprune.errors import UserError, unknown
-from adaptprune.files import cache_directory, locked, read_json, sealed_file, write_json
+from adaptprune.files import cache_directory, locked, read_json, sealed_file, write_json, writing
 from adaptprune.hub import endpoint, explained
 from adaptprune.hubdata import check_columns, find_split, split_stem
 from adaptprune.hubfiles import AT_ONCE, Commit, RemoteFile, cache_checked, resolve
@@ -90,7 +90,7 @@ def fetch_split(
     with locked(file):
         if find_split(stem) is not None:  # another process was quicker
             return file
-        with explained(split.title, f"datasets/{split.dataset}"):
+        with explained(split.title, f"datasets/{split.dataset}"), writing(file):
             commit = _commit_of(split.dataset, split.revision, endpoint())
             partial = file.with_name(f".{file.name}.{commit.id}.part")
             reader = _Reader.of(split, commit, partial)

@@ -9,7 +9,6 @@ from adaptprune.models import find_entry, shape_of
 from adaptprune.results import CELL, profile_results, read_provenance
 from adaptprune.stats import summarize
 from adaptprune.tablegrid import (
-    COUNTED,
     DENSE,
     Column,
     Entry,
@@ -17,7 +16,7 @@ from adaptprune.tablegrid import (
     TableRow,
     columns_of,
     note_cells,
-    rank,
+    rank_block,
     read_cell,
     summarize_entry,
 )
@@ -101,9 +100,7 @@ def build_listed_grid(
             )
         )
     for block in dict.fromkeys(row.block for row in rows):
-        for column in columns:
-            if column.kind not in COUNTED:
-                rank([row for row in grid.rows if row.model == block], column)
+        rank_block(grid, [row for row in grid.rows if row.model == block])
     return grid
 
 

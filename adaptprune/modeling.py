@@ -17,8 +17,18 @@ import copy
 from typing import Any
 
 import torch
+import transformers
 from torch import nn
-from transformers import (
+
+#: The oldest version of transformers that has been tried (benchmarks/older_transformers.py).
+OLDEST = (4, 55)
+if tuple(int(part) for part in transformers.__version__.split(".")[:2]) < OLDEST:
+    raise ImportError(
+        f"a checkpoint of adaptprune with a class of its own needs transformers {OLDEST[0]}."
+        f"{OLDEST[1]} or newer, not {transformers.__version__}"
+    )
+
+from transformers import (  # noqa: E402 - older versions lack some of these
     AutoConfig,
     AutoModelForCausalLM,
     LlamaConfig,
@@ -30,7 +40,7 @@ from transformers import (
     Qwen3Config,
     Qwen3ForCausalLM,
 )
-from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_layers import GradientCheckpointingLayer  # noqa: E402
 
 
 class _PrunedModel:
@@ -63,21 +73,19 @@ def _with_bias(linear: nn.Linear) -> nn.Linear:
     )
 
 
+#: Keys of a block that name an extra bias (FLAP) and the linear layer that carries it.
+EXTRA_BIASES = {"o_proj_bias": ("self_attn", "o_proj"), "down_proj_bias": ("mlp", "down_proj")}
+
+
 class _HeterogeneousModel(_PrunedModel):
     """A causal language model whose decoder layers follow ``config.blocks``."""
-
-    #: Keys of a block that name an extra bias (FLAP) and the linear layer that carries it.
-    EXTRA_BIASES = {  # noqa: RUF012
-        "o_proj_bias": ("self_attn", "o_proj"),
-        "down_proj_bias": ("mlp", "down_proj"),
-    }
 
     def __init__(self, config: Any):
         stock: Any = super()
         stock.__init__(config)
         for index, stock_layer in enumerate(self.model.layers):
             layer = type(stock_layer)(self._block_config(config, index), index)
-            for key, (parent, name) in self.EXTRA_BIASES.items():
+            for key, (parent, name) in EXTRA_BIASES.items():
                 if config.blocks[index].get(key):
                     module = getattr(layer, parent)
                     setattr(module, name, _with_bias(getattr(module, name)))
@@ -87,7 +95,7 @@ class _HeterogeneousModel(_PrunedModel):
     def _block_config(self, config: Any, index: int) -> Any:
         block_config = copy.copy(config)
         for key, value in config.blocks[index].items():
-            if key not in self.EXTRA_BIASES:
+            if key not in EXTRA_BIASES:
                 setattr(block_config, key, value)
         return block_config
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,6 +18,8 @@ from adaptprune import pretrained
 from adaptprune.errors import UserError, unknown
 from adaptprune.files import cache_directory, packaged_yaml, read_json
 from adaptprune.shapes import ModelShape
+from adaptprune.tying import holds_own_head
+from adaptprune.weightfiles import check_one_set
 
 
 class _Closed(pydantic.BaseModel):
@@ -64,6 +67,9 @@ class PretrainedSource(_Closed):
     training: dict[str, Any]
 
 
+#: Names under which the families state their window.
+WINDOW_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "n_ctx", "seq_length")
+
 Source = WheelSource | HubSource | TinySource | PretrainedSource
 
 
@@ -79,7 +85,7 @@ class ModelEntry(_Closed):
     @property
     def window(self) -> int | None:
         """Return the longest sequence it reads, where the architecture says so."""
-        return self.architecture.get("max_position_embeddings")
+        return stated_window(self.architecture)
 
     @property
     def training_tokens(self) -> int | None:
@@ -126,6 +132,7 @@ def _local_folder(model: str) -> Path:
         raise UserError(f"model folder {model} does not exist")
     if not (folder / "config.json").is_file():
         raise UserError(f"model folder {model} holds no config.json")
+    check_one_set(folder)
     return folder
 
 
@@ -150,6 +157,32 @@ def is_pretrained(model: str) -> bool:
     return entry is not None and isinstance(entry.source, PretrainedSource)
 
 
+def stated_window(config: dict[str, Any]) -> int | None:
+    """Return the longest sequence that a config says its model reads, or None where it is silent.
+
+    Args:
+        config: content of ``config.json``; a model of several parts states it of its text part.
+    """
+    text = config.get("text_config")
+    for part in (text if isinstance(text, dict) else {}, config):
+        for key in WINDOW_KEYS:
+            if type(part.get(key)) is int and part[key] > 0:
+                return int(part[key])
+    return None
+
+
+def known_window(model: str) -> int | None:
+    """Return the window of a built-in model or a local folder; None where it is not known.
+
+    Raises:
+        UserError: the model is unknown, or its config cannot be read.
+    """
+    entry = find_entry(model)
+    if entry is not None:
+        return entry.window
+    return stated_window(read_config(_local_folder(model))) if _is_path(model) else None
+
+
 def read_config(folder: Path) -> dict[str, Any]:
     """Return the config of a model folder.
 
@@ -164,7 +197,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def shape_of(model: str) -> ModelShape:
-    """Return a model's shape without reading weights or asking the hub.
+    """Return a model's shape without loading weights or asking the hub.
 
     Raises:
         UserError: the architecture is neither built in nor in a local folder.
@@ -173,11 +206,17 @@ def shape_of(model: str) -> ModelShape:
     if entry is not None:
         return ModelShape.from_config(entry.architecture)
     if _is_path(model):
-        return ModelShape.from_config(read_json(_local_folder(model) / "config.json"))
+        return _shape_of_folder(_local_folder(model))
     folder = _cached_folder(HubSource(kind="hub", repository=model))
     if (folder / "config.json").is_file():
-        return ModelShape.from_config(read_json(folder / "config.json"))
+        return _shape_of_folder(folder)
     raise unknown("architecture for model", model, catalogue())
+
+
+def _shape_of_folder(folder: Path) -> ModelShape:
+    """Return the shape of the model that a folder loads as, which its config may call tied."""
+    shape = ModelShape.from_config(read_json(folder / "config.json"))
+    return replace(shape, tied=shape.tied and not holds_own_head(folder))
 
 
 def _cached_folder(source: Source, entry: ModelEntry | None = None) -> Path:

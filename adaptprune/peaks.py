@@ -7,9 +7,11 @@ on the same documents, and tested over the seeds. Perplexities are compared by t
 from __future__ import annotations
 
 import math
+from dataclasses import astuple, replace
 from typing import TYPE_CHECKING
 
-from adaptprune.stats import chance_over_seeds, holm
+from adaptprune.numerals import print_p
+from adaptprune.stats import chance_over_seeds, holm, summarize
 from adaptprune.verdict import Outcome, Verdict, judge
 
 if TYPE_CHECKING:
@@ -52,27 +54,27 @@ def peak_sentence(verdict: Verdict) -> str:
 
 
 def _judge(peak: Peak, column: Column, rows: list[TableRow], place: str) -> Verdict:
-    values = [row.entries[column.key].value for row in rows]
     titles = {row.method: row.title for row in rows}
     best = titles.get(peak.best, peak.best)
     claim = f"as {peak.along} grows, results improve up to {best} and then degrade."
-    if len(rows) < len(peak.methods) or any(value is None for value in values):
+    if len(rows) < len(peak.methods) or any(row.entries[column.key].value is None for row in rows):
         return Verdict(claim, Outcome.OPEN, f"{place}: not testable, a row has no number.")
+    rows, remark = at_common_seeds(column, rows)
+    known = [value for row in rows if (value := row.entries[column.key].value) is not None]
+    if not known:
+        return Verdict(claim, Outcome.OPEN, f"{place}: not testable, the rows share no seed.")
     better = max if column.kind == "accuracy" else min
-    known = [value for value in values if value is not None]
     found = rows[known.index(better(known))]
     listed = ", ".join(f"{value:.2f} ({row.title})" for value, row in zip(known, rows, strict=True))
     claimed = next(row for row in rows if row.method == peak.best)
     outcome, reason = _outcome(column, claimed, [row for row in rows if row is not claimed])
-    return Verdict(claim, outcome, reason, [f"{place}: {listed}; best at {found.title}."])
+    return Verdict(claim, outcome, reason, [f"{place}: {listed}{remark}; best at {found.title}."])
 
 
 def _outcome(column: Column, claimed: TableRow, others: Sequence[TableRow]) -> tuple[Outcome, str]:
     """Judge whether the row that the paper calls best beats every other, and say why."""
     by_seed = [gains_of(column, claimed, other) for other in others]
-    seeds = min(map(len, by_seed))
-    if seeds == 0:
-        return Outcome.OPEN, f"{claimed.title} shares no seed with another row."
+    seeds = len(by_seed[0])
     gains = [math.fsum(gain) for gain in by_seed]
     worse = [other.title for other, gain in zip(others, gains, strict=True) if gain <= 0]
     found = f"{claimed.title} is better than {_listed([other.title for other in others])}"
@@ -84,13 +86,34 @@ def _outcome(column: Column, claimed: TableRow, others: Sequence[TableRow]) -> t
     outcome = judge(gains, chances)
     losses = [loss for loss, gain in zip(holm(chances), gains, strict=True) if gain <= 0]
     chance = min(losses, default=max(chances))
-    return outcome, f"{found}, p = {chance:.3f} over {seeds} seeds: {_WORDS[outcome]}."
+    return outcome, f"{found}, p {print_p(chance)} over {seeds} seeds: {_WORDS[outcome]}."
 
 
 def _listed(titles: Sequence[str]) -> str:
     """Return titles as a list in a sentence."""
     *all_but_last, last = titles
     return f"{', '.join(all_but_last)} and {last}" if all_but_last else last
+
+
+def at_common_seeds(column: Column, rows: Sequence[TableRow]) -> tuple[list[TableRow], str]:
+    """Return rows with a column's numbers over the seeds that all of them have.
+
+    Returns:
+        The rows, without a number where they share no seed; and a remark on the seeds, empty where
+        nothing was left out.
+    """
+    measured = [set(row.entries[column.key].by_seed) for row in rows]
+    seeds = sorted(set.intersection(*measured))
+    if not all(measured) or all(found == measured[0] for found in measured):
+        return list(rows), ""  # a row without a number is not compared
+    alike = []
+    for row in rows:
+        entry = row.entries[column.key]
+        values = {seed: entry.by_seed[seed] for seed in seeds}
+        mean, std, count = astuple(summarize(list(values.values()))) if seeds else (None, None, 0)
+        entry = replace(entry, value=mean, std=std, n_seeds=count, by_seed=values)
+        alike.append(replace(row, entries={**row.entries, column.key: entry}))
+    return alike, f" (over seeds {', '.join(map(str, seeds))}, which all rows have)"
 
 
 def gains_of(column: Column, one: TableRow, other: TableRow) -> list[float]:

@@ -31,7 +31,7 @@ class Progress:
         """Return a record's provenance; a file is read once, since records never change."""
         if path not in self._records:
             try:
-                self._records[path] = json.loads(path.read_text())["provenance"]
+                self._records[path] = json.loads(path.read_text(encoding="utf-8"))["provenance"]
             except (OSError, ValueError, KeyError, TypeError):
                 return None  # not there yet, or for `collect` to complain about
         return self._records[path]

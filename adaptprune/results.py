@@ -125,6 +125,11 @@ def _text(value: object) -> str:
     return "" if value is None else str(value)
 
 
+def _precision(of_scorer: str) -> str:
+    """Return what a scorer's name says of its softmax; of float32 nothing."""
+    return "" if of_scorer == "float32" else f", {of_scorer} precision"
+
+
 def _calibration_fields(calibration: Calibration | None) -> dict[str, str]:
     if calibration is None:
         return {}
@@ -192,7 +197,7 @@ def _evaluation_fields(evaluation: Evaluation) -> dict[str, str]:
         "dtype": conditions.dtype,
         "device": conditions.device.split(":")[0],
         "max_length": _text(conditions.max_length),
-        "scorer": conditions.scorer,
+        "scorer": conditions.scorer + _precision(conditions.scorer_precision),
         **{
             name: conditions.versions.get(name, "") for name in ("lm_eval", "transformers", "torch")
         },

@@ -56,28 +56,37 @@ class HeldOutText:
     window: int
     local_data: Path | None = None
 
-    def windows(self, tokenizer: Any) -> list[list[int]]:
-        """Return the token ids of every window.
+    def windows(self, folder: Path) -> list[list[int]]:
+        """Return the token ids of every window, as the tokenizer of a model folder makes them.
 
         Raises:
-            UserError: the suite has no perplexity text, or the text fills no window.
+            UserError: the suite has no perplexity text, the text fills no window, the window is
+                beyond the model's, or the model's tokenizer does not fit it.
         """
+        from adaptprune.encoding import check_ids, load_checked_tokenizer, plain_ids
         from adaptprune.evaluate.catalog import TASK_FOLDER, load_task
         from adaptprune.evaluate.perplexity import SEPARATOR, cut_windows
         from adaptprune.evaluate.stage import Selection
         from adaptprune.evaluate.suites import load_suite
+        from adaptprune.models import read_config, stated_window
 
         if load_suite(self.suite).perplexity is None:
             raise UserError(f"suite {self.suite!r} has no perplexity text")
+        config = read_config(folder)
+        tokenizer = load_checked_tokenizer(folder, "nothing")
         chosen = Selection(self.suite, perplexity_documents=self.documents).tasks_to_run()[-1]
         task = load_task(chosen.name, TASK_FOLDER, local_data=self.local_data)
         documents = list(task.eval_docs)
         wanted = range(len(documents)) if chosen.documents is None else chosen.documents
         text = SEPARATOR.join(str(task.doc_to_target(documents[index])) for index in wanted)
-        tokens = tokenizer(text, add_special_tokens=False)["input_ids"]
+        tokens = plain_ids(tokenizer, text)
+        check_ids(tokens, config["vocab_size"], f"the perplexity text of suite {self.suite}")
         windows = cut_windows(tokens, self.window)
         if not windows:
             raise UserError(f"the perplexity text has {len(tokens)} tokens: no window is full")
+        seen = stated_window(config)
+        if seen is not None and self.window > seen:
+            raise UserError(f"window of {self.window} tokens: {folder} sees {seen} at most")
         return windows
 
 
@@ -112,7 +121,7 @@ def sensitivity_stage(
     runtime.apply()
     folder = locate(model)
     revision = checkpoint.revision(folder)
-    windows = torch.tensor(text.windows(checkpoint.load_tokenizer(folder)), device=runtime.device)
+    windows = torch.tensor(text.windows(folder), device=runtime.device)
     loaded = runtime.load(folder)
     tokens = torch.tensor(calibration.tokens, device=runtime.device)
     shape = shape_of_model(loaded)

@@ -45,6 +45,8 @@ class ModelShape:
         output_bias: bias on the attention's output projection.
         mlp_bias: biases on the three MLP projections.
         head_norm: weights that normalise queries and keys per head (Qwen3).
+        added_biases: parameters of all biases that a method gave to projections whose family has
+            none there (FLAP); as wide as the residual stream, so cutting units leaves them.
     """
 
     family: str
@@ -58,6 +60,7 @@ class ModelShape:
     output_bias: bool
     mlp_bias: bool
     head_norm: bool
+    added_biases: int = 0
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> ModelShape:
@@ -85,6 +88,13 @@ class ModelShape:
         if heads % kv_heads:
             raise UserError(f"{heads} query heads cannot share {kv_heads} kv heads evenly")
         attention_bias = bool(config.get("attention_bias"))
+        output_bias = family in ("llama", "qwen3") and attention_bias
+        mlp_bias = family == "llama" and bool(config.get("mlp_bias"))
+        added = sum(
+            (not output_bias and bool(block.get("o_proj_bias")))
+            + (not mlp_bias and bool(block.get("down_proj_bias")))
+            for block in listed
+        )
         return cls(
             family=family,
             hidden_size=hidden,
@@ -100,9 +110,10 @@ class ModelShape:
             ),
             tied=bool(config.get("tie_word_embeddings", False)),
             qkv_bias=family == "qwen2" or (family in ("llama", "qwen3") and attention_bias),
-            output_bias=family in ("llama", "qwen3") and attention_bias,
-            mlp_bias=family == "llama" and bool(config.get("mlp_bias")),
+            output_bias=output_bias,
+            mlp_bias=mlp_bias,
             head_norm=family == "qwen3",
+            added_biases=added * hidden,
         )
 
     def with_blocks(self, blocks: list[BlockShape]) -> ModelShape:
@@ -125,7 +136,7 @@ class ModelShape:
     @property
     def decoder_parameters(self) -> int:
         """Parameters of all decoder layers."""
-        return sum(self.block_parameters(block) for block in self.blocks)
+        return self.added_biases + sum(self.block_parameters(block) for block in self.blocks)
 
     @property
     def parameters(self) -> int:
@@ -145,6 +156,23 @@ class ModelShape:
     def channels(self) -> int:
         """Prunable channels: k channels (head_dim per kv head) and neurons of all layers."""
         return sum(b.kv_heads * self.head_dim + b.intermediate_size for b in self.blocks)
+
+    def check_stock(self, done: str) -> None:
+        """Refuse a shape that no stock class of the family has: its model was pruned before.
+
+        Args:
+            done: what is done to stock models alone, for the message.
+
+        Raises:
+            UserError: the layers differ, or a method added biases to them.
+        """
+        cause = None
+        if len(set(self.blocks)) > 1:
+            cause = "differ"
+        elif self.added_biases:
+            cause = "have biases that a pruning method added"
+        if cause:
+            raise UserError(f"the layers of this model {cause}; only a uniform model is {done}")
 
 
 def _size(config: dict[str, Any], key: str, default: int | None = None) -> int:

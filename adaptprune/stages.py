@@ -13,7 +13,7 @@ from safetensors.torch import save, save_file
 
 from adaptprune import checkpoint
 from adaptprune.allocator import keep_freed_memory
-from adaptprune.devices import hold_devices
+from adaptprune.devices import choose_repeatable_products, hold_devices
 from adaptprune.errors import NumericalError, UserError
 from adaptprune.fetch import write_manifest
 from adaptprune.files import (
@@ -27,10 +27,11 @@ from adaptprune.guard import check_model, check_pruned, check_scores
 from adaptprune.method import Context, Scores, in_one_line
 from adaptprune.models import locate, slug
 from adaptprune.provenance import Stopwatch, versions
+from adaptprune.sizes import ModelSize
 from adaptprune.surgery import add_biases, cut_layers, shape_of_model
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from adaptprune.calibration import CalibrationSet
@@ -50,6 +51,7 @@ class Runtime:
         threads: CPU threads; part of the configuration, since sums depend on it.
         trust_remote_code: whether code in a model folder may be run.
         gpus: how many of them the job occupies, where the device is ``cuda`` without a number.
+        begin: called before a model is loaded, when all that can be checked without it was.
     """
 
     dtype: str = "float32"
@@ -57,6 +59,7 @@ class Runtime:
     threads: int | None = None
     trust_remote_code: bool = False
     gpus: int = 1
+    begin: Callable[[], None] | None = None
 
     def apply(self) -> None:
         """Set what is global: memory, threads, a free GPU, and only deterministic algorithms.
@@ -66,6 +69,7 @@ class Runtime:
         """
         if not getattr(getattr(torch, self.dtype, None), "is_floating_point", False):
             raise UserError(f"unknown dtype {self.dtype!r} (allowed: float32, bfloat16, float16)")
+        choose_repeatable_products()
         if self.device == "cuda":
             hold_devices(self.gpus)
         try:
@@ -81,6 +85,8 @@ class Runtime:
 
     def load(self, folder: Path) -> Any:
         """Load a model in this dtype onto this device."""
+        if self.begin is not None:
+            self.begin()
         return checkpoint.load_model(
             folder,
             dtype=self.dtype,
@@ -121,13 +127,12 @@ class Job:
     def conditions(self, folder: Path) -> dict[str, Any]:
         """Return what decides the outcome, besides the sparsity; verifies the model folder."""
         used = self.calibration if self.method.needs_calibration else None
-        record = checkpoint.read_record(folder)
         return {
             "schema": SCHEMA,
             "model": self.model,
             "model_revision": slug(str(folder)),
             "model_hash": checkpoint.revision(folder),
-            "pruned_before": record["method"] if record else None,
+            "pruned_before": checkpoint.pruned_before(folder),
             "method": self.method.name,
             "variant": self.variant,
             "method_version": self.method.version,
@@ -172,6 +177,7 @@ def score_stage(job: Job, sparsities: Sequence[int], output: Path) -> None:
     job.runtime.apply()
     folder = locate(job.model)
     header = job.conditions(folder) | {"status": "ok", "reason": None}
+    header["sparsities"] = list(sparsities)
     try:
         model, context = job.load(folder), job.context()
         with in_one_line(job.method):
@@ -247,13 +253,14 @@ def prune_stage(job: Job, sparsity: int, output: Path, scores_file: Path | None 
             if stored and stored[1]["status"] == "failed":
                 raise NumericalError(stored[1]["reason"])
             model = job.load(folder)
-            dense = shape_of_model(model)
+            dense, before = shape_of_model(model), ModelSize.of(model)
             scores = stored[0] if stored else None
             context = job.context()
             with in_one_line(job.method):
                 pruned = job.method.prune(model, scores, sparsity, context, job.parameters)
                 check_pruned(job.method, pruned, dense)
             record |= _apply(job.method, model, dense, pruned, folder, target)
+            record["counts"] = _counts(job.method, before, target)
         except NumericalError as error:
             record |= {"status": "failed", "reason": str(error)}
             write_sealed_json(target / "kept.json", {"layers": []})
@@ -269,36 +276,41 @@ def prune_stage(job: Job, sparsity: int, output: Path, scores_file: Path | None 
 def _apply(
     method: Method, model: Any, dense: ModelShape, pruned: Pruned, source: Path, target: Path
 ) -> dict[str, Any]:
-    """Cut, save, and return the part of the record that describes the outcome."""
+    """Cut, save, and return the part of the record that the method decides."""
     with in_one_line(method):  # it may have left anything in the model's place
         if pruned.model is not None:
             final, config = pruned.model, pruned.model.config
             kept: dict[str, Any] = {"layers": [], "width": pruned.width}
-            reached = 1 - (pruned.width or dense.hidden_size) / dense.hidden_size
         else:
             assert pruned.kept is not None, "a method returns kept units or a model"
             if not pruned.already_cut:
                 cut_layers(model, pruned.kept)
             add_biases(model, pruned.biases)
-            shape = shape_of_model(model)
             final = model
-            config = checkpoint.pruned_config(model, shape)
+            config = checkpoint.pruned_config(model, shape_of_model(model))
             kept = pruned.kept.to_json(dense)
-            reached = 1 - shape.channels / dense.channels
-        check_model(method, final, pruned.kept, dense)
+        check_model(method, final, pruned, dense)
     checkpoint.save_model(target, final, config, source)
     write_sealed_json(target / "kept.json", kept)
-    decoder = sum(parameter.numel() for parameter in final.model.layers.parameters())
+    return {"notes": pruned.notes, "steps": pruned.steps}
+
+
+def _counts(method: Method, before: ModelSize, target: Path) -> dict[str, Any]:
+    """Count the checkpoint that was saved, against the model that was pruned.
+
+    Raises:
+        UserError: the checkpoint does not load.
+    """
+    try:
+        after = ModelSize.of(checkpoint.saved_skeleton(target))
+    except UserError as error:
+        raise UserError(f"method {method.name!r}: the pruned model: {error}") from None
     return {
-        "counts": {
-            "params_dense": dense.parameters,
-            "params": checkpoint.count_parameters(final),
-            "decoder_params_dense": dense.decoder_parameters,
-            "decoder_params": decoder,
-            "sparsity_reached": reached,
-        },
-        "notes": pruned.notes,
-        "steps": pruned.steps,
+        "params_dense": before.parameters,
+        "params": after.parameters,
+        "decoder_params_dense": before.decoder,
+        "decoder_params": after.decoder,
+        "sparsity_reached": after.removed_from(before),
     }
 
 
@@ -313,7 +325,7 @@ def mean_loss_of(folder: Path, tokens: list[list[int]], runtime: Runtime) -> dic
     Raises:
         NumericalError: the loss is not finite.
     """
-    from adaptprune.loss import mean_loss
+    from adaptprune.loss import hidden_states, mean_loss
 
     runtime.apply()
     checkpoint.revision(folder)
@@ -322,8 +334,10 @@ def mean_loss_of(folder: Path, tokens: list[list[int]], runtime: Runtime) -> dic
     total = 0.0
     with torch.no_grad():
         for batch in rows.split(8):
-            states = model.model(input_ids=batch, use_cache=False).last_hidden_state
-            total += mean_loss(model, states, batch).double().item() * batch.shape[0]
+            total += (
+                mean_loss(model, hidden_states(model, batch), batch).double().item()
+                * batch.shape[0]
+            )
     loss = total / len(tokens)
     if not torch.isfinite(torch.tensor(loss)):
         raise NumericalError(f"the loss of {folder} is {loss}")

@@ -150,9 +150,9 @@ def resampled_sums(values: Array, resamples: int, generator: np.random.Generator
 
 def _percentile(estimate: float, draws: Array) -> Bootstrap:
     """Return the percentile interval (95 %), and the p at which it would just hold zero."""
-    low, high = np.quantile(draws, [0.025, 0.975])
     # Sums in another order: what is zero may come out a hair beside it.
     draws = np.where(np.abs(draws) < 1e-12, 0.0, draws)
+    low, high = np.quantile(draws, [0.025, 0.975])
     tail = min(np.count_nonzero(draws <= 0), np.count_nonzero(draws >= 0))
     p = min(1.0, 2 * (tail + 1) / (len(draws) + 1))
     return Bootstrap(float(estimate), float(low), float(high), float(p))

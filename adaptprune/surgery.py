@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
+from adaptprune.modeling import EXTRA_BIASES
 from adaptprune.shapes import BlockShape, ModelShape
+from adaptprune.tying import is_tied
 
 if TYPE_CHECKING:
     from adaptprune.units import KeptUnits
@@ -16,18 +19,41 @@ if TYPE_CHECKING:
 def shape_of_model(model: Any) -> ModelShape:
     """Read the present shape of a loaded model from its config and its weights.
 
-    The weights decide the per-layer sizes, so the shape is right in the middle of a trajectory.
+    The weights decide the per-layer sizes, the added biases and whether the head is tied, so the
+    shape is right in the middle of a trajectory and whatever the config says.
     """
     shape = ModelShape.from_config(model.config.to_dict())
-    return shape.with_blocks(
-        [
+    return dataclasses.replace(
+        shape,
+        tied=is_tied(model),
+        added_biases=sum(
+            bias.numel() for biases in added_biases(model) for bias in biases.values()
+        ),
+        blocks=tuple(
             BlockShape(
                 layer.self_attn.k_proj.out_features // shape.head_dim,
                 layer.mlp.up_proj.out_features,
             )
             for layer in model.model.layers
-        ]
+        ),
     )
+
+
+def added_biases(model: Any) -> list[dict[str, torch.Tensor]]:
+    """Return, for each layer, the biases of projections that their family gives none (FLAP).
+
+    They go by the keys that a heterogeneous config has for them.
+    """
+    shape = ModelShape.from_config(model.config.to_dict())
+    own = {"o_proj_bias": shape.output_bias, "down_proj_bias": shape.mlp_bias}
+    listed = []
+    for layer in model.model.layers:
+        found = {
+            key: getattr(getattr(layer, parent), name).bias
+            for key, (parent, name) in EXTRA_BIASES.items()
+        }
+        listed.append({k: bias for k, bias in found.items() if bias is not None and not own[k]})
+    return listed
 
 
 def _keep_rows(linear: nn.Linear, rows: torch.Tensor) -> None:
@@ -103,6 +129,7 @@ def expand_kv_heads(model: Any) -> Any:
     The function computed is the same; official FLAP, which knows no GQA, can be run on it.
     """
     config = type(model.config).from_dict(model.config.to_dict())
+    config.tie_word_embeddings = is_tied(model)
     ratio = config.num_attention_heads // config.num_key_value_heads
     head_dim = model.model.layers[0].self_attn.head_dim
     config.num_key_value_heads = config.num_attention_heads

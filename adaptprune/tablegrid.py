@@ -63,6 +63,11 @@ class Entry:
         return self.value - self.published
 
 
+def with_seeds(title: str, found: int, expected: int) -> str:
+    """Return a title, with a remark where its numbers are over fewer seeds than expected."""
+    return title if found in (0, expected) else f"{title} ({found} of {expected} seeds)"
+
+
 @dataclass
 class TableRow:
     """One method at one sparsity of one model; entries by column key.
@@ -82,16 +87,15 @@ class TableRow:
     @property
     def label(self) -> str:
         """Return the title, with a remark where the means are over fewer seeds than expected."""
-        if self.seeds_found in (0, self.seeds_expected):
-            return self.title
-        return f"{self.title} ({self.seeds_found} of {self.seeds_expected} seeds)"
+        return with_seeds(self.title, self.seeds_found, self.seeds_expected)
 
 
 @dataclass
 class Grid:
     """All rows of a table in printed order, and what has to be said about them.
 
-    ``listed`` rows are not blocks of one sparsity each.
+    ``listed`` rows are not blocks of one sparsity each; ``unlike_seeds`` says that some column was
+    not ranked, since its numbers are over different seeds.
     """
 
     columns: list[Column]
@@ -100,6 +104,7 @@ class Grid:
     stopped: list[str] = field(default_factory=list)
     average_stderr: float | None = None
     listed: bool = False
+    unlike_seeds: bool = False
 
 
 @dataclass(frozen=True)
@@ -194,6 +199,33 @@ def _change(
     return summarize(differences) if differences else None
 
 
+def over_same_seeds(rows: Iterable[TableRow], key: str) -> bool:
+    """Say whether the numbers of a column are over the same seeds, so that they may be ranked.
+
+    A dense model does not depend on the seed: its number stands beside any others.
+    """
+    seeds = {
+        frozenset(row.entries[key].by_seed)
+        for row in rows
+        if row.method != DENSE and row.entries[key].value is not None
+    }
+    return len(seeds) <= 1
+
+
+def rank_block(grid: Grid, rows: Sequence[TableRow]) -> None:
+    """Mark the best and the second of a block's rows in every column that is not a count.
+
+    Nothing is marked in a column whose numbers are not all over the same seeds.
+    """
+    for column in grid.columns:
+        if column.kind in COUNTED:
+            continue
+        if over_same_seeds(rows, column.key):
+            rank(rows, column)
+        else:
+            grid.unlike_seeds = True
+
+
 def rank(rows: Iterable[TableRow], column: Column) -> None:
     """Mark the best and the second distinct printed value; ties share their mark."""
     entries = [row.entries[column.key] for row in rows]
@@ -202,8 +234,9 @@ def rank(rows: Iterable[TableRow], column: Column) -> None:
         return
     order = sorted(set(printed.values()), reverse=column.kind == "accuracy")
     for entry in entries:
-        place = order.index(printed[id(entry)]) if id(entry) in printed else len(order)
-        entry.rank = "best" if place == 0 else "second" if place == 1 else ""
+        if id(entry) in printed:  # no mark on a dash
+            place = order.index(printed[id(entry)])
+            entry.rank = "best" if place == 0 else "second" if place == 1 else ""
 
 
 def note_cells(grid: Grid, place: str, cells: dict[int, CellNumbers | None]) -> None:
@@ -287,7 +320,5 @@ def build_grid(
             block = [
                 add_row(model, line, sparsity, seeds) for line in lines if line.method != DENSE
             ]
-            for column in columns:
-                if column.kind not in COUNTED:
-                    rank(block, column)
+            rank_block(grid, block)
     return grid

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from adaptprune.evaluate.suites import PerplexityTask, Suite
 
 
+#: Why a column is without marks.
+UNLIKE_SEEDS = "Nothing is marked where a block's numbers in a column are over different seeds."
+
 _UNITS: dict[str, str] = {
     "params": "parameters",
     "tokens": "tokens",
@@ -169,12 +172,14 @@ def _notes(
 
 
 def problem_notes(grid: Grid) -> list[str]:
-    """Return what is not in the table, cell by cell."""
+    """Return what is not in the table, cell by cell, and whether that leaves marks out."""
     notes = []
     if grid.missing:
         notes.append(f"Not measured ({MISSING}): {'; '.join(grid.missing)}.")
     if grid.stopped:
         notes.append(f"Without a result: {'; '.join(grid.stopped)}.")
+    if grid.unlike_seeds:
+        notes.append(UNLIKE_SEEDS)
     return notes
 
 

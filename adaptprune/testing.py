@@ -29,6 +29,8 @@ from adaptprune.errors import NumericalError, UserError
 from adaptprune.guard import check_model, check_pruned, check_scores
 from adaptprune.method import Context, Parameters, in_one_line
 from adaptprune.randommodels import SHAPES, random_model, random_tokens
+from adaptprune.reloading import reload
+from adaptprune.shapes import FAMILIES
 from adaptprune.stages import Job, Runtime, prune_stage, score_stage
 from adaptprune.surgery import add_biases, cut_layers, shape_of_model
 
@@ -50,6 +52,17 @@ MODELS: dict[str, dict[str, Any]] = {
     "one layer, one kv head, two neurons": {"layers": 1, "heads": 2, "kv_heads": 1}
     | {"intermediate": 2},
 }
+
+#: The models whose outcomes are loaded in a fresh process: each family, with and without a head of
+#: its own; of three layers, since a method may take whole ones.
+FAMILY_MODELS: dict[str, dict[str, Any]] = {
+    f"{family} {head}": {"family": family, "tied": head == "tied", "layers": 3}
+    for family in FAMILIES
+    for head in ("tied", "untied")
+}
+
+#: What logits of tiny models may differ by where sums have another order.
+_ROUNDING = 1e-4
 
 
 class ConformanceError(UserError):
@@ -97,7 +110,7 @@ class _Trial:
                     cut_layers(model, pruned.kept)
                 add_biases(model, pruned.biases)
             final = pruned.model if pruned.kept is None else model
-            check_model(self.method, final, pruned.kept, shape)
+            check_model(self.method, final, pruned, shape)
         return pruned, final
 
 
@@ -144,6 +157,7 @@ def _rules(
         yield f"decides the same twice: {title}", partial(_each, trials, _check_repetition)
     yield "decides the same from stored scores", partial(_check_stored, method, parameters)
     yield "saves and loads the same model", partial(_check_files, method, parameters)
+    yield "its outcomes load in a fresh process", partial(_check_reload, method, parameters)
 
 
 def _each(trials: list[_Trial], check: Callable[[_Trial], None]) -> None:
@@ -254,15 +268,20 @@ def _check_stored(method: Method, parameters: Any) -> None:
             raise ConformanceError(f"stored scores give another outcome at {trial.sparsity} %")
 
 
+def _job(method: Method, parameters: Any, folder: Path) -> Job:
+    """Return the job of pruning a tiny model that lies in a folder."""
+    calibration = CalibrationSet(random_tokens().tolist(), "made-up", 3)
+    runtime = Runtime(threads=torch.get_num_threads())
+    return Job(str(folder), method, None, parameters, 3, calibration, runtime)
+
+
 def _check_files(method: Method, parameters: Any) -> None:
     """The stages that the workflow runs write the same checkpoint twice, and it loads."""
     dense = random_model("llama", **SHAPES["grouped"])
-    calibration = CalibrationSet(random_tokens().tolist(), "made-up", 3)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         dense.save_pretrained(folder / "dense")
-        runtime = Runtime(threads=torch.get_num_threads())
-        job = Job(str(folder / "dense"), method, None, parameters, 3, calibration, runtime)
+        job = _job(method, parameters, folder / "dense")
         scores = None
         if method.shares_scores(parameters):
             scores = folder / "scores.safetensors"
@@ -276,3 +295,27 @@ def _check_files(method: Method, parameters: Any) -> None:
         _, expected = _Trial(method, parameters, dense, 50).prune()
         if not _same(load_model(folder / "one"), expected):
             raise ConformanceError("the checkpoint loads with other weights than were decided")
+
+
+def _check_reload(method: Method, parameters: Any) -> None:
+    """A process that does not know the method computes what the method's own outcomes did."""
+    tokens, expected = random_tokens(), {}
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        for name, shape in FAMILY_MODELS.items():
+            dense = random_model(**shape)
+            _, outcome = _Trial(method, parameters, dense, 50).prune()
+            with torch.no_grad():
+                expected[name] = outcome.eval()(input_ids=tokens, use_cache=False).logits
+            source = folder / f"{name} dense"
+            dense.save_pretrained(source)
+            try:
+                prune_stage(_job(method, parameters, source), 50, folder / name)
+            except UserError as error:
+                raise ConformanceError(f"{name}: {error}") from error
+        for name, logits in reload(folder, list(expected), tokens).items():
+            difference = (logits - expected[name]).abs().max().item()
+            if not difference <= _ROUNDING:
+                raise ConformanceError(
+                    f"{name}: logits differ by {difference:.2g} once it is loaded"
+                )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import jinja2
 
+from adaptprune.numerals import MINUS, signed
 from adaptprune.tablegrid import COUNTED
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from adaptprune.tablegrid import Column, Entry, Grid, TableRow
 
 MISSING = "\N{EN DASH}"
-MINUS = "\N{MINUS SIGN}"
 #: Follows an accuracy that guessing would reach.
 AT_CHANCE = "\N{DEGREE SIGN}"
 
@@ -210,8 +210,7 @@ def format_difference(entry: Entry, column: Column) -> str:
     if entry.difference is None or entry.published is None:
         return MISSING
     scale, suffix = (1e9, "B") if column.kind == "params" else _scale(entry.published, column)
-    rounded = round(entry.difference / scale, 2) + 0.0  # turns -0.0 into 0.0
-    return f"{rounded:+.2f}{suffix}".replace("-", MINUS)
+    return signed(entry.difference / scale, 2) + suffix
 
 
 def format_change(entry: Entry, column: Column) -> str:
@@ -219,8 +218,7 @@ def format_change(entry: Entry, column: Column) -> str:
     if entry.change is None:
         return MISSING
     scale, suffix = _scale(entry.change.mean, column)
-    rounded = round(entry.change.mean / scale, 2)
-    text = (MINUS if rounded < 0 else "+") + _decimals(abs(rounded)) + suffix
+    text = signed(entry.change.mean / scale, 2) + suffix
     if entry.change.std is None or (column.kind == "params" and entry.change.std == 0):
         return text
     return f"{text} ± {_decimals(entry.change.std / scale)}"
@@ -267,6 +265,12 @@ def _changed_texts(row: TableRow, columns: list[Column]) -> list[Text]:
     return [Text(format_change(row.entries[column.key], column)) for column in columns]
 
 
+def _changed_row(row: TableRow) -> TableRow:
+    """Return a row labelled as its changes are, which are over the seeds that both methods have."""
+    found = max(entry.change.count if entry.change else 0 for entry in row.entries.values())
+    return replace(row, title=f"{row.title}, against {row.against}", seeds_found=found)
+
+
 def panels_of(grid: Grid, *, with_published: bool) -> list[Panel]:
     """Return the measured panel and those that compare.
 
@@ -279,10 +283,7 @@ def panels_of(grid: Grid, *, with_published: bool) -> list[Panel]:
     panels = [Panel("", headers, [], _panel_rows(measured, listed=listed), listed)]
     changed = [(row, _changed_texts(row, columns)) for row in grid.rows if row.against]
     if changed:
-        named = [
-            (replace(row, title=f"{row.title}, against {row.against}"), texts)
-            for row, texts in changed
-        ]
+        named = [(_changed_row(row), texts) for row, texts in changed]
         panels.append(
             Panel("Change against another row, seed by seed", headers, [], _panel_rows(named))
         )

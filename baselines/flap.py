@@ -118,11 +118,11 @@ class FLAP(Method):
                 heads = min(most_heads, wish)
                 count = min(most_neurons, budget - heads * cost)
                 removed.append(heads * head_parameters + count * neuron_parameters)
-        biases = 0
+        biases = shape.added_biases  # a model that FLAP has pruned before has them already
         if parameters.bias_compensation:
             missing = (not shape.output_bias) + (not shape.mlp_bias)
             biases = missing * shape.hidden_size * layers
-        dense = shape.parameters + biases
+        dense = shape.parameters - shape.added_biases + biases
         return Budget(dense - math.ceil(max(removed)), dense - math.floor(min(removed)))
 
 

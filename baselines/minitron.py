@@ -105,7 +105,7 @@ class Minitron(RecoveryMethod):
 
     def prepare(self, beginning: Beginning) -> Prepared | None:
         """Put the teacher aside and cut the student out of it."""
-        from adaptprune.checkpoint import count_compute_parameters
+        from adaptprune.checkpoint import count_compute_parameters, count_parameters
         from adaptprune.recover.cutting import cut_to_shape
         from baselines.activations import choose_units, measure
 
@@ -131,8 +131,8 @@ class Minitron(RecoveryMethod):
         student = cut_to_shape(model, cut, wanted)
         record = {
             "target": wanted.parameters,
-            "params_before": settings.shape.parameters,
-            "params": wanted.parameters,
+            "params_before": count_parameters(model),
+            "params": count_parameters(student),
             "layers": [layer.layer for layer in cut.layers],
             "layer_importance": found.layers,
             "calibration_loss": found.loss,

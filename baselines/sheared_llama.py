@@ -172,10 +172,10 @@ class ShearedLlama(RecoveryMethod):
         assert shape is not None, "a method with a target is given the shape"
         masks.to(model.device)
         gates = masks.deterministic(at_target=True)
-        kept = gates.kept(shape).to_json()
+        kept, before = gates.kept(shape).to_json(), count_parameters(model)
         small = cut(model, gates, shape_to_reach(beginning.settings.target))
         record = {
-            "params_before": shape.parameters,
+            "params_before": before,
             "params": count_parameters(small),
             "expected_sparsity": {
                 kind: values.mean().item() for kind, values in masks.expected_sparsity().items()

@@ -10,6 +10,8 @@ from adaptprune.errors import NumericalError, UserError
 from adaptprune.method import Budget, Context, Method, Parameters, Passes, Pruned, Scores
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import torch
 
     from adaptprune.shapes import ModelShape
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 _OFFICIAL_EPSILON = 1e-5
 #: Calibration sequences that pass through a layer at once.
 _BATCH = 16
+#: Bytes of the rows of a weight that are float64 at once.
+_CHUNK_BYTES = 2**28
 
 
 class SliceGPTParameters(Parameters):
@@ -72,7 +76,13 @@ class SliceGPT(Method):
         parameters: SliceGPTParameters,
     ) -> Pruned:
         """Fold the norms, then rotate and slice layer by layer; each PCA sees sliced inputs."""
+        from adaptprune.modeling import FAMILIES
+        from adaptprune.surgery import shape_of_model
+
         assert context.tokens is not None, "slicegpt needs calibration tokens"
+        shape_of_model(model).check_stock("sliced")
+        if model.config.model_type not in FAMILIES:
+            raise UserError("this model lists its layers' shapes; only a stock model is sliced")
         width = sliced_width(model.config.hidden_size, sparsity, parameters.round_interval)
         slicer = Slicer(model, context.tokens, width, parameters)
         sliced = slicer.run()
@@ -80,6 +90,7 @@ class SliceGPT(Method):
 
     def budget(self, shape: ModelShape, sparsity: int, parameters: SliceGPTParameters) -> Budget:
         """Return the exact count: untied head, both shortcut matrices, norms without weights."""
+        shape.check_stock("sliced")
         hidden = shape.hidden_size
         width = sliced_width(hidden, sparsity, parameters.round_interval)
         decoder = 0
@@ -124,9 +135,20 @@ def principal_components(
     return values.flip(0), vectors.flip(1)
 
 
+def _by_rows(
+    weight: torch.Tensor, width: int, change: Callable[[torch.Tensor], torch.Tensor]
+) -> torch.Tensor:
+    """Change the rows of a weight [out, hidden] in float64, some at a time: [out, width]."""
+    rows = max(1, _CHUNK_BYTES // (8 * max(width, weight.shape[1])))
+    changed = weight.new_empty(len(weight), width, requires_grad=False)
+    for part, target in zip(weight.detach().split(rows), changed.split(rows), strict=True):
+        target.copy_(change(part.double()))
+    return changed
+
+
 def _multiply(weight: torch.Tensor, rotation: torch.Tensor) -> torch.Tensor:
     """Rotate the inputs of a weight [out, hidden] in float64: [out, width]."""
-    return (weight.double() @ rotation).to(weight.dtype)
+    return _by_rows(weight, rotation.shape[1], lambda rows: rows @ rotation)
 
 
 class Slicer:
@@ -242,7 +264,12 @@ class Slicer:
         tables: dict[str, torch.Tensor],
         shortcuts: list[tuple[torch.Tensor, torch.Tensor]],
     ) -> Any:
-        """Move the sliced weights into the checkpoint class."""
+        """Move the sliced weights into the checkpoint class.
+
+        The model is built without memory of its own: random weights would only be thrown away.
+        """
+        import torch
+
         from adaptprune.modeling import FAMILIES
 
         sliced_class = FAMILIES[self.model.config.model_type][1]
@@ -264,8 +291,11 @@ class Slicer:
             weights[f"model.layers.{index}.mlp_shortcut"] = mlp_shortcut
         weights["model.embed_tokens.weight"] = tables["embedding"]
         weights["lm_head.weight"] = tables["head"]
-        sliced = sliced_class(sliced_class.config_class(**content)).to(self.model.dtype)
+        with torch.device("meta"):
+            sliced = sliced_class(sliced_class.config_class(**content))
         sliced.load_state_dict(weights, assign=True)
+        # Its frequencies are no weights, so they have not been loaded.
+        sliced.model.rotary_emb = self.model.model.rotary_emb
         return sliced.eval()
 
 
@@ -287,7 +317,7 @@ def fuse_norms(model: Any, *, subtract_mean: bool) -> None:
     from torch import nn
 
     head = model.get_output_embeddings()
-    head.weight = nn.Parameter(head.weight.detach().clone())
+    head.weight = nn.Parameter(head.weight.detach())  # a weight of its own: folding replaces it
     final = model.model.norm
     _fold(final, [head])
     for layer in model.model.layers:
@@ -296,14 +326,15 @@ def fuse_norms(model: Any, *, subtract_mean: bool) -> None:
         _fold(layer.post_attention_layernorm, [mlp.gate_proj, mlp.up_proj])
     if subtract_mean:
         table = model.model.embed_tokens.weight
-        wide = table.double()
-        table.data = (wide - wide.mean(-1, keepdim=True)).to(table.dtype)
+        table.data = _by_rows(
+            table, table.shape[1], lambda rows: rows - rows.mean(-1, keepdim=True)
+        )
 
 
 def _fold(norm: Any, linears: list[Any]) -> None:
+    scale = norm.weight.detach().double()
     for linear in linears:
-        weight = linear.weight
-        linear.weight.data = (weight.double() * norm.weight.double()).to(weight.dtype)
+        linear.weight.data = _by_rows(linear.weight, len(scale), lambda rows: rows * scale)
     norm.weight.data.fill_(1)
 
 

@@ -9,6 +9,7 @@ rule collect:
         results="results/runs/{profile}/results{selection}.csv",
         seal="results/runs/{profile}/results{selection}.csv.sha256",
         provenance="results/runs/{profile}/provenance{selection}.csv",
+        made="results/runs/{profile}/made/results{selection}.json",
     log:
         "results/runs/{profile}/logs/collect{selection}.txt",
     localrule: True
@@ -18,10 +19,12 @@ rule collect:
         overrides=overrides_flags,
         declaration=declaration_flag,
         folder=str(ROOT / "config"),
-        cells=lambda wildcards: settings_hash(collected_cells(wildcards)),
+        made_from=results_made_from,
     message:
         "collect the results of profile {wildcards.profile}"
     shell:
-        "python -m adaptprune collect --profile {wildcards.profile} --config-folder {params.folder:q} "
+        "(python -m adaptprune collect --profile {wildcards.profile} --config-folder {params.folder:q} "
         "{params.overrides} {params.declaration} --results {output.results} "
-        "--provenance {output.provenance} > {log} 2>&1"
+        "--provenance {output.provenance} "
+        "&& python -m adaptprune made-from --digest {params.made_from} --output {output.made} "
+        "{output.results} {output.seal} {output.provenance}) > {log} 2>&1"

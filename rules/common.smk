@@ -6,6 +6,7 @@ import shlex
 from functools import cache
 from pathlib import Path
 
+from adaptprune.asked import Asked, lacks_sparsities
 from adaptprune.cellfiles import record_name
 from adaptprune.cells import Cell
 from adaptprune.config import OVERRIDES, load_profile, profile_names, settings_hash
@@ -13,8 +14,9 @@ from adaptprune.declarations import load_declaration
 from adaptprune.errors import UserError, unknown
 from adaptprune.evaluate.suites import load_suite
 from adaptprune.forkserver import start_forkserver
+from adaptprune.madefrom import is_made_from
 from adaptprune.methodfile import load_method_file
-from adaptprune.models import catalogue, find_entry, slug
+from adaptprune.models import catalogue, find_entry, known_window, slug
 from adaptprune.progress import Progress, report_progress
 from adaptprune.recover.data import is_on_hub
 from adaptprune.recover.mixtures import find_mixture
@@ -215,6 +217,14 @@ def scoring_inputs(wildcards):
     return [model, *calibration_files(wildcards), *method_file(wildcards)]
 
 
+def scored_inputs(wildcards):
+    """Return the same; have scores made again that are for other sparsities."""
+    (file,) = scores_files(wildcards)
+    if lacks_sparsities(Path(file), profile(wildcards.profile).sparsities):
+        remake(file)
+    return scoring_inputs(wildcards)
+
+
 def pruning_inputs(wildcards):
     """Return the same with scores in the model's place, where there are some: they wait for it."""
     model, *others = scoring_inputs(wildcards)
@@ -250,10 +260,14 @@ def declared_benchmarks(suite):
 def evaluation_options(wildcards):
     """Return what is evaluated and how, as command line options."""
     chosen = profile(wildcards.profile).evaluation
-    # A model is shown no more than the window it was trained with.
-    entry = find_entry(model_of(wildcards))
-    length = min(chosen.max_length, entry and entry.window or chosen.max_length)
-    flags = f"--suite {chosen.suite} --max-length {length} --batch {chosen.batch}"
+    # A model is shown no more than the window it was built for. Only the job knows that of a model
+    # that is not built in: the hub's may not be fetched yet, and options must not change by that.
+    model = model_of(wildcards)
+    length = min(chosen.max_length, known_window(model) or chosen.max_length)
+    window = f"--{'max-length' if find_entry(model) else 'window-limit'} {length}"
+    flags = f"--suite {chosen.suite} {window} --batch {chosen.batch}"
+    if chosen.scorer_precision != "float32":
+        flags += f" --scorer-precision {chosen.scorer_precision}"
     if chosen.documents_per_task is not None:
         flags += f" --documents-per-task {chosen.documents_per_task}"
     if chosen.perplexity_documents is not None:
@@ -322,12 +336,108 @@ def dense_gates(wildcards):
 
 
 def cell_files(wildcards):
-    """Return the files of every cell of one results file."""
-    return [
-        f"results/runs/{wildcards.profile}/cells/{cell.key}/{name}"
+    """Return the files of every cell of one results file; have made again what is of another."""
+    cells = f"results/runs/{wildcards.profile}/cells"
+    files = [
+        f"{cells}/{cell.key}/{name}"
         for cell in collected_cells(wildcards)
         for name in (record_name(cell.recovery), "evaluation.json")
     ]
+    record = f"results/runs/{wildcards.profile}/made/results{wildcards.selection}.json"
+    if remake_if_stale(record, results_made_from(wildcards), files):
+        remake_other_cells(wildcards.profile, collected_cells(wildcards))
+    return files
+
+
+# Snakemake sees that settings have changed by its own notes alone, which lie in `.snakemake` and are
+# lost with it, or left behind where results are copied. What lies here is therefore looked at too.
+def remake(file):
+    """Have a file made again that Snakemake may hold to be up to date."""
+    workflow.dag.forcefiles.add(file)
+
+
+def remake_if_stale(record, digest, inputs):
+    """Have generated files made again, and say so, where they are of something else."""
+    stale = not is_made_from(Path(record), digest, inputs)
+    if stale:
+        remake(record)
+    return stale
+
+
+def remake_other_cells(name, cells):
+    """Have those cells made again whose records are not what the profile asks for."""
+    for cell in cells:
+        folder = Path("results/runs", name, "cells", cell.key)
+        for file in asked_of_cells(name).deviations(cell, folder):
+            remake(f"{folder}/{file}")
+
+
+def results_made_from(wildcards):
+    chosen = profile(wildcards.profile)
+    return settings_hash((chosen, collected_cells(wildcards)))
+
+
+def table_made_from(wildcards):
+    name, table = wildcards.profile, wildcards.table
+    return settings_hash((profile(name), declaration(table), table_cells(name, table)))
+
+
+def profile_made_from(wildcards):
+    return settings_hash(profile(wildcards.profile))
+
+
+def table_sources(wildcards):
+    """Return the results and the provenance that a table is made from."""
+    name, table = wildcards.profile, wildcards.table
+    files = [results_file(name, table, kind) for kind in ("results", "provenance")]
+    remake_if_stale(
+        f"results/runs/{name}/made/{table}.json", table_made_from(wildcards), files
+    )
+    return files
+
+
+@cache
+def asked_of_cells(name):
+    """Return what a profile asks of its cells; models by the hashes that were found of them."""
+    fetched = {
+        model: read_fetched(f"results/runs/{name}/models/{slug(model)}.json")
+        for model in profile(name).all_models
+    }
+    revisions = {
+        model: found["revision"]
+        for model, found in fetched.items()
+        if found.get("model") == model
+    }
+    return Asked(profile(name), revisions)
+
+
+def read_fetched(file):
+    """Return what a fetch noted; nothing where there is no such note."""
+    try:
+        content = json.loads(Path(file).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def fetched_model(wildcards):
+    """Have a model fetched again whose note is of another one of the same name; no inputs."""
+    file = f"results/runs/{wildcards.profile}/models/{wildcards.model}.json"
+    if read_fetched(file).get("model") != model_of(wildcards):
+        remake(file)
+    return []
+
+
+def fetched_suite(wildcards):
+    """Have a suite fetched again whose note is of another one, or from elsewhere; no inputs."""
+    file = f"results/runs/{wildcards.profile}/suite.json"
+    chosen = profile(wildcards.profile)
+    noted, is_local = read_fetched(file), chosen.local_data is not None
+    if noted.get("suite") != chosen.evaluation.suite or (
+        noted.get("data") in ("hub", "local") and (noted["data"] == "local") != is_local
+    ):
+        remake(file)
+    return []
 
 
 def given_overrides(name):

@@ -10,8 +10,9 @@ rule compare:
 
 rule new_results:
     input:
-        stored_files,
+        new_sources,
     output:
+        made="results/runs/{profile}/compare/{method}/made.json",
         csv="results/runs/{profile}/compare/{method}/new.csv",
         beside=multiext(
             "results/runs/{profile}/compare/{method}/new",
@@ -28,12 +29,14 @@ rule new_results:
     params:
         overrides=overrides_flags,
         folder=str(ROOT / "config"),
-        cells=lambda wildcards: settings_hash(profile(wildcards.profile).cells()),
+        made_from=profile_made_from,
     message:
         "gather the results of {wildcards.method}"
     shell:
-        "python -m adaptprune store --profile {wildcards.profile} --config-folder {params.folder:q} "
-        "{params.overrides} --output {output.csv} > {log} 2>&1"
+        "(python -m adaptprune store --profile {wildcards.profile} --config-folder {params.folder:q} "
+        "{params.overrides} --output {output.csv} "
+        "&& python -m adaptprune made-from --digest {params.made_from} --output {output.made} "
+        "{output.csv}) > {log} 2>&1"
 
 
 rule comparison:

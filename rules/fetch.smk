@@ -2,6 +2,8 @@
 
 
 rule fetch_model:
+    input:
+        fetched_model,
     output:
         "results/runs/{profile}/models/{model}.json",
     log:
@@ -18,6 +20,8 @@ rule fetch_model:
 
 
 rule fetch_suite:
+    input:
+        fetched_suite,
     output:
         "results/runs/{profile}/suite.json",
     log:

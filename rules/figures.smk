@@ -89,11 +89,12 @@ rule measure:
 
 rule figure:
     input:
-        lambda wildcards: FIGURES[wildcards.figure](wildcards),
+        figure_sources,
     output:
         multiext(
             "paper_tables/generated/{profile}/figures/{figure}", ".pdf", ".png", ".csv"
         ),
+        made="results/runs/{profile}/made/figures/{figure}.json",
     log:
         "results/runs/{profile}/logs/figures/{figure}.txt",
     wildcard_constraints:
@@ -104,19 +105,23 @@ rule figure:
     params:
         overrides=overrides_flags,
         folder=str(ROOT / "config"),
+        made_from=profile_made_from,
         stem=lambda wildcards, output: output[0].removesuffix(".pdf"),
     message:
         "draw {wildcards.figure} of profile {wildcards.profile}"
     shell:
-        "python -m adaptprune figure --name {wildcards.figure} --profile {wildcards.profile} "
-        "--config-folder {params.folder:q} {params.overrides} --output {params.stem} > {log} 2>&1"
+        "(python -m adaptprune figure --name {wildcards.figure} --profile {wildcards.profile} "
+        "--config-folder {params.folder:q} {params.overrides} --output {params.stem} "
+        "&& python -m adaptprune made-from --digest {params.made_from} --output {output.made} "
+        "{output[0]} {output[1]} {output[2]}) > {log} 2>&1"
 
 
 rule measured_table:
     input:
-        lambda wildcards: MEASURED[wildcards.measured](wildcards),
+        measured_sources,
     output:
         multiext("paper_tables/generated/{profile}/{measured}", ".md", ".csv", ".tex"),
+        made="results/runs/{profile}/made/{measured}.json",
     log:
         "results/runs/{profile}/logs/tables/{measured}.txt",
     wildcard_constraints:
@@ -127,12 +132,15 @@ rule measured_table:
     params:
         overrides=overrides_flags,
         folder=str(ROOT / "config"),
+        made_from=profile_made_from,
         stem=lambda wildcards, output: output[0].removesuffix(".md"),
     message:
         "render {wildcards.measured} of profile {wildcards.profile}"
     shell:
-        "python -m adaptprune {wildcards.measured} --profile {wildcards.profile} "
-        "--config-folder {params.folder:q} {params.overrides} --output {params.stem} > {log} 2>&1"
+        "(python -m adaptprune {wildcards.measured} --profile {wildcards.profile} "
+        "--config-folder {params.folder:q} {params.overrides} --output {params.stem} "
+        "&& python -m adaptprune made-from --digest {params.made_from} --output {output.made} "
+        "{output[0]} {output[1]} {output[2]}) > {log} 2>&1"
 
 
 rule fig1:

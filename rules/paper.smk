@@ -3,14 +3,12 @@
 
 rule table:
     input:
-        results=lambda wildcards: results_file(wildcards.profile, wildcards.table),
-        provenance=lambda wildcards: results_file(
-            wildcards.profile, wildcards.table, "provenance"
-        ),
+        table_sources,
         declaration=lambda wildcards: ROOT / "paper_tables" / f"{wildcards.table}.yaml",
         published=ROOT / "paper_tables" / "published.csv",
     output:
         multiext("paper_tables/generated/{profile}/{table}", ".tex", ".csv", ".md"),
+        made="results/runs/{profile}/made/{table}.json",
     log:
         "results/runs/{profile}/logs/tables/{table}.txt",
     wildcard_constraints:
@@ -21,13 +19,16 @@ rule table:
     params:
         overrides=overrides_flags,
         folder=str(ROOT / "config"),
+        made_from=table_made_from,
         stem=lambda wildcards, output: output[0].removesuffix(".tex"),
     message:
         "render {wildcards.table} of profile {wildcards.profile}"
     shell:
-        "python -m adaptprune table --declaration {input.declaration:q} --results {input.results} "
-        "--provenance {input.provenance} --profile {wildcards.profile} --config-folder {params.folder:q} {params.overrides} "
-        "--output {params.stem} > {log} 2>&1"
+        "(python -m adaptprune table --declaration {input.declaration:q} --results {input[0]} "
+        "--provenance {input[1]} --profile {wildcards.profile} --config-folder {params.folder:q} {params.overrides} "
+        "--output {params.stem} "
+        "&& python -m adaptprune made-from --digest {params.made_from} --output {output.made} "
+        "{output[0]} {output[1]} {output[2]}) > {log} 2>&1"
 
 
 rule table1:

@@ -4,7 +4,7 @@
 
 rule score:
     input:
-        scoring_inputs,
+        scored_inputs,
     output:
         "results/runs/{profile}/scores/{model}/{method}/s{seed}.safetensors",
     log:

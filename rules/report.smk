@@ -9,13 +9,13 @@ rule report:
 
 rule page:
     input:
-        results="results/runs/{profile}/results.csv",
-        table="paper_tables/generated/{profile}/table1.md",
+        page_sources,
         published=ROOT / "paper_tables" / "published.csv",
         claims=ROOT / "paper_tables" / "quoted" / "claims.yaml",
         declarations=[ROOT / "paper_tables" / f"{table}.yaml" for table in TABLES],
     output:
-        "paper_tables/generated/{profile}/report.html",
+        page="paper_tables/generated/{profile}/report.html",
+        made="results/runs/{profile}/made/report.json",
     log:
         "results/runs/{profile}/logs/report.txt",
     localrule: True
@@ -26,10 +26,12 @@ rule page:
         folder=str(ROOT / "config"),
         declarations=lambda wildcards, input: str(Path(input.published).parent),
         generated=lambda wildcards: f"paper_tables/generated/{wildcards.profile}",
-        found=lambda wildcards: files_there(wildcards.profile),
+        made_from=page_made_from,
     message:
         "write the report of profile {wildcards.profile}"
     shell:
-        "python -m adaptprune report --profile {wildcards.profile} --config-folder {params.folder:q} "
+        "(python -m adaptprune report --profile {wildcards.profile} --config-folder {params.folder:q} "
         "{params.overrides} --declarations {params.declarations:q} --generated {params.generated} "
-        "--output {output} > {log} 2>&1"
+        "--output {output.page} "
+        "&& python -m adaptprune made-from --digest {params.made_from} --output {output.made} "
+        "{output.page}) > {log} 2>&1"

@@ -1,7 +1,8 @@
 """Bad input, case by case: a command line, the words its one line must hold, and files it reads.
 
 A line begins with a command; the good options of ``GOOD`` come before its own, of which the last
-one counts. ``{here}`` is the case's own folder, ``{out}`` a path that holds something already.
+one counts. ``{here}`` is the case's own folder, ``{out}`` a folder that holds a file of the user's,
+``{result}`` one that an earlier command wrote.
 """
 
 from __future__ import annotations
@@ -28,9 +29,10 @@ class Case(NamedTuple):
 
 
 _TINY = "--model tiny-llama --calibration tiny-prose --sequences 4 --length 16 --seed 0"
+_INPUT = "is an input of this command"
 _PROFILE = "--profile tiny --config-folder {here}/config --runs {here}/runs"
 GOOD = {
-    "prune": f"{_TINY} --method llm-pruner --sparsity 20 --output {{out}}",
+    "prune": f"{_TINY} --method llm-pruner --sparsity 20 --output {{result}}",
     "score": f"{_TINY} --method llm-pruner --sparsities 20,40 --output {{out}}/scores",
     "calibrate": "--model tiny-llama --dataset tiny-prose --sequences 4 --length 16 --seed 0 "
     "--output {out}/drawn.json",
@@ -38,7 +40,7 @@ GOOD = {
     "loss": "--model tiny-llama --tokens {here}/tokens.json",
     "fetch": "--output {out}/fetched.json",
     "evaluate": "--model tiny-llama --output {out}/evaluation.json",
-    "recover": "--model tiny-llama --preset train --data tiny-prose --output {out}",
+    "recover": "--model tiny-llama --preset train --data tiny-prose --output {result}",
     "sensitivity": f"{_TINY} --suite commonsense-tiny --output {{out}}/fig.json",
     "measure": "--model tiny-llama --output {out}/speed.json",
     "check-method": "--sparsities 50",
@@ -46,6 +48,8 @@ GOOD = {
     "collect": f"{_PROFILE} --results {{out}}/r.csv --provenance {{out}}/p.csv",
     "figure": f"{_PROFILE} --output {{out}}/figure",
     "speed": f"{_PROFILE} --output {{out}}/speed",
+    "cost": f"{_PROFILE} --output {{out}}/cost",
+    "report": f"{_PROFILE} --output {{out}}/report.html --generated {{out}}",
     "store": f"{_PROFILE} --output {{out}}/stored.csv",
     "prefetch": "--profile tiny --config-folder {here}/config",
     "table": "--profile tiny --config-folder {here}/config --results {here}/results.csv "
@@ -124,6 +128,7 @@ COMMAND_LINE = [
     Case("evaluate --tasks tiny_local_place --limit 0", "--limit"),
     Case("evaluate --tasks tiny_local_place --batch few", "must be auto or a number"),
     Case("evaluate --tasks tiny_local_place --max-length 8", "--max-length"),
+    Case("evaluate --tasks tiny_local_place --scorer-precision half", "allowed: float32, stock"),
     Case("evaluate --suite commonsense-tiny --token-perplexity 12,x", "whole numbers of tokens"),
     Case("evaluate --suite commonsense-tiny --token-perplexity 4096", "2..2048"),
     Case("recover --preset trian", "did you mean 'train'"),
@@ -185,6 +190,92 @@ COMMAND_LINE = [
     Case("train-stage --run {here}", "conditions", {"settings.json": "{}"}),
 ]
 
+_MINE = "that this command does not write"
+_THESIS = {"out/thesis.md": "mine", "out/thesis.tex": "mine", "out/thesis.csv": "mine"}
+
+#: Places where something of the user's lies, or an input of the command.
+OUTPUTS = [
+    Case("prune --output {out}", "holds 'kept.txt', which this suite did not write there"),
+    Case("prune --output {here}", "which this suite did not write there"),
+    Case("prune --output .", "is, or holds, the working folder"),
+    Case("prune --output /", "is, or holds, the working folder"),
+    Case("prune --output ~", "is, or holds, the home folder"),
+    Case("prune --output ~nobody-here/a", "no such home folder"),
+    Case("prune --output /dev/null", "is a file, a folder is to be written"),
+    Case("prune --output {result}", "holds 'notes.txt'", {"result/notes.txt": "mine"}),
+    Case("prune --output {result}", "holds 'sub/notes.txt'", {"result/sub/notes.txt": "mine"}),
+    Case(
+        "prune --output {result}",
+        "2 bytes, not 97: changed since",
+        {"result/kept.json": "{}"},
+    ),
+    Case("prune --output {cached}", "which this command reads"),
+    Case("prune --output {cached}/pruned", "lies in"),
+    Case("prune --output {cached}/..", "which this command reads"),
+    Case("prune --output {link}", "which this command reads"),
+    Case("prune --calibration {out}/kept.json --output {out}", "which this command reads"),
+    Case("recover --output {out}", "holds 'kept.txt', which this suite did not write there"),
+    Case("recover --output {cached}", "which this command reads"),
+    Case("recover --output .", "is, or holds, the working folder"),
+    Case("recover --run {here}/r", "holds 'log.jsonl', which is no", {"r/log.jsonl": "mine"}),
+    Case("recover --run .", "is, or holds, the working folder"),
+    Case("recover --run {result}", "is, or holds,"),
+    Case("recover --run {result}/run", "lies in"),
+    Case("recover --run {cached}", "which this command reads"),
+    Case("recover --run {here}/r", "holds 'models'", {"r/models/mine.bin": "mine"}),
+    Case("recover --run {here}/r", "holds 'checkpoints'", {"r/checkpoints/a.pt": "mine"}),
+    Case("recover --run {here}/r", "holds 'settings.json'", {"r/settings.json": '{"a": 1}'}),
+    Case("recover --run {here}/r", "holds 'rows/mine.csv'", {"r/rows/mine.csv": "mine"}),
+    Case("prefetch --to {here}/m", "is a model folder", {"m/config.json": "{}"}),
+    Case("prefetch --to {here}/m", "no list of fetched files", {"m/manifest.json": "{}"}),
+    Case("prefetch --to {out}/kept.txt", "is a file"),
+    Case("score --output {out}/kept.txt", _MINE),
+    Case("score --output {cached}/s.safetensors", "among the weights of an input"),
+    Case("score --output {out}/c.json --calibration {out}/c.json", _INPUT, {"out/c.json": "[[1]]"}),
+    Case("calibrate --output {out}/kept.txt", _MINE),
+    Case("calibrate --output {out}/a.json", _MINE, {"out/a.json": '{"tokens": [[1, 2]]}'}),
+    Case("fetch --model tiny-llama --output {cached}/config.json", _MINE),
+    Case("fetch --suite commonsense-tiny --output {out}/kept.txt", _MINE),
+    Case("fetch --model tiny-llama --output /dev/null", "is no regular file"),
+    Case("fetch --model tiny-llama --output {here}/file-link", "is a link"),
+    Case("evaluate --suite commonsense-tiny --output {out}/kept.txt", _MINE),
+    Case("evaluate --suite commonsense-tiny --output {result}/pruning.json", _MINE),
+    Case("evaluate --suite commonsense-tiny --documents {out}/kept.txt", _MINE),
+    Case("evaluate --suite commonsense-tiny --output {here}/e.parquet", "two results"),
+    Case(
+        "evaluate --suite commonsense-tiny --output {here}/e.json",
+        "holds 'notes.json', which is no kept task",
+        {"e.json.partial/notes.json": "mine"},
+    ),
+    Case("sensitivity --output {out}/kept.txt", _MINE),
+    Case("measure --output {out}/kept.txt", _MINE),
+    Case("count-tokens --output {out}/kept.txt", _MINE),
+    Case("gate --output {out}/kept.txt", _MINE),
+    Case("gate --output {here}/evaluation.json", _INPUT, {"evaluation.json": "{}"}),
+    Case("collect --results {out}/kept.txt", _MINE),
+    Case("collect --provenance {out}/kept.txt", _MINE),
+    Case("collect --results {here}/a.csv --provenance {here}/a.csv", "two results"),
+    Case("collect --results {here}/a.csv", _MINE, {"a.csv.sha256": "mine"}),
+    Case("store --output {out}/kept.txt", _MINE),
+    Case("store --output {here}/a.csv", _MINE, {"a.versions.json": "[]"}),
+    Case("store --output {here}/a.csv", _MINE, {"a.documents.parquet": "mine"}),
+    Case("table --output {here}/results", _INPUT, {"results.csv": "profile,model"}),
+    *(
+        Case(f"{command} --output {{out}}/thesis", _MINE, _THESIS)
+        for command in (
+            *("table", "figure --name size", "speed", "cost", "data-table --counts {here}/c.json"),
+            *("benchmarks", "compare {here}/a.csv {here}/b.csv"),
+        )
+    ),
+    Case("table --output {out}/thesis", _MINE, {"out/thesis.md": "mine"}),
+    *(
+        Case(f"{command} --output .", "is a folder, a file is to be written there")
+        for command in ("table", "store", "calibrate", "audit", "evaluate --suite x")
+    ),
+    Case("report --output {out}/kept.txt", _MINE),
+    Case("audit --output {out}/kept.txt", _MINE),
+]
+
 #: A profile laid over ``tiny``: its text, and what the line must say.
 PROFILES = [
     ("sparsity: [20]", "did you mean 'sparsities'"),
@@ -229,6 +320,7 @@ PROFILES = [
     ("evaluation: {token_perplexity: [1]}", "must lie in 2..512"),
     ("evaluation: {token_perplexity: [4096]}", "must lie in 2..512"),
     ("evaluation: {max_length: 8}", "evaluation.max_length"),
+    ("evaluation: {scorer_precision: half}", "evaluation.scorer_precision"),
     ("evaluation: {batch: 0}", "evaluation.batch"),
     ("evaluation: {batch: big}", "evaluation.batch"),
     ("speed: {rounds: 0}", "speed.rounds"),

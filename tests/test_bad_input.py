@@ -18,6 +18,8 @@ from bad_inputs import GOOD, Case
 from tiny_models import save_tiny_model
 
 from adaptprune.evaluate import catalog, stage
+from adaptprune.fetch import write_manifest
+from adaptprune.files import write_sealed_json
 from adaptprune.models import locate
 
 if TYPE_CHECKING:
@@ -48,13 +50,28 @@ def content_of(folder: Path) -> dict[str, bytes | None]:
 def arguments_of(case: Case, here: Path) -> list[str]:
     """Write the files of a case; return its command line with the good options put before."""
     shutil.copytree(CONFIG, here / "config")
+    write_earlier_result(here / "result")
+    (here / "file-link").symlink_to(here / "out" / "kept.txt")
     for name, content in ({"out/kept.txt": "kept"} | dict(case.files)).items():
         path = here / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
     command, *own = case.line.split(" ", 1)
     line = " ".join([command, GOOD[command], *own])
-    return shlex.split(line.format(here=here, out=here / "out"))
+    places = {"here": here, "out": here / "out", "result": here / "result"}
+    if "{cached}" in line or "{link}" in line:
+        model = locate("tiny-llama")
+        (here / "link").symlink_to(model)
+        places |= {"cached": model, "link": here / "link"}
+    return shlex.split(line.format(**places))
+
+
+def write_earlier_result(folder: Path) -> None:
+    """Write what a pruning leaves that failed: the least that a command may replace."""
+    folder.mkdir()
+    write_sealed_json(folder / "kept.json", {"layers": []})
+    write_sealed_json(folder / "pruning.json", {"status": "failed", "reason": "not finite"})
+    write_manifest(folder)
 
 
 def assert_one_line(status: int, out: str, err: str, told: str) -> None:
@@ -79,7 +96,7 @@ def refuse(command: Command, tmp_path: Path) -> Refuse:
         assert {name: after.get(name) for name in before} == before
         new = {name.split("/")[0] for name in after.keys() - before.keys()}
         # What is imported is compiled; a training that was begun holds a folder under a lock.
-        assert new <= {"__pycache__", "tasks", "out.run", ".out.run.lock"}
+        assert new <= {"__pycache__", "tasks", "result.run", ".result.run.lock"}
 
     return run
 
@@ -87,6 +104,16 @@ def refuse(command: Command, tmp_path: Path) -> Refuse:
 @pytest.mark.parametrize("case", bad_inputs.COMMAND_LINE, ids=lambda case: case.line[:60])
 def test_command_line(case: Case, refuse: Refuse) -> None:
     refuse(case.line, re.escape(case.told), case.files)
+
+
+@pytest.mark.parametrize("case", bad_inputs.OUTPUTS, ids=lambda case: case.line[:60])
+def test_nothing_of_the_user_s_is_written_over(case: Case, refuse: Refuse) -> None:
+    refuse(case.line, re.escape(case.told), case.files)
+
+
+def test_a_fetched_model_is_no_result_that_is_replaced(refuse: Refuse, tmp_path: Path) -> None:
+    shutil.copytree(locate("tiny-llama-small"), tmp_path / "fetched")
+    refuse("prune --output {here}/fetched", "fetched: is no result of `prune` or `recover`")
 
 
 @pytest.mark.parametrize(("text", "told"), bad_inputs.PROFILES)
@@ -199,6 +226,10 @@ def test_numbers_of_a_method_that_are_not_finite_fail_its_cell_alone(
         "the pruned weight model.norm.weight is not finite",
     )
     assert not list((tmp_path / "new").glob("*.safetensors"))
+    arguments = ("--model", tmp_path / "new", "--tasks", "tiny_local_place")
+    status, _, err = command("evaluate", *arguments, "--output", tmp_path / "e.json")
+    assert status == 0, err
+    assert json.loads((tmp_path / "e.json").read_text())["status"] == "failed"
 
 
 @pytest.mark.parametrize(("text", "told"), bad_inputs.TASKS)

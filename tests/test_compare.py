@@ -27,8 +27,6 @@ from adaptprune.compare.words import (
     agreeing_seeds,
     describe_average,
     describe_perplexity,
-    print_p,
-    signed,
 )
 from adaptprune.errors import UserError
 from adaptprune.files import write_sealed_json
@@ -211,7 +209,6 @@ def test_sentences() -> None:
     seeds = pd.DataFrame({"difference": [1.0, 2.0, -0.5]})
     assert agreeing_seeds(seeds, 0.8) == " (in this direction at 2 of 3 seeds)"
     assert agreeing_seeds(seeds[:1], 0.8) == ""
-    assert (signed(-0.04), signed(0.05, 2), print_p(1.0)) == ("0.0", "+0.05", "= 1")
 
 
 def test_a_clear_difference_is_said_so(comparison: Comparison) -> None:

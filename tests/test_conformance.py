@@ -42,7 +42,7 @@ def test_methods_of_this_repository_conform(
 ) -> None:
     rules: list[str] = []
     check_method(find_method(name), settings=settings, sparsities=sparsities, report=rules.append)
-    assert len(rules) == len(set(rules)) == 4 + 2 * len(MODELS) + 2
+    assert len(rules) == len(set(rules)) == 4 + 2 * len(MODELS) + 3
 
 
 def test_the_documented_plug_in_conforms() -> None:
@@ -224,9 +224,65 @@ class OtherFromScores(NanScores):
         return Pruned(KeptUnits(tuple(layers)))
 
 
+class DropLayers(Good):
+    """Keep the first layers: a finished model, not units."""
+
+    def prune(self, model: Any, scores: Any, sparsity: int, *rest: Any) -> Any:
+        count = self._count(len(model.model.layers), sparsity)
+        model.model.layers = model.model.layers[:count]
+        self.describe(model.config, count)
+        return Pruned(model=model)
+
+    def describe(self, config: Any, count: int) -> None:
+        config.num_hidden_layers = count
+        if getattr(config, "layer_types", None):
+            config.layer_types = config.layer_types[:count]
+
+    def budget(self, shape: Any, sparsity: int, parameters: Any) -> Budget:
+        count = self._count(len(shape.blocks), sparsity)
+        size = shape.with_blocks(list(shape.blocks[:count])).parameters
+        return Budget(size, size)
+
+    def _count(self, layers: int, sparsity: int) -> int:
+        return max(1, layers * (100 - sparsity) // 100)
+
+
+class StaleLayerTypes(DropLayers):
+    def describe(self, config: Any, count: int) -> None:
+        config.num_hidden_layers = count
+
+
+class StaleConfig(DropLayers):
+    def describe(self, config: Any, count: int) -> None:
+        pass
+
+
+class WrongWidth(DropLayers):
+    def prune(self, *arguments: Any) -> Any:
+        pruned = super().prune(*arguments)
+        pruned.width = 3
+        return pruned
+
+
+class OtherConfig(DropLayers):
+    """The weights are those of the outcome, but the config computes something else with them."""
+
+    def describe(self, config: Any, count: int) -> None:
+        super().describe(config, count)
+        config.rms_norm_eps = 0.5
+
+
+def test_a_depth_pruner_conforms() -> None:
+    check_method(DropLayers())
+
+
 @pytest.mark.parametrize(
     ("kind", "complaint"),
     [
+        (StaleLayerTypes, "'its outcomes load in a fresh process': qwen2 tied: .*does not load"),
+        (StaleConfig, "the pruned model: its checkpoint does not load: model.layers.1"),
+        (OtherConfig, "'its outcomes load in a fresh process': .*: logits differ by"),
+        (WrongWidth, "is 16 wide; its width is said to be 3"),
         (Untitled, "title must be a non-empty str, not ''"),
         (Versionless, "version must be a non-empty int, not 0"),
         (OpenParameters, "'refuses unknown parameters': no_such_parameter=1 is taken"),

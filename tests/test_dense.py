@@ -11,6 +11,7 @@ import pytest
 from cell_examples import EVALUATION, changed
 
 from adaptprune.errors import UserError
+from adaptprune.evaluate import dense
 from adaptprune.evaluate.dense import check_dense
 from adaptprune.evaluate.suites import Suite, list_suites, load_suite
 from adaptprune.files import write_sealed_json
@@ -118,6 +119,69 @@ def test_the_suites_name_their_sources(name: str) -> None:
     for scores in load_suite(name).dense.values():
         assert len(scores.source) > 20
         assert all(score.band > 0 for score in scores.scores)
+
+
+LLAMAS = ["meta-llama/Llama-3.2-1B", "meta-llama/Llama-3.2-3B", "meta-llama/Llama-3.1-8B"]
+
+
+@pytest.mark.parametrize("model", LLAMAS)
+@pytest.mark.parametrize("name", ["commonsense-paper", "commonsense-boolq-paper", "all-paper"])
+def test_the_paper_s_models_have_a_gate(name: str, model: str) -> None:
+    """What is published passes; a model that guesses, or scores of another metric, do not."""
+    suite = load_suite(name)
+    known = suite.dense[model].scores
+    assert len(known) >= 3
+    assert all("published by" in (score.source or "") for score in known)
+    sizes = {benchmark.task: benchmark.documents for benchmark in suite.benchmarks}
+    measured = {
+        score.tasks[0]: {score.metric: score.value, "n": sizes[score.tasks[0]]} for score in known
+    }
+    checks = check_dense(suite, model, "ok", measured)
+    assert [check["tasks"][0] for check in checks] == [score.tasks[0] for score in known]
+    for score in known:
+        (task,) = score.tasks
+        guessed = 1.5 * score.value if task == "wikitext" else 0.25
+        with pytest.raises(UserError, match=rf"{task} is .* \(source: published by "):
+            check_dense(
+                suite, model, "ok", measured | {task: measured[task] | {score.metric: guessed}}
+            )
+
+
+def test_a_band_holds_the_figures_of_all_sources() -> None:
+    for published in dense._published():
+        for score in published.scores:
+            known = score.known(published.sources)
+            for figure in score.figures.values():
+                assert abs(figure - known.value) < known.band - 0.01
+            assert known.band < 0.03 or score.metric == "word_perplexity"
+
+
+def test_a_figure_without_a_source_is_refused() -> None:
+    scores = [{"task": "a", "metric": "acc", "figures": {"paper": 0.5, "blog": 0.6}}]
+    with pytest.raises(pydantic.ValidationError, match="figures are from"):
+        dense.PublishedScores(model="m", sources={"paper": "a paper"}, scores=scores)
+
+
+def test_two_sources_by_hand() -> None:
+    score = dense.PublishedScore(task="a", metric="acc", figures={"x": 0.5, "y": 0.53})
+    known = score.known({"x": "one", "y": "two", "z": "three"})
+    assert known.value == pytest.approx(0.515)
+    assert known.band == pytest.approx(0.015 + dense.MARGIN)
+    assert known.source == "published by one; two"
+    text = dense.PublishedScore(task="t", metric="word_perplexity", figures={"x": 10.0})
+    assert text.known({"x": "one"}).band == pytest.approx(0.25)
+
+
+def test_a_score_may_be_of_another_metric_than_the_shown_one() -> None:
+    score = {"tasks": ["b"], "metric": "acc", "value": 0.9, "band": 0.01}
+    (check,) = check_dense(suite(score), "m", "ok", results(b=0.3))
+    assert check["measured"] == pytest.approx(0.9)
+
+
+def test_older_declarations_keep_their_hash() -> None:
+    """The workflow would evaluate again what is finished."""
+    score = dense.DenseScore(tasks=("a",), value=0.5, band=0.1)
+    assert repr(score) == "DenseScore(tasks=('a',), value=0.5, band=0.1, documents=None)"
 
 
 def gate(command: Callable[..., tuple[int, str, str]], folder: Path, score: float, *more: str):

@@ -121,6 +121,86 @@ def test_more_devices_than_there_are(offered: Path) -> None:
         devices.hold_devices(3)
 
 
+def test_devices_are_counted_by_the_driver_and_not_in_this_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where NVML fails, torch counts by starting CUDA, and then no device can be hidden."""
+    import torch
+
+    def started(*_: object) -> int:
+        raise AssertionError("CUDA is started here")
+
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(torch.cuda, "device_count", started)
+    assert devices.visible_devices() == []  # this machine has no driver
+    monkeypatch.setattr(devices, "_COUNT", "print(3)")
+    assert devices.visible_devices() == ["0", "1", "2"]
+    monkeypatch.setattr(devices, "_COUNT", "raise SystemExit(1)")
+    assert devices.visible_devices() == []
+
+
+FAKE_DRIVER = """
+class Driver:
+    def __getitem__(self, name):
+        return {"cuInit": lambda flags: STATUS, "cuDeviceGetCount": self.count}[name]
+
+    def count(self, number):
+        number._obj.value = 4
+
+import ctypes
+ctypes.CDLL = lambda library: Driver()
+"""
+
+
+@pytest.mark.parametrize(("status", "devices_there"), [(0, 4), (100, 0)])
+def test_the_driver_s_answer(
+    status: int, devices_there: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = FAKE_DRIVER.replace("STATUS", str(status))
+    monkeypatch.setattr(devices, "_COUNT", fake + devices._COUNT)
+    assert devices._count_devices() == devices_there
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:1"])
+def test_products_are_repeatable_before_cuda_starts(
+    device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from adaptprune.stages import Runtime
+
+    seen = []
+
+    def start(*_: object, **__: object) -> None:
+        seen.append(os.environ.get("CUBLAS_WORKSPACE_CONFIG"))
+        raise RuntimeError("no driver")
+
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    monkeypatch.setattr("adaptprune.stages.hold_devices", lambda count: seen.append(count))
+    monkeypatch.setattr(torch, "empty", start)
+    with pytest.raises(UserError, match="not available here"):
+        Runtime(device=device).apply()
+    assert seen == ([1] if device == "cuda" else []) + [":4096:8"]
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
+    with pytest.raises(UserError):
+        Runtime(device=device).apply()
+    assert seen[-1] == ":16:8"
+
+
+def test_what_the_warm_process_imports_starts_no_cuda() -> None:
+    """Its forks hide devices from themselves, which is too late once the driver was asked."""
+    code = """
+import torch
+for name in ("is_available", "device_count", "init", "current_device"):
+    setattr(torch.cuda, name, lambda *_, name=name: print("asked:", name))
+from adaptprune import forkserver
+for module in forkserver._MODULES:
+    __import__(module)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
+
+
 def test_the_profile_of_several_gpus_plans_the_paper_s_run(tmp_path: Path) -> None:
     done = subprocess.run(
         [

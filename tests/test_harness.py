@@ -340,3 +340,109 @@ def test_a_broken_task_file_is_named(tmp_path):
     (tmp_path / "bad.yaml").write_text("task: [unclosed")
     with pytest.raises(UserError, match=r"bad\.yaml: not a task file"):
         harness.check_tasks(["x"], tmp_path)
+
+
+def write_task(folder: Path, rows: list[dict], **fields) -> None:
+    (folder / "utils.py").write_text(UTILS)
+    (folder / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    fields = {"name": "mine", "file": "mine.jsonl", **CHOICE, "extra": BOTH_METRICS} | fields
+    (folder / "mine.yaml").write_text(TASK.format(**fields))
+
+
+FINE = {"question": "the cat", "choices": ["sat", "ran"], "gold": 0}
+TEXT = {"kind": "loglikelihood_rolling", "text": "", "target": "{{text}}", "extra": PERPLEXITIES}
+
+
+@pytest.mark.parametrize(
+    ("rows", "fields", "message"),
+    [
+        (
+            [FINE, FINE | {"choices": ["sat", "the " * 33]}],
+            {},
+            "task mine, document 1: the choice .* has 33 tokens, the window 32",
+        ),
+        (
+            [FINE, FINE | {"choices": ["sat", ""]}],
+            {"extra": "doc_to_choice: choices\nmetric_list: [{metric: acc}]"},
+            "task mine, document 1: the choice ' ' adds no token",
+        ),
+        (
+            [FINE, FINE | {"choices": ["sat", ""]}],
+            {},
+            "task mine: a choice of document 1 is empty, and acc_norm divides by its length",
+        ),
+        (
+            [FINE, FINE | {"choices": "sat"}],
+            {"extra": "doc_to_choice: '{{choices[5]}}'\nmetric_list: [{metric: acc}]"},
+            "task 'mine': its data cannot be loaded",
+        ),
+        ([{"text": ""}], TEXT, "task mine, document 0: the text is empty"),
+        ([{"text": ""}, {"text": " "}], TEXT, "task mine, document 0: the text is empty"),
+        (
+            [FINE],
+            {"extra": BOTH_METRICS + "\nprocess_results: !function utils.process"},
+            "task mine: cannot be scored (.*no number of this document)",
+        ),
+        (
+            [{"text": "the cat"}],
+            TEXT | {"extra": PERPLEXITIES + "\nprocess_results: !function utils.without_words"},
+            "task mine: a metric divides by zero words or bytes",
+        ),
+    ],
+)
+def test_what_cannot_be_scored_is_one_line(run, tmp_path, rows, fields, message):
+    write_task(tmp_path, rows, **fields)
+    with (tmp_path / "utils.py").open("a") as stream:
+        stream.write(
+            "def process(doc, results): raise RuntimeError('no number\\nof this document')\n"
+            "def without_words(doc, results): return {'word_perplexity': (results[0], 0)}\n"
+        )
+    with pytest.raises(UserError, match=message):
+        run("mine", include_path=tmp_path)
+
+
+def test_a_window_of_token_perplexity_beyond_the_text_is_refused_before_scoring(run, monkeypatch):
+    monkeypatch.setattr(harness, "_measure", lambda *_: pytest.fail("something was scored"))
+    tasks = ("tiny_choice", TaskSelection("tiny_text", documents=[0]))
+    with pytest.raises(UserError, match="at 16 tokens: the texts have only 5 tokens"):
+        run(*tasks, token_lengths=(4, 16))
+
+
+def test_the_window_is_that_of_the_model_unless_another_is_given(run):
+    def window(**options):
+        return run("tiny_text", **options).to_json()["conditions"]["max_length"]
+
+    assert window(max_length=None) == 64
+    assert window(max_length=None, window_limit=20) == 20
+    assert window(max_length=80) == 80
+
+
+def test_another_precision_is_a_condition(run):
+    conditions = run("tiny_text").to_json()["conditions"]
+    stock = run("tiny_text", precision="stock").to_json()["conditions"]
+    assert stock == conditions | {"scorer_precision": "stock", "tasks": conditions["tasks"]}
+
+
+def test_a_tokenizer_that_does_not_fit_is_refused_before_any_data_are_read(folder, monkeypatch):
+    monkeypatch.setattr(harness, "load_task", lambda *_, **__: pytest.fail("data were read"))
+    words = Tokenizer(WordLevel({"the": 0, "cat": 40}, unk_token="the"))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="the", eos_token="the")
+    with pytest.raises(UserError, match=r"token id 40 .* rows for 0\.\.12"):
+        evaluate_checkpoint(
+            make_model(), tokenizer, [TaskSelection("tiny_choice")], include_path=folder
+        )
+
+
+def test_a_document_that_was_picked_out_is_named_by_its_own_number(run, tmp_path):
+    write_task(tmp_path, [*[FINE] * 4, FINE | {"choices": ["sat", "the " * 33]}])
+    with pytest.raises(UserError, match="task mine, document 4: the choice"):
+        run(TaskSelection("mine", documents=[1, 4]), include_path=tmp_path)
+
+
+def test_a_model_without_memory_is_one_line(run, monkeypatch):
+    def exhausted(*_: object) -> None:
+        raise torch.OutOfMemoryError("no room for 9 GB")
+
+    monkeypatch.setattr(harness, "_language_model", exhausted)
+    with pytest.raises(UserError, match=r"cannot be scored \(OutOfMemoryError: no room for 9 GB"):
+        run("tiny_text")

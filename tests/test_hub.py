@@ -25,7 +25,7 @@ from adaptprune.errors import UserError
 from adaptprune.evaluate.catalog import load_task
 from adaptprune.fetch import commit_of, fetch_hub_model, verify_folder
 from adaptprune.files import read_json
-from adaptprune.hubsplits import Split, fetch_split
+from adaptprune.hubsplits import Split, fetch_split, hub_folder
 from adaptprune.models import locate
 
 if TYPE_CHECKING:
@@ -302,6 +302,8 @@ def test_a_tokenizer_that_cannot_be_loaded_is_told_with_the_librarys_words(
 def test_a_hub_that_is_away_is_told_in_seconds(
     served: LoopbackHub, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    load_task("hellaswag", None)  # lm-eval's index is slow to make
+    shutil.rmtree(hub_folder())
     served.stop()
     forget()
     began = time.monotonic()
@@ -314,7 +316,7 @@ def test_a_hub_that_is_away_is_told_in_seconds(
         fetch(target)
     with pytest.raises(UserError, match=r"HF_HUB_OFFLINE forbids"):
         read_texts("slimpajama")
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 10
     served.start()
 
 

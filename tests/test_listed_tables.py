@@ -50,15 +50,15 @@ def declared(rows: list[dict[str, Any]], **changes: Any) -> ListedTable:
     return ListedTable.model_validate(content | changes)
 
 
-def example() -> list[Row]:
-    """Return rows of a dense model, a finished recovery and one that failed at one seed."""
+def example(*, finished: bool = False) -> list[Row]:
+    """Return rows of a dense model, a finished recovery and one that failed at one seed, if any."""
     dense, *recovered = cells_of(declared(ROWS), TINY, "tiny")
     rows = rows_of(dense, (0.5, 0.9), tokens=None)
     account = {"tokens": 2048, "teacher_tokens": 0, "training_flops": 1.5e9}
     for place, wanted in enumerate(recovered):
         if wanted.recovery == "accel":
             rows += rows_of(wanted, (0.36, 0.8 + 0.02 * wanted.seed), **account)
-        elif wanted.seed == 0:
+        elif finished or wanted.seed == 0:
             rows += rows_of(wanted, (0.7, 0.6), **account)
         else:
             (row, *_) = stopped("", 0, 0, "failed", f"loss nan at step {place}")
@@ -112,11 +112,18 @@ def test_rows_stand_in_their_order_with_what_they_took(tmp_path: Path) -> None:
 
 
 def test_best_is_marked_among_all_rows_of_a_block_and_counts_are_not(tmp_path: Path) -> None:
-    tidy = pd.read_csv(render(tmp_path, example(), declared(ROWS)).with_suffix(".csv"))
+    tidy = pd.read_csv(render(tmp_path, example(finished=True), declared(ROWS)).with_suffix(".csv"))
     best = tidy[tidy["rank"] == "best"].set_index("column")["title"].to_dict()
     assert best["social_iqa"] == "once"
     assert best["piqa"] == "small"
     assert not {"params", "tokens", "training_flops", "training_s"} & set(best)
+
+
+def test_nothing_is_marked_in_a_block_of_different_seeds(tmp_path: Path) -> None:
+    """One recovery is there at both seeds, the other at one: neither is the best."""
+    stem = render(tmp_path, example(), declared(ROWS))
+    assert pd.read_csv(stem.with_suffix(".csv"))["rank"].isna().all()
+    assert "Nothing is marked where" in stem.with_suffix(".md").read_text()
 
 
 def test_a_score_that_guessing_may_reach_is_marked(tmp_path: Path) -> None:

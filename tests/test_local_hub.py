@@ -65,6 +65,8 @@ def call(output: Path, hub: Path, *options: str) -> list[str]:
     return [
         *(sys.executable, "-c", script, "evaluate", "--model", "tiny-llama"),
         *("--suite", "all-paper", "--local-data", str(hub), "--output", str(output), *options),
+        # BBH generates 1,024 tokens, as many as the model sees.
+        *("--max-length", "2048"),
     ]
 
 

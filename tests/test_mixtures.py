@@ -219,7 +219,7 @@ def test_split_of_the_hub_is_fetched_once(tmp_path: Path, monkeypatch: pytest.Mo
             served.requests.clear()
             assert training_data.fetch_source(source, folder) == file
             assert served.requests == []
-            assert list(iterate_rows(file, ["instruction"]))[1] == {"instruction": question(1)}
+            assert list(iterate_rows(file, ["instruction"]))[1][1] == {"instruction": question(1)}
             assert pyarrow.parquet.read_schema(file).names == ["instruction", "output"]
         wrong = source.model_copy(update={"format": PlainText(kind="text"), "split": "train"})
         with pytest.raises(UserError, match="yahma/alpaca-cleaned: no column 'text' "):

@@ -72,11 +72,20 @@ def test_a_lower_perplexity_is_better() -> None:
 
 def test_equal_gains_in_few_seeds_are_no_certainty() -> None:
     text = sentence(AVERAGE, m0=[30, 31], m1=[40, 41], m2=[35, 36])
-    assert text.endswith("p = 0.500 over 2 seeds: not decided.")
+    assert text.endswith("p = 0.5 over 2 seeds: not decided.")
     # Averages of percentages that are equal but for their last bits.
     gains = [0.985221674876847, 0.985221674876847, 0.9852216748768399]
     text = sentence(AVERAGE, m0=[0, 0, 0], m1=gains, m2=[-1, -2, -1.5])
-    assert "p = 0.250 over 3 seeds: not decided." in text
+    assert "p = 0.25 over 3 seeds: not decided." in text
+
+
+def test_rows_are_compared_at_the_seeds_that_all_have() -> None:
+    """The third seed of A = 1 would make its mean the best; the others were not run there."""
+    text = sentence(AVERAGE, m0=[30, 31], m1=[40, 41, 99], m2=[45, 46])
+    assert "30.50 (A = 0), 40.50 (A = 1), 45.50 (A = 2) (over seeds 0, 1, which all rows have)" in (
+        text
+    )
+    assert "best at A = 2" in text
 
 
 def test_one_seed_is_no_test_and_a_gap_is_told() -> None:

@@ -84,6 +84,24 @@ def test_noise_is_no_lead_and_no_refutation(tmp_path: Path) -> None:
     assert outcomes(pruner_claims.widest_gap, evidence) == [Outcome.OPEN]
 
 
+def test_claims_are_judged_at_the_seeds_that_all_methods_have(tmp_path: Path) -> None:
+    """At seed 1 one baseline failed: no lead is over two seeds, nor against fewer than all."""
+    evidence = run_of(tmp_path, {OURS: 0.97} | dict.fromkeys(BASELINES, 0.5))
+    folder = evidence.source.folder
+    shutil.rmtree(folder / "cells" / "tiny-llama" / "flap" / "40" / "none" / "s1")
+    failed = {"status": "failed", "reason": "the loss is nan", "counts": None}
+    write_scored_cell(folder / "cells", "flap", 40, 1, pruning=failed)
+    cells = [path.parent for path in (folder / "cells").rglob("pruning.json")]
+    write_results(collect(cells, "tiny"), folder / "results.csv", folder / "provenance.csv")
+    rows = evidence.comparison[evidence.comparison["sparsity"] == 40]
+    assert set(rows["seed"]) == {"0", "all"}, "of every baseline"
+    verdicts = pruner_claims.best_average(evidence)
+    assert verdicts[1].claim.endswith("tiny-llama at 40 % (1 of 2 seeds).")
+    assert verdicts[0].claim.endswith("tiny-llama at 20 %.")
+    (widest,) = pruner_claims.widest_gap(evidence)
+    assert (widest.outcome, widest.reason) == (Outcome.OPEN, "The leads are over different seeds.")
+
+
 def test_a_clear_loss_is_one(tmp_path: Path) -> None:
     evidence = run_of(tmp_path, dict.fromkeys(BASELINES, 0.5) | {OURS: 0.5, "flap": 0.97})
     assert outcomes(pruner_claims.best_average, evidence) == [Outcome.REFUTED] * 3

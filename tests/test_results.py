@@ -185,6 +185,7 @@ def test_duplicate_cells_are_refused(tmp_path: Path) -> None:
         ({}, {"conditions__device": "cpu"}, "device is cuda"),
         ({}, {"conditions__max_length": 512}, "max_length"),
         ({}, {"conditions__scorer": "fast"}, "scorer"),
+        ({}, {"conditions__scorer_precision": "stock"}, "stock, stock precision"),
         ({}, {"conditions__versions__lm_eval": "0.5.0"}, "lm_eval is 0.4"),
         ({}, {"conditions__versions__transformers": "5.24.0"}, "transformers is 5.23"),
         ({}, {"conditions__tasks__winowhy__hash": "x"}, "task_hash of task winowhy is t1"),

@@ -236,6 +236,33 @@ def test_out_of_memory_halves_the_batch_and_goes_on(monkeypatch):
         scorer.score_tokens([(list(range(1, 23)), [1])])
 
 
+def test_a_kept_prefix_that_has_no_room_goes_in_halves(monkeypatch):
+    scorer, stock = both(tiny_model())
+    scorer.budget.batch = scorer.budget.row = 24
+    forward, kept = TreeRunner._forward, []
+
+    def limited(self, trees, prefix, keep=False):
+        if keep and sum(len(tree) for row in trees for tree in row) > 6:
+            raise torch.OutOfMemoryError
+        kept.append(keep)
+        return forward(self, trees, prefix, keep)
+
+    monkeypatch.setattr(TreeRunner, "_forward", limited)
+    monkeypatch.setattr("adaptprune.evaluate.scorer.FORWARD_OVERHEAD", 0)
+    beginning = list(range(3, 21))  # 18 tokens: 9 and 9, then 4 and 5 of each
+    requests = [([*beginning, token, token + 1], [1, 2]) for token in range(21, 29, 2)]
+    requests.append((beginning[:3], beginning[3:12]))  # scored within the prefix
+    assert_equal_scores((scorer, stock), requests)
+    assert sum(kept) == 4
+
+    def never(self, trees, prefix, keep=False):
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(TreeRunner, "_forward", never)
+    with pytest.raises(torch.OutOfMemoryError):
+        scorer.score_tokens(requests)
+
+
 def heterogeneous_model():
     blocks = [
         {"num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 20},
@@ -271,19 +298,19 @@ def test_pruned_models_score_as_stock(make, monkeypatch):
             assert_equal_scores(scorers, pairs)
 
 
-@pytest.mark.parametrize(
-    ("family", "changes", "reason"),
-    [
-        ("mistral", {"sliding_window": 8}, "sliding window"),
-        ("gemma2", {"head_dim": 8}, "final_logit_softcapping"),
-    ],
-)
-def test_a_model_without_trees_is_scored_by_stock_and_says_why(family, changes, reason, caplog):
+def test_a_model_without_trees_is_scored_by_stock_and_says_why(caplog):
     with caplog.at_level(logging.WARNING):
-        scorers = both(tiny_model(family, **changes))
-    assert reason in scorers[0].stock_reason
-    assert reason in caplog.text
+        scorers = both(tiny_model("mistral", sliding_window=8))
+    assert "sliding window" in scorers[0].stock_reason
+    assert "sliding window" in caplog.text
     assert_equal_scores(scorers, CASES["a preamble for many"])
+
+
+def test_capped_logits_are_scored_in_trees_as_stock_scores_them():
+    scorers = both(tiny_model("gemma2", head_dim=8, final_logit_softcapping=2.0))
+    assert scorers[0].stock_reason is None
+    for pairs in CASES.values():
+        assert_equal_scores(scorers, pairs)
 
 
 def test_a_model_that_ignores_the_mask_is_found_out():

@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+from live_bytes import LiveBytes
 from tiny_models import FAMILIES, SHAPES, count_parameters, logits, tiny_model, tiny_tokens
 
 from adaptprune.errors import NumericalError, UserError
 from adaptprune.method import Context
 from adaptprune.surgery import shape_of_model
+from baselines import slicegpt
 from baselines.slicegpt import SPEC, Slicer, fuse_norms, principal_components, sliced_width
 
 TOKENS = tiny_tokens(5, 9)
@@ -164,3 +166,39 @@ def test_signal_that_is_not_finite_is_reported() -> None:
         model.model.layers[0].mlp.down_proj.weight[0, 0] = torch.nan
     with pytest.raises(NumericalError, match="not finite"):
         SPEC.prune(model, None, 50, CONTEXT, SPEC.parse({}))
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_float64_copies_are_made_some_rows_at_a_time(
+    tied: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny_model(tied=tied, vocabulary=5000)
+    whole = SPEC.prune(copy.deepcopy(model), None, 50, CONTEXT, SPEC.parse({})).model.state_dict()
+    table = model.lm_head.weight.numel()
+    monkeypatch.setattr(slicegpt, "_CHUNK_BYTES", 8 * 16 * 50)
+    with LiveBytes(model.parameters()) as live:
+        parts = SPEC.prune(model, None, 50, CONTEXT, SPEC.parse({})).model.state_dict()
+    # New in float32: head and embedding with folded norm and mean, then both sliced; no float64.
+    assert live.peak < 4 * 3.8 * table
+    for name, weight in whole.items():
+        torch.testing.assert_close(parts[name], weight, rtol=0, atol=1e-6)
+
+
+def test_no_random_weights_are_made_for_the_sliced_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, peaks = tiny_model(layers=4), []
+    assemble = Slicer._assemble
+
+    def watched(self: Slicer, tables: Any, shortcuts: Any) -> Any:
+        there = [*self.model.parameters(), *tables.values(), *sum(shortcuts, ())]
+        with LiveBytes(there) as live:
+            made = assemble(self, tables, shortcuts)
+        peaks.append(live.peak)
+        return made
+
+    monkeypatch.setattr(Slicer, "_assemble", watched)
+    before = torch.get_rng_state()
+    sliced = SPEC.prune(model, None, 50, CONTEXT, SPEC.parse({})).model
+    assert torch.equal(torch.get_rng_state(), before), "nothing is drawn"
+    assert peaks == [0]
+    kinds = {tensor.device.type for tensor in [*sliced.parameters(), *sliced.buffers()]}
+    assert kinds == {"cpu"}

@@ -127,10 +127,42 @@ def test_missing_cells_print_a_dash_and_are_listed(tmp_path: Path) -> None:
     assert f"Not measured ({MISSING}): {listed}" in text
 
 
+def test_a_missing_cell_beside_equal_ones_is_a_plain_dash(tmp_path: Path) -> None:
+    rows = [*cell("llm-pruner", 20, 0), *cell("flap", 20, 0)]  # slicegpt is missing
+    stem = render(tmp_path, rows, sparsities=[20], seeds=[0])
+    assert f"| 20% | SliceGPT | {MISSING} | {MISSING} | {MISSING} |" in (
+        stem.with_suffix(".md").read_text()
+    )
+    assert pd.isna(tidy(stem).loc[(20, "slicegpt", "average"), "rank"])
+
+
 def test_a_mean_over_fewer_seeds_says_so(tmp_path: Path) -> None:
     stem = example(tmp_path)
     assert "| 20% | FLAP (2 of 3 seeds) |" in stem.with_suffix(".md").read_text()
     assert tidy(stem).loc[(20, "flap", "average"), "n_seeds"] == 2
+
+
+def test_marks_do_not_cross_seed_counts(tmp_path: Path) -> None:
+    """FLAP lacks a seed at 20 %: whoever is best there, over other seeds, is not said."""
+    stem = example(tmp_path)
+    ranks = tidy(stem)["rank"]
+    assert ranks.loc[20].isna().all()
+    assert ranks[40, "adapt-pruner", "average"] == "best"
+    assert "- Nothing is marked where a block's numbers" in stem.with_suffix(".md").read_text()
+    complete = render(tmp_path / "complete", full_matrix()).with_suffix(".md")
+    assert "Nothing is marked" not in complete.read_text()
+
+
+def test_a_column_that_lacks_a_number_at_one_seed_is_not_marked(tmp_path: Path) -> None:
+    rows = [
+        row
+        for row in full_matrix()
+        if (row.method, row.sparsity, row.task, row.seed) != ("flap", 20, "piqa", 1)
+    ]
+    ranks = tidy(render(tmp_path, rows))["rank"]
+    assert ranks.loc[20, METHODS, "piqa"].isna().all()
+    assert ranks.loc[20, METHODS, "average"].isna().all()
+    assert "best" in set(ranks.loc[20, METHODS, "social_iqa"])
 
 
 @pytest.mark.parametrize("status", ["failed", "skipped"])
@@ -291,7 +323,7 @@ def test_changes_are_taken_seed_by_seed(tmp_path: Path) -> None:
     assert tidy(stem).loc[(20, "flap"), "change"].isna().all()
     text = stem.with_suffix(".md").read_text()
     assert (
-        f"| Mended, against FLAP | {MINUS}1.00M ± 1.00 | +4.00 ± 3.46 | +0.00 ± 0.00 | "
+        f"| Mended, against FLAP | {MINUS}1.00M ± 1.00 | +4.00 ± 3.46 | 0.00 ± 0.00 | "
         f"+2.00 ± 1.73 | {MINUS}1.00 ± 0.00 |"
     ) in text
     assert "difference of two methods at the same seed" in text
@@ -300,7 +332,7 @@ def test_changes_are_taken_seed_by_seed(tmp_path: Path) -> None:
 def test_large_changes_are_told_by_their_magnitude(tmp_path: Path) -> None:
     mended = cell("flap", 20, 0, (0.3, 0.5), 2.5e8, variant="mended")
     text = changes(tmp_path, mended).with_suffix(".md").read_text()
-    assert "| +0.00M | +0.00 | +0.00 | +0.00 | +2.50e+08 |" in text
+    assert "| 0.00M | 0.00 | 0.00 | 0.00 | +2.50e+08 |" in text
 
 
 def test_changes_count_the_seeds_that_both_methods_have(tmp_path: Path) -> None:
@@ -309,6 +341,23 @@ def test_changes_count_the_seeds_that_both_methods_have(tmp_path: Path) -> None:
     row = tidy(changes(tmp_path, mended)).loc[(20, "flap@mended", "social_iqa")]
     assert (row["change"], row["change_seeds"]) == (pytest.approx(6.0), 1)
     assert pd.isna(row["change_std"])
+
+
+def test_a_change_over_fewer_seeds_than_its_row_says_so(tmp_path: Path) -> None:
+    """The mended method has all three seeds, the one it is set against lacks one."""
+    mended = [row for seed in range(3) for row in cell("flap", 20, seed, variant="mended")]
+    (tmp_path / "changes.yaml").write_text(CHANGES)
+    rows = cell("dense", 0, 0) + cell("flap", 20, 0) + cell("flap", 20, 1) + mended
+    stem = render(tmp_path, rows, "changes", declarations=tmp_path, sparsities=[20])
+    text = stem.with_suffix(".md").read_text()
+    assert "| 20% | Mended |" in text
+    assert "| 20% | Mended, against FLAP (2 of 3 seeds) |" in text
+
+
+def test_a_small_change_is_not_printed_as_none(tmp_path: Path) -> None:
+    mended = cell("flap", 20, 0, (0.29998, 0.5), 100.004, variant="mended")
+    text = changes(tmp_path, mended).with_suffix(".md").read_text()
+    assert f"| 0.00M | {MINUS}0.002 | 0.00 | {MINUS}0.001 | +0.004 |" in text
 
 
 def test_change_of_a_method_without_result_is_a_dash(tmp_path: Path) -> None:

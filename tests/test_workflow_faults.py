@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -15,22 +16,24 @@ import pytest
 from killing import kill_running
 from small_disk import small_disk
 
+from adaptprune.files import write_sealed_json
+
 ROOT = Path(__file__).parent.parent
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("faults")]
 
 
-def command(folder: Path) -> list[str]:
+def command(folder: Path, *config: str) -> list[str]:
     """Return a run of the dense model alone, in a folder that holds its own Snakefile."""
     return [
         *(sys.executable, "-m", "snakemake", "table1", "--cores", "2", "--directory", str(folder)),
         *("--snakefile", str(folder / "Snakefile")),
-        *("--config", "profile=tiny", "methods=dense", "seeds=0"),
+        *("--config", "profile=tiny", "methods=dense", "seeds=0", *config),
     ]
 
 
-def run(folder: Path) -> tuple[int, str]:
-    done = subprocess.run(command(folder), capture_output=True, text=True, timeout=600)
+def run(folder: Path, *config: str) -> tuple[int, str]:
+    done = subprocess.run(command(folder, *config), capture_output=True, text=True, timeout=600)
     output = done.stdout + done.stderr
     assert "Traceback" not in output, output
     return done.returncode, output
@@ -74,6 +77,75 @@ def test_changed_profile_changes_the_rows_and_nothing_stale_is_left(copy: Path) 
     assert status == 0, output
     rows = pd.read_csv(results(copy))
     assert set(rows.n[rows.metric == "acc"]) == {6}
+
+
+def table(folder: Path) -> Path:
+    return folder / "paper_tables" / "generated" / "tiny" / "table1.md"
+
+
+def forget(folder: Path) -> None:
+    """Lose what Snakemake knows of a run, as a copy without hidden folders does."""
+    shutil.rmtree(folder / ".snakemake")
+
+
+@pytest.mark.parametrize(
+    ("config", "column", "value"),
+    [("models=tiny-llama-small", "model", "tiny-llama-small"), ("seeds=1", "seed", 1)],
+)
+def test_without_snakemake_s_notes_a_table_is_of_what_is_asked_for(
+    copy: Path, config: str, column: str, value: object
+) -> None:
+    before = table(copy).read_bytes()
+    forget(copy)
+    status, output = run(copy, config)
+    assert status == 0, output
+    assert set(pd.read_csv(results(copy))[column]) == {value}
+    assert table(copy).read_bytes() != before
+    forget(copy)
+    assert "Nothing to be done" in run(copy, config)[1]
+
+
+def test_without_snakemake_s_notes_cells_are_what_the_profile_asks_for(copy: Path) -> None:
+    forget(copy)
+    profile = copy / "config" / "tiny.yaml"
+    profile.write_text(profile.read_text().replace("per_task: 12", "per_task: 6"))
+    status, output = run(copy)
+    assert status == 0, output
+    rows = pd.read_csv(results(copy))
+    assert set(rows.n[rows.metric == "acc"]) == {6}
+
+
+def test_results_and_tables_that_were_copied_here_are_made_again(
+    finished: Path, copy: Path, tmp_path: Path
+) -> None:
+    """Also where they are older than the files they replace, and Snakemake's notes are there."""
+    other = tmp_path / "other"
+    subprocess.run(["cp", "-a", str(finished), str(other)], check=True)
+    assert run(other, "models=tiny-llama-small")[0] == 0
+    foreign = [results(other), results(other).with_name("results.csv.sha256"), table(other)]
+    for file in foreign:
+        place = copy / file.relative_to(other)
+        assert place.read_bytes() != file.read_bytes()
+        shutil.copyfile(file, place)
+        os.utime(place, (1e9, 1e9))
+    status, output = run(copy)
+    assert status == 0, output
+    for file in foreign:
+        own = file.relative_to(other)
+        assert (copy / own).read_bytes() == (finished / own).read_bytes()
+
+
+def test_a_cell_that_was_copied_here_is_collected(finished: Path, copy: Path) -> None:
+    (evaluation,) = copy.glob("results/**/evaluation.json")
+    content = json.loads(evaluation.read_text())
+    del content["sha256"]
+    content["results"]["tiny_local_place"]["acc"] = 0.25
+    write_sealed_json(evaluation, content)
+    os.utime(evaluation, (1e9, 1e9))
+    status, output = run(copy, "dense_gate=off")
+    assert status == 0, output
+    rows = pd.read_csv(results(copy)).set_index(["task", "metric"])
+    assert rows.value["tiny_local_place", "acc"] == 0.25
 
 
 def test_clock_that_was_set_back_costs_work_and_changes_no_byte(finished: Path, copy: Path) -> None:

@@ -8,6 +8,7 @@ from adaptprune.audit.budgets import budget_of, counts_of
 from adaptprune.audit.flap import audit_floor
 from adaptprune.audit.statements import Statement, Verdict, billions, grid, holds, lies_within, yes
 from adaptprune.models import shape_of
+from adaptprune.numerals import signed
 from adaptprune.registry import find_method
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ def _larger_than_dense(numbers: list[Printed]) -> Statement:
                 f"{number.sparsity} %",
                 dense,
                 f"{number.value:.2f}B",
-                f"{change:+.1%}",
+                f"{signed(100 * change)}%",
             )
         )
     headers = ["model", "embeddings", "sparsity", "dense", "printed", "change"]

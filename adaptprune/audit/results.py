@@ -6,6 +6,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from adaptprune.audit.statements import Statement, grid, holds
+from adaptprune.numerals import signed
 
 if TYPE_CHECKING:
     from adaptprune.audit.sources import Claims, Printed
@@ -96,7 +97,7 @@ def _margins(numbers: list[Printed], claims: Claims) -> Statement:
         )
         margins.append(ours - best)
         rows.append(
-            (f"{sparsity} %", f"{ours:.2f}", f"{best:.2f} ({label})", f"{ours - best:+.2f}")
+            (f"{sparsity} %", f"{ours:.2f}", f"{best:.2f} ({label})", signed(ours - best, 2))
         )
     lowest, highest = claims.margins.lowest, claims.margins.highest
     fact = all(lowest <= round(margin) <= highest for margin in margins)

@@ -16,5 +16,7 @@ def audit(
 ) -> None:
     """Set what the paper prints against what follows from architecture and arithmetic alone."""
     from adaptprune.audit.report import write_audit
+    from adaptprune.outputs import beginning, check_files
 
+    check_files([(output, beginning("# What follows from architecture and arithmetic alone"))])
     write_audit(tables, output)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from adaptprune.commands.options import MethodFileOption, MethodOption, choose_method
-from adaptprune.commands.reporting import (
+from adaptprune.commands.profiles import (
     ConfigFolderOption,
     OverrideOption,
     ProfileOption,
@@ -28,11 +28,14 @@ def store(
 ) -> None:
     """Keep a finished profile: results, seal, provenance, documents and versions, side by side."""
     from adaptprune.cells import cell_folder
+    from adaptprune.outputs import check_files, matrix_files
     from adaptprune.store import store_cells
 
+    output = output or Path("results") / f"{profile}.csv"
+    check_files(matrix_files(output))
     cells = read_profile(profile, config_folder, override).cells()
     folders = [cell_folder(runs, profile, cell) for cell in cells]
-    store_cells(folders, profile, output or Path("results") / f"{profile}.csv")
+    store_cells(folders, profile, output)
 
 
 def compare(
@@ -47,6 +50,10 @@ def compare(
     """Compare results over the same documents: one new method with all baselines, or two runs."""
     from adaptprune.compare.report import compare_files, render_markdown, write_comparison
 
+    if output is not None:
+        from adaptprune.outputs import check_files, table_files
+
+        check_files(table_files(output, ".html"), [baseline, new, method_file])
     if method is not None or method_file is not None:
         method = choose_method(method, method_file)
     comparison = compare_files(baseline, new, method)

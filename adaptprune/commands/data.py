@@ -7,7 +7,13 @@ from typing import Annotated
 
 import typer
 
-from adaptprune.commands.options import LocalDataOption, ModelOption, OutputOption, check_folder
+from adaptprune.commands.options import (
+    LocalDataOption,
+    ModelOption,
+    OutputOption,
+    check_folder,
+    named_file,
+)
 
 
 def count_tokens(
@@ -18,11 +24,14 @@ def count_tokens(
 ) -> None:
     """Count the tokens of each source of training data under a model's tokenizer."""
     from adaptprune.models import find_entry
+    from adaptprune.outputs import check_files, json_with, model_inputs
     from adaptprune.recover.data import find_data
     from adaptprune.recover.tokencount import write_counts
 
     check_folder(local_data)
     find_entry(model)
+    read = [*model_inputs(model), named_file(data, ".jsonl"), local_data]
+    check_files([(output, json_with("sources", "conditions"))], read)
     write_counts(find_data(data, local_data), model, output)
 
 
@@ -34,6 +43,8 @@ def data_table(
     ),
 ) -> None:
     """Render counted tokens next to the paper's Table 2; OUTPUT is the path without suffix."""
+    from adaptprune.outputs import check_files, table_files
     from adaptprune.recover.datatable import render_data_table
 
+    check_files(table_files(output), [counts, claims])
     render_data_table(counts, claims, output)

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from adaptprune.commands.options import print_json
-from adaptprune.commands.reporting import (
+from adaptprune.commands.profiles import (
     ConfigFolderOption,
     OverrideOption,
     ProfileOption,

@@ -20,15 +20,18 @@ from adaptprune.commands.options import (
     SequencesOption,
     ThreadsOption,
     check_folder,
+    named_file,
 )
-from adaptprune.commands.pruning import take_calibration
-from adaptprune.commands.reporting import (
+from adaptprune.commands.profiles import (
     ConfigFolderOption,
     OverrideOption,
     ProfileOption,
     RunsOption,
+    Taken,
+    TakenProfileOption,
     read_profile,
 )
+from adaptprune.commands.pruning import take_calibration
 
 if TYPE_CHECKING:
     from adaptprune.figures.catalog import Source
@@ -36,8 +39,10 @@ if TYPE_CHECKING:
 
 def sensitivity(
     model: ModelOption,
-    suite: Annotated[str, typer.Option(help="name of a suite: its perplexity text is scored")],
     output: OutputOption,
+    suite: Annotated[
+        str | None, typer.Option(help="name of a suite: its perplexity text is scored")
+    ] = None,
     uniform: Annotated[int, typer.Option(min=0, max=99, help="percent cut from all layers")] = 0,
     layer_sparsity: Annotated[
         int, typer.Option(min=1, max=99, help="percent cut from one layer")
@@ -46,27 +51,37 @@ def sensitivity(
         int | None, typer.Option(min=1, help="seeded subset of the perplexity text")
     ] = None,
     window: Annotated[int, typer.Option(min=2, help="tokens that are scored together")] = 128,
-    calibration: CalibrationOption = "bigbench-prose",
-    sequences: SequencesOption = 32,
-    length: LengthOption = 64,
+    calibration: CalibrationOption = None,
+    sequences: SequencesOption = None,
+    length: LengthOption = None,
     seed: SeedOption = 0,
     local_data: LocalDataOption = None,
-    dtype: DtypeOption = "float32",
-    device: DeviceOption = "cpu",
+    dtype: DtypeOption = None,
+    device: DeviceOption = None,
     threads: ThreadsOption = None,
-    trust_remote_code: RemoteOption = False,
+    trust_remote_code: RemoteOption = None,
+    profile: TakenProfileOption = None,
+    config_folder: ConfigFolderOption = Path("config"),
 ) -> None:
     """Score a model with one layer cut at a time (Fig. 1)."""
     from adaptprune.evaluate.suites import load_suite
+    from adaptprune.outputs import check_files, json_with, model_inputs
     from adaptprune.sensitivity import HeldOutText, sensitivity_stage
 
+    read = [*model_inputs(model), named_file(calibration, ".json"), local_data]
+    check_files([(output, json_with("uniform", "layers"))], read)
+    taken = Taken(profile, config_folder)
+    local_data = taken.local_data(local_data)
     check_folder(local_data)
+    suite, passages = taken.held_out_text(suite, perplexity_documents)
     load_suite(suite)
-    tokens = take_calibration(calibration, model, sequences, length, seed, local_data)
-    text = HeldOutText(suite, perplexity_documents, window, local_data)
+    drawn = taken.calibration(calibration, sequences, length, local_data)
+    tokens = take_calibration(drawn, model, seed)
+    text = HeldOutText(suite, passages, window, local_data)
     from adaptprune.stages import Runtime
 
-    runtime = Runtime(dtype, device, threads, trust_remote_code)
+    how = taken.runtime(dtype, device, threads, trust_remote_code)
+    runtime = Runtime(*how, begin=taken.say)
     sensitivity_stage(model, uniform, layer_sparsity, tokens, text, runtime, output)
 
 
@@ -74,21 +89,29 @@ def measure(
     model: ModelOption,
     output: OutputOption,
     dense: Annotated[str | None, typer.Option(help="what it was pruned from")] = None,
-    batch: Annotated[int, typer.Option(min=1, help="sequences at once")] = 1,
-    prompt: Annotated[int, typer.Option(min=1, help="tokens read at once")] = 256,
-    new_tokens: Annotated[int, typer.Option(min=1, help="tokens that follow one by one")] = 16,
-    rounds: Annotated[int, typer.Option(min=1, help="timed runs of each model")] = 7,
-    dtype: DtypeOption = "float32",
-    device: DeviceOption = "cpu",
+    batch: Annotated[int | None, typer.Option(min=1, help="sequences at once")] = None,
+    prompt: Annotated[int | None, typer.Option(min=1, help="tokens read at once")] = None,
+    new_tokens: Annotated[
+        int | None, typer.Option(min=1, help="tokens that follow one by one")
+    ] = None,
+    rounds: Annotated[int | None, typer.Option(min=1, help="timed runs of each model")] = None,
+    dtype: DtypeOption = None,
+    device: DeviceOption = None,
     threads: ThreadsOption = None,
-    trust_remote_code: RemoteOption = False,
+    trust_remote_code: RemoteOption = None,
+    profile: TakenProfileOption = None,
+    config_folder: ConfigFolderOption = Path("config"),
 ) -> None:
     """Measure speed and memory of a checkpoint against the dense model."""
+    from adaptprune.outputs import check_files, json_with, model_inputs
     from adaptprune.speed import Workload, measure_stage
     from adaptprune.stages import Runtime
 
-    workload = Workload(batch, prompt, new_tokens, rounds)
-    runtime = Runtime(dtype, device, threads, trust_remote_code)
+    check_files([(output, json_with("schema", "measures"))], model_inputs(model, dense))
+    taken = Taken(profile, config_folder)
+    workload = Workload(*taken.workload(batch, prompt, new_tokens, rounds))
+    how = taken.runtime(dtype, device, threads, trust_remote_code)
+    runtime = Runtime(*how, begin=taken.say)
     measure_stage(model, dense, workload, runtime, output)
 
 
@@ -106,8 +129,10 @@ def speed(
     override: OverrideOption = None,
 ) -> None:
     """Render what ``measure`` found of a profile; OUTPUT is the path without suffix."""
+    from adaptprune.outputs import check_files, table_files
     from adaptprune.speedtable import render_speed
 
+    check_files(table_files(output))
     render_speed(_source(profile, runs, config_folder, override), output)
 
 
@@ -120,5 +145,7 @@ def cost(
 ) -> None:
     """Render what pruning cost in time; OUTPUT is the path without suffix."""
     from adaptprune.costs import render_costs
+    from adaptprune.outputs import check_files, table_files
 
+    check_files(table_files(output))
     render_costs(_source(profile, runs, config_folder, override), output)

@@ -10,6 +10,7 @@ import typer
 import yaml
 
 from adaptprune.errors import UserError
+from adaptprune.surroundings import expanded
 
 ModelOption = Annotated[str, typer.Option("--model", help="built-in id, local folder or hub id")]
 MethodOption = Annotated[
@@ -25,20 +26,22 @@ SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="method parameter")
 ]
 CalibrationOption = Annotated[
-    str, typer.Option("--calibration", help="name of a data set, or FILE.json of token ids")
+    str | None, typer.Option("--calibration", help="name of a data set, or FILE.json of token ids")
 ]
-SequencesOption = Annotated[int, typer.Option("--sequences", min=1, help="sequences drawn by name")]
-LengthOption = Annotated[int, typer.Option("--length", min=2, help="tokens of each of them")]
+SequencesOption = Annotated[
+    int | None, typer.Option("--sequences", min=1, help="sequences drawn by name")
+]
+LengthOption = Annotated[int | None, typer.Option("--length", min=2, help="tokens of each of them")]
 OutputOption = Annotated[Path, typer.Option("--output", help="where the result goes")]
-DtypeOption = Annotated[str, typer.Option("--dtype", help="of the weights")]
-DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1, …")]
+DtypeOption = Annotated[str | None, typer.Option("--dtype", help="of the weights")]
+DeviceOption = Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1, …")]
 ThreadsOption = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads")]
 LocalDataOption = Annotated[
     Path | None,
     typer.Option("--local-data", help="folder of data sets that stands for the hub"),
 ]
 RemoteOption = Annotated[
-    bool, typer.Option("--trust-remote-code", help="run code that lies in the model folder")
+    bool | None, typer.Option("--trust-remote-code", help="run code that lies in the model folder")
 ]
 
 
@@ -96,6 +99,14 @@ def choose_method(name: str | None, file: Path | None) -> str:
     if name is not None and split_variant(name)[0] != found:
         raise UserError(f"--method {name}: the method of {file} is called {found!r}")
     return name or found
+
+
+def named_file(source: str | None, suffix: str) -> Path | None:
+    """Return the file that an option names, None where it names something known instead."""
+    if source is None:
+        return None
+    path = expanded(Path(source))
+    return path if path.suffix == suffix else None
 
 
 def check_folder(local_data: Path | None) -> None:

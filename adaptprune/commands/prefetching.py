@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from adaptprune.commands.options import print_json
-from adaptprune.commands.reporting import (
+from adaptprune.commands.profiles import (
     ConfigFolderOption,
     OverrideOption,
     ProfileOption,
@@ -24,10 +24,12 @@ def prefetch(
     override: OverrideOption = None,
 ) -> None:
     """Fetch all models and data that a profile needs, so that it runs without network."""
+    from adaptprune.outputs import check_cache_to_fill
     from adaptprune.prefetch import prefetch as fetch_all
 
     chosen = read_profile(profile, config_folder, override)
     if to is not None:
+        check_cache_to_fill(to)
         to = to.resolve()
         os.environ["ADAPTPRUNE_CACHE"] = str(to)  # the folder is a cache, too
     print_json(fetch_all(chosen, to))

@@ -25,9 +25,16 @@ from adaptprune.commands.options import (
     ThreadsOption,
     check_folder,
     choose_method,
+    named_file,
     parse_settings,
     parse_sparsities,
     print_json,
+)
+from adaptprune.commands.profiles import (
+    Calibration,
+    ConfigFolderOption,
+    Taken,
+    TakenProfileOption,
 )
 from adaptprune.errors import UserError
 
@@ -45,9 +52,12 @@ def fetch(
 ) -> None:
     """Bring a model, the data of a suite, or a text into the cache, verify it, and note it."""
     from adaptprune.files import write_json
+    from adaptprune.outputs import check_files, json_with, model_inputs
 
     if [model, suite, text].count(None) != 2:
         raise UserError("give --model NAME, --suite NAME or --text NAME (one of the three)")
+    kind = json_with("commits" if text is not None else "revision")
+    check_files([(output, kind)], [*model_inputs(model), local_data])
     if text is not None:
         from adaptprune.recover.data import find_data
 
@@ -72,17 +82,26 @@ def fetch(
 
 def calibrate(
     model: ModelOption,
-    dataset: Annotated[str, typer.Option(help="name of a data set")],
-    sequences: SequencesOption,
-    length: LengthOption,
     seed: SeedOption,
     output: OutputOption,
+    dataset: Annotated[str | None, typer.Option(help="name of a data set")] = None,
+    sequences: SequencesOption = None,
+    length: LengthOption = None,
     local_data: LocalDataOption = None,
+    profile: TakenProfileOption = None,
+    config_folder: ConfigFolderOption = Path("config"),
 ) -> None:
     """Draw a calibration set: token ids that all methods share at this seed."""
     from adaptprune.files import write_json
+    from adaptprune.outputs import check_files, json_with, model_inputs
 
-    drawn = draw_calibration(model, dataset, sequences, length, seed, local_data)
+    drawn_before = json_with("dataset", "hash", "tokens")
+    check_files([(output, drawn_before)], [*model_inputs(model), local_data])
+    taken = Taken(profile, config_folder)
+    local_data = taken.local_data(local_data)
+    chosen = taken.calibration(dataset, sequences, length, local_data)
+    drawn = draw_calibration(model, *chosen[:3], seed, local_data)
+    taken.say()
     write_json(output, drawn.describe() | {"tokens": drawn.tokens})
 
 
@@ -96,36 +115,46 @@ def draw_calibration(
 ) -> CalibrationSet:
     """Draw a calibration set of a named data set with a model's tokenizer."""
     from adaptprune.calibration import draw
-    from adaptprune.checkpoint import load_tokenizer
     from adaptprune.corpus import find_corpus, read_texts
-    from adaptprune.models import locate
+    from adaptprune.encoding import check_ids, load_checked_tokenizer
+    from adaptprune.models import locate, read_config
 
     find_corpus(dataset)
     check_folder(local_data)
-    tokenizer = load_tokenizer(locate(model))
-    return draw(read_texts(dataset, local_data), tokenizer, dataset, sequences, length, seed)
+    folder = locate(model)
+    tokenizer = load_checked_tokenizer(folder, "nothing")
+    texts = read_texts(dataset, local_data)
+    drawn = draw(texts, tokenizer, dataset, sequences, length, seed)
+    check_ids(max(drawn.tokens, key=max), read_config(folder)["vocab_size"], dataset)
+    return drawn
 
 
-def take_calibration(
-    source: str, model: str, sequences: int, length: int, seed: int, local_data: Path | None
-) -> CalibrationSet:
+def take_calibration(chosen: Calibration, model: str, seed: int) -> CalibrationSet:
     """Take token ids from a file, or draw them from a named data set."""
     from adaptprune.calibration import read_calibration
     from adaptprune.models import shape_of
 
-    path = Path(source)
-    if path.suffix == ".json":
+    if path := named_file(chosen.source, ".json"):
         return read_calibration(path, shape_of(model).vocab_size)
+    source, sequences, length, local_data = chosen
     return draw_calibration(model, source, sequences, length, seed, local_data)
 
 
+def _files_read(model: str, calibration: str | None, *others: Path | None) -> list[Path | None]:
+    """Return the files and folders that a command reads."""
+    from adaptprune.outputs import model_inputs
+
+    return [*model_inputs(model), named_file(calibration, ".json"), *others]
+
+
 def _build_job(
+    taken: Taken,
     model: str,
     method: str,
     seed: int,
     settings: dict[str, Any],
-    calibration: tuple[str, int, int, Path | None],
-    runtime: tuple[str, str, int | None, bool],
+    calibration: tuple[str | None, int | None, int | None, Path | None],
+    runtime: tuple[str | None, str | None, int | None, bool | None],
     sparsities: list[int],
 ) -> Job:
     """Check everything that can be checked without weights, then read the calibration set."""
@@ -135,9 +164,14 @@ def _build_job(
 
     name, variant = split_variant(method)
     chosen = find_method(name)
+    if variant is not None and taken.profile is None and not settings and calibration[0] is None:
+        raise UserError(
+            f"--method {method}: the name of a variant alone changes nothing; give its profile by "
+            "--profile NAME, or what differs by --set or --calibration"
+        )
     entry = find_entry(model)
     with in_one_line(chosen):
-        parameters = chosen.parse(settings)
+        parameters = chosen.parse(taken.parameters(method, settings))
         for sparsity in sparsities:
             chosen.check(sparsity, parameters)
         if entry is not None or is_local(model):
@@ -147,10 +181,13 @@ def _build_job(
     tokens = None
     if chosen.needs_calibration:
         source, sequences, length, local_data = calibration
-        tokens = take_calibration(source, model, sequences, length, seed, local_data)
+        local_data = taken.local_data(local_data)
+        drawn = taken.calibration(source, sequences, length, local_data, method)
+        tokens = take_calibration(drawn, model, seed)
     from adaptprune.stages import Job, Runtime  # imports torch: not before the checks
 
-    return Job(model, chosen, variant, parameters, seed, tokens, Runtime(*runtime))
+    how = Runtime(*taken.runtime(*runtime), begin=taken.say)
+    return Job(model, chosen, variant, parameters, seed, tokens, how)
 
 
 def score(
@@ -160,22 +197,28 @@ def score(
     output: OutputOption,
     method: MethodOption = None,
     method_file: MethodFileOption = None,
-    calibration: CalibrationOption = "bigbench-prose",
-    sequences: SequencesOption = 32,
-    length: LengthOption = 64,
+    calibration: CalibrationOption = None,
+    sequences: SequencesOption = None,
+    length: LengthOption = None,
     local_data: LocalDataOption = None,
     settings: SetOption = None,
-    dtype: DtypeOption = "float32",
-    device: DeviceOption = "cpu",
+    dtype: DtypeOption = None,
+    device: DeviceOption = None,
     threads: ThreadsOption = None,
-    trust_remote_code: RemoteOption = False,
+    trust_remote_code: RemoteOption = None,
+    profile: TakenProfileOption = None,
+    config_folder: ConfigFolderOption = Path("config"),
 ) -> None:
     """Compute a method's scores once; ``prune --scores`` cuts every sparsity from them."""
+    from adaptprune.outputs import check_files, is_score_file
+
     wanted = parse_sparsities(sparsities)
+    check_files([(output, is_score_file)], _files_read(model, calibration, method_file, local_data))
     runtime = (dtype, device, threads, trust_remote_code)
     source = (calibration, sequences, length, local_data)
     name = choose_method(method, method_file)
-    job = _build_job(model, name, seed, parse_settings(settings), source, runtime, wanted)
+    taken = Taken(profile, config_folder)
+    job = _build_job(taken, model, name, seed, parse_settings(settings), source, runtime, wanted)
     from adaptprune.stages import score_stage
 
     score_stage(job, wanted, output)
@@ -188,22 +231,29 @@ def prune(
     output: OutputOption,
     method: MethodOption = None,
     method_file: MethodFileOption = None,
-    calibration: CalibrationOption = "bigbench-prose",
-    sequences: SequencesOption = 32,
-    length: LengthOption = 64,
+    calibration: CalibrationOption = None,
+    sequences: SequencesOption = None,
+    length: LengthOption = None,
     local_data: LocalDataOption = None,
     settings: SetOption = None,
     scores: Annotated[Path | None, typer.Option(help="file that ``score`` made")] = None,
-    dtype: DtypeOption = "float32",
-    device: DeviceOption = "cpu",
+    dtype: DtypeOption = None,
+    device: DeviceOption = None,
     threads: ThreadsOption = None,
-    trust_remote_code: RemoteOption = False,
+    trust_remote_code: RemoteOption = None,
+    profile: TakenProfileOption = None,
+    config_folder: ConfigFolderOption = Path("config"),
 ) -> None:
     """Prune a model and write its checkpoint: weights, pruning.json and kept.json."""
+    from adaptprune.outputs import check_folder_to_write
+
+    read = _files_read(model, calibration, method_file, local_data)
+    check_folder_to_write(output, [*read, scores])
     runtime = (dtype, device, threads, trust_remote_code)
     source = (calibration, sequences, length, local_data)
     name = choose_method(method, method_file)
-    job = _build_job(model, name, seed, parse_settings(settings), source, runtime, [sparsity])
+    taken, given = Taken(profile, config_folder), parse_settings(settings)
+    job = _build_job(taken, model, name, seed, given, source, runtime, [sparsity])
     from adaptprune.stages import prune_stage
 
     prune_stage(job, sparsity, output, scores)
@@ -212,15 +262,19 @@ def prune(
 def loss(
     model: ModelOption,
     tokens: Annotated[Path, typer.Option(help="JSON list of equal-length lists of token ids")],
-    dtype: DtypeOption = "float32",
-    device: DeviceOption = "cpu",
+    dtype: DtypeOption = None,
+    device: DeviceOption = None,
     threads: ThreadsOption = None,
+    profile: TakenProfileOption = None,
+    config_folder: ConfigFolderOption = Path("config"),
 ) -> None:
     """Print the mean next-token cross-entropy (nats) over all predicted positions as JSON."""
     from adaptprune.calibration import read_tokens
     from adaptprune.models import locate, read_config
     from adaptprune.stages import Runtime, mean_loss_of
 
+    taken = Taken(profile, config_folder)
     folder = locate(model)
     rows = read_tokens(tokens, read_config(folder)["vocab_size"])
-    print_json(mean_loss_of(folder, rows, Runtime(dtype, device, threads)))
+    runtime = Runtime(*taken.runtime(dtype, device, threads), begin=taken.say)
+    print_json(mean_loss_of(folder, rows, runtime))

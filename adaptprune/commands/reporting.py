@@ -18,30 +18,29 @@ from adaptprune.commands.options import (
     check_folder,
     print_json,
 )
-from adaptprune.errors import UserError
+from adaptprune.commands.profiles import (
+    ConfigFolderOption,
+    OverrideOption,
+    ProfileOption,
+    RunsOption,
+    Taken,
+    TakenProfileOption,
+    read_profile,
+)
+from adaptprune.errors import UserError, unknown
 
 if TYPE_CHECKING:
     from adaptprune.config import Profile
 
-ProfileOption = Annotated[str, typer.Option("--profile", help="name of a profile")]
-ConfigFolderOption = Annotated[Path, typer.Option(help="where the profiles lie")]
-RunsOption = Annotated[Path, typer.Option(help="where the cells lie")]
-OverrideOption = Annotated[
-    list[str] | None, typer.Option("--override", metavar="KEY=VALUE", help="of a profile key")
-]
 
-
-def _window_lengths(text: str | None, max_length: int) -> tuple[int, ...]:
-    from adaptprune.evaluate.perplexity import check_lengths
-
+def _window_lengths(text: str | None) -> list[int] | None:
+    """Read window lengths, None where none are given."""
     try:
-        lengths = tuple(int(part) for part in text.split(",")) if text else ()
+        return [int(part) for part in text.split(",")] if text else None
     except ValueError:
         raise UserError(
             f"--token-perplexity {text}: must be whole numbers of tokens, as in 128,2048"
         ) from None
-    check_lengths(lengths, max_length)
-    return lengths
 
 
 def evaluate(
@@ -60,50 +59,77 @@ def evaluate(
         str | None, typer.Option(help="window lengths, comma-separated: 128,2048")
     ] = None,
     documents: Annotated[Path | None, typer.Option(help="per-document scores, parquet")] = None,
-    max_length: Annotated[int, typer.Option(min=16, help="window in tokens")] = 2048,
-    batch: Annotated[str, typer.Option(help="tokens per pass, or auto")] = "auto",
+    max_length: Annotated[
+        int | None,
+        typer.Option(
+            min=16, help="window in tokens; default: that of the model, up to --window-limit"
+        ),
+    ] = None,
+    window_limit: Annotated[
+        int | None, typer.Option(min=16, help="tokens at most where no --max-length is given")
+    ] = None,
+    batch: Annotated[str | None, typer.Option(help="tokens per pass, or auto")] = None,
+    scorer_precision: Annotated[
+        str | None, typer.Option(help="of the softmax: float32, or stock for the model's dtype")
+    ] = None,
     local_data: LocalDataOption = None,
-    dtype: DtypeOption = "float32",
-    device: DeviceOption = "cpu",
+    dtype: DtypeOption = None,
+    device: DeviceOption = None,
     threads: ThreadsOption = None,
-    trust_remote_code: RemoteOption = False,
+    trust_remote_code: RemoteOption = None,
+    profile: TakenProfileOption = None,
+    config_folder: ConfigFolderOption = Path("config"),
 ) -> None:
     """Evaluate a checkpoint with lm-eval tasks and write one JSON file."""
+    from adaptprune.evaluate.perplexity import check_lengths
     from adaptprune.evaluate.stage import Selection, evaluate_stage
+    from adaptprune.outputs import DOCUMENTS, check_files, json_with, model_inputs, sibling
     from adaptprune.stages import Runtime
 
-    if (suite is None) == (tasks is None):
-        raise UserError("give --suite NAME or --tasks a,b (one of the two)")
-    if batch != "auto" and not (batch.isdigit() and int(batch) > 0):
-        raise UserError(f"--batch {batch}: must be auto or a number of tokens")
-    check_folder(local_data)
-    selection = Selection(
+    documents = documents or sibling(output, f"{output.stem}.parquet")
+    written = [(output, json_with("schema", "suite")), (documents, DOCUMENTS)]
+    check_files(written, [*model_inputs(model), local_data])
+    taken = Taken(profile, config_folder)
+    chosen = taken.evaluation(
         suite=suite,
-        tasks=tasks.split(",") if tasks else [],
+        tasks=tasks,
         limit=limit,
         documents_per_task=documents_per_task,
         perplexity_documents=perplexity_documents,
-        token_lengths=_window_lengths(token_perplexity, max_length),
+        token_perplexity=_window_lengths(token_perplexity),
+        max_length=max_length,
+        window_limit=window_limit,
+        batch=batch,
+        scorer_precision=scorer_precision,
     )
-    runtime = Runtime(dtype, device, threads, trust_remote_code)
+    if chosen.batch != "auto" and not (chosen.batch.isdigit() and int(chosen.batch) > 0):
+        raise UserError(f"--batch {chosen.batch}: must be auto or a number of tokens")
+    if chosen.scorer_precision not in ("float32", "stock"):
+        raise unknown("--scorer-precision", chosen.scorer_precision, ["float32", "stock"])
+    check_lengths(chosen.token_perplexity, max_length or chosen.window_limit)
+    local_data = taken.local_data(local_data)
+    check_folder(local_data)
+    selection = Selection(
+        suite=chosen.suite,
+        tasks=tasks.split(",") if tasks else [],
+        limit=limit,
+        documents_per_task=chosen.documents_per_task,
+        perplexity_documents=chosen.perplexity_documents,
+        token_lengths=tuple(chosen.token_perplexity),
+    )
+    runtime = taken.runtime(dtype, device, threads, trust_remote_code)
     evaluate_stage(
         model,
         selection,
-        runtime,
+        Runtime(*runtime, begin=taken.say),
         output,
-        documents or output.with_suffix(".parquet"),
+        documents,
         max_length=max_length,
-        batch_tokens=None if batch == "auto" else int(batch),
+        window_limit=chosen.window_limit,
+        precision="stock" if chosen.scorer_precision == "stock" else "float32",
+        batch_tokens=None if chosen.batch == "auto" else int(chosen.batch),
         local_data=local_data,
     )
-
-
-def read_profile(name: str, folder: Path, overrides: list[str] | None) -> Profile:
-    """Load a profile with the overrides of the command line."""
-    from adaptprune.config import load_profile
-
-    pairs = (pair.partition("=") for pair in overrides or [])
-    return load_profile(folder, name, {key: value for key, _, value in pairs})
 
 
 def gate(
@@ -118,7 +144,9 @@ def gate(
     from adaptprune.evaluate.dense import check_dense
     from adaptprune.evaluate.suites import load_suite
     from adaptprune.files import write_json
+    from adaptprune.outputs import check_files, json_with
 
+    check_files([(output, json_with("model", "suite", "checks"))], [evaluation])
     known = load_suite(suite)
     found = read_record(evaluation, Evaluation)
     checks = []
@@ -141,16 +169,31 @@ def collect(
     """Collect the cells of a profile into one results file."""
     from adaptprune.cells import cell_folder
     from adaptprune.declarations import load_declaration
+    from adaptprune.outputs import PROVENANCE, check_files, results_files
     from adaptprune.results import collect as collect_cells
     from adaptprune.results import write_results
     from adaptprune.tablecells import cells_of
 
+    check_files([*results_files(results), (provenance, PROVENANCE)], [declaration])
     chosen = read_profile(profile, config_folder, override)
     cells = chosen.cells()
     if declaration is not None:
         cells = cells_of(load_declaration(declaration), chosen, profile)
     collected = collect_cells([cell_folder(runs, profile, cell) for cell in cells], profile)
     write_results(collected, results, provenance)
+
+
+def made_from(
+    files: Annotated[list[Path], typer.Argument(help="generated files, just written")],
+    digest: Annotated[str, typer.Option(help="of what they were asked to show")],
+    output: OutputOption,
+) -> None:
+    """Note what generated files were made from; the workflow makes them again for anything else."""
+    from adaptprune.madefrom import write_made_from
+    from adaptprune.outputs import check_files, json_with
+
+    check_files([(output, json_with("made_from", "files"))], files)
+    write_made_from(output, digest, files)
 
 
 def status(
@@ -191,8 +234,10 @@ def table(
     from adaptprune.declarations import ListedTable, load_declaration
     from adaptprune.evaluate.suites import load_suite
     from adaptprune.listedtable import render_listed_table
+    from adaptprune.outputs import check_files, table_files
     from adaptprune.tables import render_table
 
+    check_files(table_files(output), [declaration, results, provenance])
     chosen = read_profile(profile, config_folder, override)
     suite = load_suite(chosen.evaluation.suite)
     declared = load_declaration(declaration)
@@ -233,7 +278,9 @@ def figure(
     """Draw a figure as PDF, PNG and CSV; OUTPUT is the path without suffix."""
     from adaptprune.figures.catalog import Source, draw
     from adaptprune.figures.style import save_figure
+    from adaptprune.outputs import check_files, figure_files
 
+    check_files(figure_files(output))
     chosen = read_profile(profile, config_folder, override)
     drawing = draw(name, Source(profile, chosen, runs))
     save_figure(drawing.figure, drawing.data, output)
@@ -251,8 +298,11 @@ def report(
     """Write one HTML page: what was run, the verdict on each claim, tables and figures."""
     from adaptprune.figures.catalog import Source
     from adaptprune.files import write_texts
+    from adaptprune.outputs import check_files, holding
     from adaptprune.report.evidence import Evidence
     from adaptprune.report.page import render_report
+
+    check_files([(output, holding("<title>Report of profile "))])
 
     def load(name: str) -> Profile:
         return read_profile(name, config_folder, override)
@@ -269,5 +319,7 @@ def benchmarks(
     """Render what a suite runs (the paper's Table 6); OUTPUT is the path without suffix."""
     from adaptprune.evaluate.overview import render_overview
     from adaptprune.evaluate.suites import load_suite
+    from adaptprune.outputs import check_files, table_files
 
+    check_files(table_files(output))
     render_overview(load_suite(suite), output)

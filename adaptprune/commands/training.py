@@ -11,14 +11,15 @@ from adaptprune.commands.options import (
     CalibrationOption,
     LengthOption,
     LocalDataOption,
-    ModelOption,
     OutputOption,
     SeedOption,
     SequencesOption,
     ThreadsOption,
     check_folder,
+    named_file,
     parse_settings,
 )
+from adaptprune.commands.profiles import ConfigFolderOption, Taken, TakenProfileOption
 from adaptprune.commands.pruning import take_calibration
 from adaptprune.errors import UserError
 
@@ -28,10 +29,17 @@ RunOption = Annotated[
 
 
 def recover(
-    model: ModelOption,
-    preset: Annotated[str, typer.Option(help="name of a recovery preset")],
-    data: Annotated[str, typer.Option(help="name of a mixture or text collection, or FILE.jsonl")],
     output: OutputOption,
+    model: Annotated[
+        str | None, typer.Option(help="built-in id, local folder or hub id; that of --recovery")
+    ] = None,
+    preset: Annotated[str | None, typer.Option(help="name of a recovery preset")] = None,
+    recovery: Annotated[
+        str | None, typer.Option(help="name of a recovery of the profile, in place of a preset")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="name of a mixture or text collection, or FILE.jsonl")
+    ] = None,
     target_parameters: Annotated[
         int | None, typer.Option(min=1, help="size to prune to, for a preset that prunes")
     ] = None,
@@ -44,16 +52,18 @@ def recover(
         typer.Option("--set", metavar="KEY=VALUE", help="value of the preset (see `recoveries`)"),
     ] = None,
     local_data: LocalDataOption = None,
-    calibration: CalibrationOption = "bigbench-prose",
-    sequences: SequencesOption = 32,
-    length: LengthOption = 64,
-    device: Annotated[str, typer.Option(help="cpu or cuda")] = "cpu",
+    calibration: CalibrationOption = None,
+    sequences: SequencesOption = None,
+    length: LengthOption = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda")] = None,
     threads: ThreadsOption = None,
-    micro_batch: Annotated[int, typer.Option(min=1, help="rows of one forward pass")] = 8,
-    checkpoint_every: Annotated[int, typer.Option(min=1, help="steps between checkpoints")] = 200,
+    micro_batch: Annotated[int | None, typer.Option(min=1, help="rows of one forward pass")] = None,
+    checkpoint_every: Annotated[
+        int | None, typer.Option(min=1, help="steps between checkpoints")
+    ] = None,
     activation_checkpointing: Annotated[
-        bool, typer.Option("--activation-checkpointing", help="recompute to save memory")
-    ] = False,
+        bool | None, typer.Option("--activation-checkpointing", help="recompute to save memory")
+    ] = None,
     run: RunOption = None,
     launch: Annotated[
         Path | None, typer.Option(help="train by `accelerate launch` with this config file")
@@ -61,36 +71,62 @@ def recover(
     record_failure: Annotated[
         bool, typer.Option("--record-failure", help="write a record where numbers are not finite")
     ] = False,
+    profile: TakenProfileOption = None,
+    config_folder: ConfigFolderOption = Path("config"),
 ) -> None:
     """Train a model, changed between trainings as the preset says; resumes when killed."""
+    from adaptprune.outputs import check_folder_to_write, check_run_folder, model_inputs
     from adaptprune.recover.data import find_data
     from adaptprune.recover.folder import Execution
     from adaptprune.recover.presets import find_preset
     from adaptprune.registry import find_recovery
 
-    chosen = find_preset(preset, parse_settings(settings))
-    check_folder(local_data)
-    find_data(data, local_data)  # refused here, before a model is fetched
     if target_parameters is not None and target_model is not None:
         raise UserError("give --target-parameters or --target-model, not both")
-    target = target_parameters or target_model
+    taken = Taken(profile, config_folder)
+    task = taken.recovery(
+        recovery,
+        model=model,
+        preset=preset,
+        data=data,
+        target=target_parameters or target_model,
+        settings=parse_settings(settings),
+    )
+    chosen = find_preset(task.preset, task.settings)
+    local_data = taken.local_data(local_data)
+    launch = taken.launch(launch)
+    files = [named_file(task.data, ".jsonl"), named_file(calibration, ".json"), launch, local_data]
+    target_folder = task.target if isinstance(task.target, str) else None
+    read = [*model_inputs(task.model, target_folder), *files]
+    check_folder_to_write(output, read)
+    folder = run or output.with_name(f"{output.name}.run")
+    check_run_folder(folder, output, read)
+    check_folder(local_data)
+    find_data(task.data, local_data)  # refused here, before a model is fetched
     method = find_recovery(chosen.method)
-    if target is None and method.target != "none":
+    if task.target is None and method.target != "none":
         method.check(chosen, None, None)
     tokens = None
     if method.needs_calibration:
-        tokens = take_calibration(calibration, model, sequences, length, seed, local_data)
+        drawn = taken.calibration(calibration, sequences, length, local_data)
+        tokens = take_calibration(drawn, task.model, seed)
     execution = Execution(
-        device=device,
-        threads=threads,
-        micro_batch=micro_batch,
-        checkpoint_every=checkpoint_every,
-        activation_checkpointing=activation_checkpointing,
+        **taken.execution(device, threads, micro_batch, checkpoint_every, activation_checkpointing)
     )
     from adaptprune.recover.stage import Recovery, recover_stage  # imports torch
 
-    job = Recovery(model, chosen, target, data, tokens, seed, execution, launch, local_data)
-    folder = run or output.with_name(f"{output.name}.run")
+    job = Recovery(
+        model=task.model,
+        preset=chosen,
+        target=task.target,
+        data=task.data,
+        calibration=tokens,
+        seed=seed,
+        execution=execution,
+        launch=launch,
+        local_data=local_data,
+        begin=taken.say,
+    )
     recover_stage(job, output, folder, record_failure=record_failure)
 
 

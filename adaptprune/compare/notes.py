@@ -5,31 +5,37 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from adaptprune.comparable import OF_METHOD
+from adaptprune.compare.alike import describe_seeds
 from adaptprune.compare.paired import ALL, Cells, Pairing
 from adaptprune.results import labels_of
 from adaptprune.stats import RESAMPLES
+from adaptprune.tables import UNLIKE_SEEDS
 from adaptprune.verdict import LEVEL
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from adaptprune.compare.alike import Seeds
     from adaptprune.compare.sides import Sides
 
 
 def notes_of(
-    sides: Sides, pairings: list[Pairing], table: pd.DataFrame, titles: dict[str, str]
+    sides: Sides,
+    pairings: list[Pairing],
+    table: pd.DataFrame,
+    titles: dict[str, str],
+    seeds: Seeds,
 ) -> list[str]:
     """Return how the numbers came about, and what is missing."""
-    seeds = sorted(set(table["seed"]) - {ALL}, key=int)
     overall = table[table["seed"] == ALL]
     sizes = {kind: len(rows) for kind, rows in overall.groupby("kind")}
     notes = [
         f"The results in {sides.names[0]} and {sides.names[1]} were measured under equal "
         "conditions: the same model, documents, minor versions of lm-eval and transformers, and "
         "calibration sets but where a name says which other one.",
-        f"Scores are mean ± sample standard deviation over seeds {', '.join(seeds)}; a seed "
-        "redraws the calibration set. Differences are taken at the same seed on the same "
-        "documents, and averaged over the seeds that both methods have.",
+        f"Scores are mean ± sample standard deviation over {describe_seeds(seeds)}, where they are "
+        "compared; a seed redraws the calibration set. Differences are taken at the same seed on "
+        "the same documents, and averaged over the seeds that both methods have.",
         "Intervals: percentile bootstrap over documents, drawn within their task, "
         f"{RESAMPLES:,} resamples; the seeds are kept as they are, and their spread stands beside.",
         "p of averages and perplexities: the same bootstrap. p of a task: McNemar's exact test at "
@@ -44,6 +50,8 @@ def notes_of(
         "Seconds and memory: of computing the scores, which may serve several sparsities, and of "
         "pruning (of training, for a trained model).",
     ]
+    if any(pairing.seeds not in ([], seeds.get(pairing.place)) for pairing in pairings):
+        notes.append(UNLIKE_SEEDS)
     hosts = {str(host) for host in sides.together("provenance")["host"]}
     if len(hosts) > 1:
         notes.append("The cells ran on different machines: their seconds do not compare.")

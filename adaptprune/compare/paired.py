@@ -95,19 +95,24 @@ class Cells:
 
 @dataclass(frozen=True)
 class Pairing:
-    """A new method against a baseline at one place, over the seeds that both have."""
+    """A new method against a baseline at one place, over the seeds that both have.
+
+    ``only`` narrows these seeds, None does not.
+    """
 
     place: Place
     new: Cells
     method: str
     baselines: Cells
     baseline: str
+    only: frozenset[int] | None = None
 
     @property
     def seeds(self) -> list[int]:
         """Return the seeds at which both are finished."""
         theirs = self.baselines.seeds(self.place, self.baseline)
-        return [seed for seed in self.new.seeds(self.place, self.method) if seed in theirs]
+        both = [seed for seed in self.new.seeds(self.place, self.method) if seed in theirs]
+        return [seed for seed in both if self.only is None or seed in self.only]
 
     def accuracies(self, seed: int, task: SuiteTask) -> tuple[np.ndarray, np.ndarray]:
         """Return both methods' scores of the same documents, in the same order [documents]."""

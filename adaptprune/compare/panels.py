@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from adaptprune.compare.paired import ALL, Place
-from adaptprune.compare.words import plain, print_p, ratio, signed, tally
+from adaptprune.compare.words import tally
+from adaptprune.numerals import interval, print_p, ratio, ratio_interval, signed
 from adaptprune.results import labels_of
 from adaptprune.stats import Summary, summarize
+from adaptprune.tablegrid import with_seeds
 from adaptprune.typeset import MISSING, Panel, PanelRow, Text, lay_out
 from adaptprune.verdict import LEVEL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from adaptprune.compare.alike import Seeds
     from adaptprune.evaluate.suites import Suite
 
 #: What a comparison is of.
@@ -36,13 +39,16 @@ def _spread(summary: Summary, form: Callable[[float], str]) -> str:
     return text if summary.std is None else f"{text} ± {form(summary.std)}"
 
 
-def cost_panel(results: pd.DataFrame, provenance: pd.DataFrame, titles: dict[str, str]) -> Panel:
+def cost_panel(
+    results: pd.DataFrame, provenance: pd.DataFrame, titles: dict[str, str], seeds: Seeds
+) -> Panel:
     """Return size really reached, seconds and memory of every method, mean ± std over seeds.
 
     Args:
         results: rows of all methods.
         provenance: of the same cells.
         titles: printed name by method, in printed order.
+        seeds: that are compared at a place.
     """
     cells = results[results["status"] == "ok"].drop_duplicates(
         ["model", "recovery", "sparsity", "method", "variant", "seed"]
@@ -68,7 +74,8 @@ def cost_panel(results: pd.DataFrame, provenance: pd.DataFrame, titles: dict[str
                 _column(found["seconds"], lambda s: f"{s:.1f}"),
                 _column(found["memory_mb"], lambda m: f"{m:.0f}"),
             ]
-            lines.append((place, titles[label], texts))
+            expected = len(seeds.get(place, rows))
+            lines.append((place, with_seeds(titles[label], len(rows), expected), texts))
     headers = ["#Param.", "Channels removed", "Seconds", "Peak host memory (MB)"]
     return Panel("Size reached, and what it cost", headers, [], _lay_out(lines))
 
@@ -106,7 +113,7 @@ def _marked(text: str, p: float) -> Text:
 
 
 def difference_panel(
-    comparison: pd.DataFrame, suite: Suite, title: Callable[[str, str], str]
+    comparison: pd.DataFrame, suite: Suite, title: Callable[[str, str], str], seeds: Seeds
 ) -> Panel:
     """Return one line per pairing: average, perplexity and the tasks won, tied and lost.
 
@@ -114,6 +121,7 @@ def difference_panel(
         comparison: what ``compare_pairings`` returned.
         suite: says whether there is a perplexity.
         title: printed name of (method, baseline).
+        seeds: that are compared at a place.
     """
     headers = ["Average", "95 % interval", "p"]
     if suite.perplexity is not None:
@@ -122,29 +130,43 @@ def difference_panel(
     for key, rows in comparison.groupby(PAIR, sort=False):
         overall = rows[rows["seed"] == ALL].set_index("kind")
         average = overall.loc["average"]
-        seeds = rows[(rows["kind"] == "average") & (rows["seed"] != ALL)]["difference"]
-        spread = summarize(seeds.tolist()).std
+        by_seed = rows[(rows["kind"] == "average") & (rows["seed"] != ALL)]["difference"]
+        spread = summarize(by_seed.tolist()).std
         text = signed(average["difference"])
         text += "" if spread is None else f" ± {spread:.1f}"
         texts = [
             _marked(text, average["p_corrected"]),
-            Text(f"[{plain(average['low'])}, {plain(average['high'])}]"),
+            Text(interval(average["low"], average["high"])),
             Text(print_p(average["p_corrected"]).removeprefix("= ")),
         ]
         if suite.perplexity is not None:
             perplexity = overall.loc["perplexity"]
             texts += [
                 _marked(f"× {ratio(perplexity['difference'])}", perplexity["p_corrected"]),
-                Text(f"[{ratio(perplexity['low'])}, {ratio(perplexity['high'])}]"),
+                Text(ratio_interval(perplexity["low"], perplexity["high"])),
                 Text(print_p(perplexity["p_corrected"]).removeprefix("= ")),
             ]
-        model, recovery, sparsity, method, baseline = key
-        place = Place(model, recovery, int(sparsity))
-        lines.append((place, title(method, baseline), [*texts, Text(str(tally(rows)))]))
+        place, label = _label(key, rows, title, seeds)
+        lines.append((place, label, [*texts, Text(str(tally(rows)))]))
     return Panel("Difference to every baseline", [*headers, "W/T/L"], [], _lay_out(lines))
 
 
-def task_panel(comparison: pd.DataFrame, suite: Suite, title: Callable[[str, str], str]) -> Panel:
+def _label(
+    key: tuple[str, str, int, str, str],
+    rows: pd.DataFrame,
+    title: Callable[[str, str], str],
+    seeds: Seeds,
+) -> tuple[Place, str]:
+    """Return where a pairing is, and its title with a remark where it is over fewer seeds."""
+    model, recovery, sparsity, method, baseline = key
+    place = Place(model, recovery, int(sparsity))
+    found = rows.loc[rows["seed"] != ALL, "seed"].nunique()
+    return place, with_seeds(title(method, baseline), found, len(seeds[place]))
+
+
+def task_panel(
+    comparison: pd.DataFrame, suite: Suite, title: Callable[[str, str], str], seeds: Seeds
+) -> Panel:
     """Return one line per pairing: the difference on every task with its interval and p."""
     lines = []
     for key, rows in comparison.groupby(PAIR, sort=False):
@@ -152,13 +174,12 @@ def task_panel(comparison: pd.DataFrame, suite: Suite, title: Callable[[str, str
         texts = []
         for task in suite.tasks:
             row = tasks.loc[task.task]
-            interval = f"[{plain(row['low'])}, {plain(row['high'])}]"
+            text = f"{signed(row['difference'])} {interval(row['low'], row['high'])}"
             p = print_p(row["p_corrected"]).removeprefix("= ")
             texts += [
-                _marked(f"{signed(row['difference'])} {interval}", row["p_corrected"]),
+                _marked(text, row["p_corrected"]),
                 Text(p),
             ]
-        model, recovery, sparsity, method, baseline = key
-        lines.append((Place(model, recovery, int(sparsity)), title(method, baseline), texts))
+        lines.append((*_label(key, rows, title, seeds), texts))
     headers = [task.title for task in suite.tasks]
     return Panel("Task by task, in points", headers, ["diff.", "p"], _lay_out(lines))

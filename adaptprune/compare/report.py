@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from adaptprune.compare.alike import compared_seeds, only_compared
 from adaptprune.compare.notes import notes_of
-from adaptprune.compare.paired import ALL, compare_pairings
+from adaptprune.compare.paired import ALL, Place, compare_pairings
 from adaptprune.compare.panels import PAIR, cost_panel, difference_panel, task_panel
 from adaptprune.compare.sides import pairings_of, read_sides
 from adaptprune.compare.words import agreeing_seeds, describe_average, describe_perplexity
@@ -14,7 +15,7 @@ from adaptprune.declarations import MethodTitle
 from adaptprune.errors import UserError
 from adaptprune.files import write_texts
 from adaptprune.pages import render_page
-from adaptprune.tablegrid import DENSE, build_grid, columns_of
+from adaptprune.tablegrid import DENSE, Grid, build_grid, columns_of, with_seeds
 from adaptprune.typeset import Heading, Panel, panels_of, to_latex, to_markdown
 
 if TYPE_CHECKING:
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from adaptprune.compare.alike import Seeds
     from adaptprune.compare.sides import Sides
+    from adaptprune.evaluate.suites import Suite
 
 
 @dataclass(frozen=True)
@@ -69,48 +72,61 @@ def compare_files(baseline_csv: Path, new_csv: Path, method: str | None = None) 
         profile,
         len(sides.baseline.results) + len(sides.new.results),
     )
+    seeds = compared_seeds(pairings)
+    results = only_compared(sides.together("results"), seeds)
+    provenance = only_compared(sides.together("provenance"), seeds)
     panels = [
-        *_score_panels(sides, titles),
-        difference_panel(table, sides.suite, title),
-        task_panel(table, sides.suite, title),
-        cost_panel(sides.together("results"), sides.together("provenance"), titles),
+        *_score_panels(results, sides.suite, titles, seeds),
+        difference_panel(table, sides.suite, title, seeds),
+        task_panel(table, sides.suite, title, seeds),
+        cost_panel(results, provenance, titles, seeds),
     ]
-    sentences = _sentences(table, titles, sides)
-    return Comparison(heading, sentences, panels, notes_of(sides, pairings, table, titles), table)
+    sentences = _sentences(table, titles, sides, seeds)
+    notes = notes_of(sides, pairings, table, titles, seeds)
+    return Comparison(heading, sentences, panels, notes, table)
 
 
-def _score_panels(sides: Sides, titles: dict[str, str]) -> list[Panel]:
+def _score_panels(
+    results: pd.DataFrame, suite: Suite, titles: dict[str, str], seeds: Seeds
+) -> list[Panel]:
     """Return the scores of all methods, mean ± std over seeds, best and second marked."""
-    results = sides.together("results")
     lines = [MethodTitle(method=key, title=title) for key, title in titles.items()]
-    pruned = sides.new.results[sides.new.results["method"] != DENSE]
-    panels = []
-    for recovery in sorted(set(pruned["recovery"])):
-        places = pruned[pruned["recovery"] == recovery]
-        grid = build_grid(
-            results,
-            columns_of(sides.suite),
-            lines,
-            models=sorted(set(places["model"])),
-            sparsities=sorted(map(int, set(places["sparsity"]))),
-            seeds=sorted(map(int, set(results["seed"]))),
-            recovery=recovery,
-        )
-        grid.rows = [row for row in grid.rows if row.seeds_found]
+    columns, panels = columns_of(suite), []
+    for recovery in sorted({place.recovery for place in seeds}):
+        grid = Grid(columns)
+        for place in sorted(seeds):
+            if place.recovery != recovery:
+                continue
+            is_first = place.model not in {row.model for row in grid.rows}
+            block = build_grid(
+                results,
+                columns,
+                [line for line in lines if is_first or line.method != DENSE],
+                models=[place.model],
+                sparsities=[place.sparsity],
+                seeds=seeds[place],
+                recovery=recovery,
+            )
+            grid.rows += [row for row in block.rows if row.seeds_found]
         panels += panels_of(grid, with_published=False)
     return panels
 
 
-def _sentences(table: pd.DataFrame, titles: dict[str, str], sides: Sides) -> list[str]:
+def _sentences(
+    table: pd.DataFrame, titles: dict[str, str], sides: Sides, seeds: Seeds
+) -> list[str]:
     """Return what every pairing says, by sparsity."""
     sentences = []
     several = table["model"].nunique() > 1
-    for (model, *_, method, baseline), rows in table.groupby(PAIR, sort=False):
+    for (model, recovery, sparsity, method, baseline), rows in table.groupby(PAIR, sort=False):
         averages = rows[rows["kind"] == "average"]
         overall = averages[averages["seed"] == ALL].iloc[0]
-        agreeing = agreeing_seeds(averages[averages["seed"] != ALL], overall["difference"])
+        by_seed = averages[averages["seed"] != ALL]
+        there = seeds[Place(model, recovery, int(sparsity))]
+        remark = with_seeds("", len(by_seed), len(there))
+        remark += agreeing_seeds(by_seed, overall["difference"])
         stored = titles[sides.stored(baseline)]
-        text = describe_average(overall, titles[method], stored, agreeing)
+        text = describe_average(overall, titles[method], stored, remark)
         for _, row in rows[(rows["kind"] == "perplexity") & (rows["seed"] == ALL)].iterrows():
             text += f" {describe_perplexity(row, stored)}"
         sentences.append(f"{model}: {text}" if several else text)

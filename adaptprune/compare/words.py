@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from adaptprune.compare.paired import ALL
-from adaptprune.typeset import MINUS
+from adaptprune.numerals import interval, print_p, ratio, ratio_interval, signed
 from adaptprune.verdict import LEVEL
 
 if TYPE_CHECKING:
@@ -31,36 +31,14 @@ def tally(comparison: pd.DataFrame) -> Tally:
     return Tally(wins, len(tasks) - wins - losses, losses)
 
 
-def signed(value: float, decimals: int = 1) -> str:
-    """Print a number with its sign, zero without."""
-    rounded = round(value, decimals)
-    sign = "+" if rounded > 0 else MINUS if rounded < 0 else ""
-    return f"{sign}{abs(rounded):.{decimals}f}"
-
-
-def plain(value: float) -> str:
-    """Print a number with a sign where it is negative alone."""
-    return signed(value).removeprefix("+")
-
-
-def print_p(p: float) -> str:
-    """Print a p-value with its relation: ``= 0.02`` or ``< 0.001``."""
-    return "< 0.001" if p < 0.001 else f"= {p:.2g}"
-
-
-def ratio(value: float) -> str:
-    """Print a ratio of perplexities to three digits; a very large one by its magnitude."""
-    return f"{value:.3g}"
-
-
-def describe_average(row: pd.Series, method: str, baseline: str, agreeing: str) -> str:
+def describe_average(row: pd.Series, method: str, baseline: str, remark: str) -> str:
     """Return the sentence on the average accuracy of one pairing.
 
     Args:
         row: its comparison over all seeds.
         method: title of the new method.
         baseline: title of the baseline.
-        agreeing: remark on the seeds, empty for one seed.
+        remark: on the seeds, may be empty.
     """
     shown = row["p_corrected"] < LEVEL
     at = f"at {int(row['sparsity'])} %"
@@ -72,8 +50,8 @@ def describe_average(row: pd.Series, method: str, baseline: str, agreeing: str) 
         verdict = f"{method} is worse than {baseline} {at}"
     return (
         f"{verdict}: {signed(row['difference'])} points, 95 % interval "
-        f"[{plain(row['low'])}, {plain(row['high'])}], corrected p "
-        f"{print_p(row['p_corrected'])}{agreeing}."
+        f"{interval(row['low'], row['high'])}, corrected p "
+        f"{print_p(row['p_corrected'])}{remark}."
     )
 
 
@@ -84,7 +62,7 @@ def describe_perplexity(row: pd.Series, baseline: str) -> str:
     verdict = f"is {verdict}" if shown else "is not shown to differ"
     return (
         f"Its perplexity {verdict}: {ratio(row['difference'])} times that of {baseline}, "
-        f"95 % interval [{ratio(row['low'])}, {ratio(row['high'])}], "
+        f"95 % interval {ratio_interval(row['low'], row['high'])}, "
         f"corrected p {print_p(row['p_corrected'])}."
     )
 

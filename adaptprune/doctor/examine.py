@@ -100,7 +100,7 @@ def examine(subject: Subject, seconds: float) -> Diagnosis:
     if device.level == "missing" or seconds == 0:
         return Diagnosis(subject.name, findings)
     try:
-        model = machine.largest_model(subject)[0]
+        model = machine.largest_model(subject)
         rates = measure_rates(subject.profile, model, subject.runs, seconds)
         forecast = predict(subject.profile, rates, subject.at_once)
     except (UserError, OSError) as error:  # a full disk, or a folder that is read-only

@@ -1,9 +1,10 @@
 """What a profile's matrix will take in time and disk: counts times rates.
 
 Counted are the matrix products: 2N operations for each token of a forward pass and 6N with the
-backward one, N being parameters a token is multiplied by. Documents have to be estimated where they
-are not built locally. What jobs take besides was measured with the profiles `smoke` and `mini` on
-two CPU cores (see docs/scaling.md).
+backward one, N being parameters a token is multiplied by; 8N where activations are computed twice
+(``adaptprune.gradients``). Documents have to be estimated where they are not built locally. What
+jobs take besides was measured with the profiles `smoke` and `mini` on two CPU cores (see
+docs/scaling.md).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from adaptprune.errors import UserError
 from adaptprune.evaluate.suites import load_suite
 from adaptprune.local_data import data_folder
+from adaptprune.memory import BYTES
 from adaptprune.method import Passes, in_one_line
 from adaptprune.models import folder_of, is_local, shape_of
 from adaptprune.registry import find_method, split_variant
@@ -43,7 +45,6 @@ DOCUMENT_TOKENS, PASSAGE_TOKENS = 114, 4700
 CELL_BYTES = 150_000
 #: Bytes that task data and texts of the package registry take in the cache.
 DATA_BYTES = 400e6
-BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
 @dataclass(frozen=True)
@@ -145,10 +146,11 @@ def pruning_seconds(
     drawn = profile.calibration_of(name)
     tokens = drawn.sequences * drawn.length
     size: float = shape.compute_parameters
+    by_layer = profile.device != "cpu" or profile.dtype != "float32"
     if passes.gradient > 1:
         size -= shape.decoder_parameters * sparsity / 200
     return (
-        6 * size * tokens * passes.gradient / rates.gradient
+        (8 if by_layer else 6) * size * tokens * passes.gradient / rates.gradient
         + 2 * size * tokens * passes.forward / rates.forward
         + DECOMPOSITION * shape.hidden_size**3 * passes.decompositions / rates.forward
     )

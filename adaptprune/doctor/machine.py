@@ -13,15 +13,18 @@ from typing import TYPE_CHECKING, Any
 from packaging.requirements import Requirement
 
 from adaptprune.doctor.finding import Finding, Subject, in_units
-from adaptprune.doctor.forecast import BYTES, disk_needed, known_shapes
+from adaptprune.doctor.forecast import disk_needed, known_shapes
 from adaptprune.files import cache_directory, nearest_folder
+from adaptprune.memory import BYTES, host_bytes, pruning_bytes, speed_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
+    from adaptprune.config import Profile
+    from adaptprune.shapes import ModelShape
+
 OLDEST_PYTHON = (3, 11)
-#: Room on a GPU per byte of weights: activations and the gradients of one layer come besides.
-GPU_ROOM = 1.3
 
 
 def check_python(subject: Subject) -> Finding:
@@ -88,20 +91,46 @@ def check_device(subject: Subject) -> Finding:
         reason = f"{device}: this machine has {torch.cuda.device_count()} GPU(s)"
         return Finding("device", "missing", reason, "change the profile's device")
     card: Any = torch.cuda.get_device_properties(number)
-    needed = GPU_ROOM * BYTES[dtype] * largest_model(subject)[1]
     text = f"{card.name}, {in_units(card.total_memory)}, CUDA {torch.version.cuda}"
-    if card.total_memory < needed:
-        shortage = f"{text}: {largest_model(subject)[0]} takes about {in_units(needed)}"
-        return Finding("device", "missing", shortage, "use a larger GPU or a smaller model")
     if dtype == "bfloat16" and not torch.cuda.is_bf16_supported():
         return Finding("device", "missing", f"{text}: no bfloat16", "use a newer GPU")
+    model, needed = _pruning_need(subject.profile)
+    cure = "use a larger GPU or a smaller model"
+    if card.total_memory < needed:
+        shortage = f"{text}: pruning {model} takes about {in_units(needed)}"
+        return Finding("device", "missing", shortage, cure)
+    model, needed = _speed_need(subject.profile)
+    if card.total_memory < needed:
+        shortage = f"{text}: `speed` of {model} and a pruned one takes about {in_units(needed)}"
+        return Finding("device", "warning", shortage, cure)
     return Finding("device", "ok", text)
 
 
-def largest_model(subject: Subject) -> tuple[str, int]:
-    """Return name and parameters of the largest model of known size; none is known as 0."""
-    sizes = [(model, shape.parameters) for model, shape in known_shapes(subject.profile).items()]
-    return max(sizes, key=lambda pair: pair[1], default=("no model of known size", 0))
+def _largest(profile: Profile, need: Callable[[ModelShape], float]) -> tuple[str, float]:
+    """Return the model of known size that needs most, and how much; none is known as 0."""
+    needs = [(model, need(shape)) for model, shape in known_shapes(profile).items()]
+    return max(needs, key=lambda pair: pair[1], default=("no model of known size", 0.0))
+
+
+def _calibration_tokens(profile: Profile) -> int:
+    """Return the tokens of the largest calibration set of a profile's methods."""
+    drawn = [profile.calibration, *map(profile.calibration_of, profile.methods)]
+    return max(calibration.sequences * calibration.length for calibration in drawn)
+
+
+def _pruning_need(profile: Profile) -> tuple[str, float]:
+    tokens = _calibration_tokens(profile)
+    return _largest(profile, lambda shape: pruning_bytes(shape, profile.dtype, tokens))
+
+
+def _speed_need(profile: Profile) -> tuple[str, float]:
+    least = min(profile.sparsities)
+    return _largest(profile, lambda shape: speed_bytes(shape, profile.dtype, least, profile.speed))
+
+
+def largest_model(subject: Subject) -> str:
+    """Return the largest model of known size."""
+    return _largest(subject.profile, lambda shape: shape.parameters)[0]
 
 
 def check_memory(subject: Subject) -> Finding:
@@ -111,12 +140,27 @@ def check_memory(subject: Subject) -> Finding:
     there = psutil.virtual_memory().total
     job = subject.profile.memory_mb * 1e6
     text = f"{in_units(there)}; {subject.at_once} job(s) at once may take {in_units(job)} each"
+    model, needed = _host_need(subject.profile)
+    if job < needed:
+        text = f"memory_mb is {subject.profile.memory_mb}, {model} takes about {in_units(needed)}"
+        return Finding("memory", "missing", text, "raise memory_mb in the profile")
     if job > there:
         return Finding("memory", "missing", text, "use a machine with more, or a smaller model")
     if job * subject.at_once > there:
         fewer = max(1, int(there / job)) * subject.profile.threads
         return Finding("memory", "warning", text, f"give the run fewer cores (--cores {fewer})")
     return Finding("memory", "ok", text)
+
+
+def _host_need(profile: Profile) -> tuple[str, float]:
+    """Return the model that takes most of the host's memory in a job, and how much.
+
+    On a CPU that is `speed`, for which two models are there.
+    """
+    if profile.device.startswith("cuda"):
+        tokens = _calibration_tokens(profile)
+        return _largest(profile, lambda shape: host_bytes(shape, profile.dtype, tokens))
+    return _largest(profile, lambda shape: 2.0 * BYTES[profile.dtype] * shape.parameters)
 
 
 def check_writable(what: str, folder: Path) -> Finding:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from jinja2 import TemplateError
 
 from adaptprune.errors import UserError, unknown
 from adaptprune.evaluate.benchmarks import hub_columns
@@ -230,12 +229,13 @@ def load_task(
         if local_data is None:
             fetch_splits(source, hub_folder(), columns)
         config |= read_locally(config, local_data or hub_folder(), columns)
-    # The first two are what `datasets` raises for data it cannot get, the others what a task raises
-    # when it builds its first prompt from rows of another shape.
-    failures = (OSError, ValueError, KeyError, TypeError, IndexError, TemplateError)
     try:
         loaded: dict[str, Task] = _manager().load([config])["tasks"]
-    except failures as error:
+    except UserError:
+        raise
+    # `datasets` raises its own classes for data it cannot get or read, and a task anything when it
+    # builds its first prompt from rows of another shape.
+    except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise UserError(f"task {name!r}: its data cannot be loaded: {reason}") from error
     return next(iter(loaded.values()))

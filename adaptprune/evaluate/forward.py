@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
 from transformers import DynamicCache
 
 from adaptprune.evaluate.packing import pack, take_trees
+from adaptprune.loss import logits_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import numpy as np
     from transformers import PreTrainedModel
 
     from adaptprune.evaluate.packing import Group, Rows, Tree
@@ -24,6 +25,9 @@ logger = logging.getLogger(__name__)
 
 # Keys and values of the tokens before a tree, per layer, each [1, kv heads, tokens, head_dim].
 Prefix = list[tuple[torch.Tensor, torch.Tensor]]
+
+#: Of the softmax: float32 whatever the model's dtype, or ``stock``, the dtype of the logits.
+Precision = Literal["float32", "stock"]
 
 PROJECTION_TOKENS = 512  # projected to the vocabulary at a time: bounds the memory of the logits
 
@@ -77,57 +81,117 @@ def tree_mask(ends: torch.Tensor, known: int, dtype: torch.dtype) -> torch.Tenso
     return mask
 
 
+def log_softmax(logits: torch.Tensor, precision: Precision) -> torch.Tensor:
+    """Return log-probabilities over the last axis, in float32 or in the dtype of the logits."""
+    # As stock does it: torch's float32 log_softmax is some 1e-5 nats too high per token on CPU,
+    # which a more exact logsumexp would show as a difference on long texts.
+    return torch.log_softmax(logits, dim=-1, dtype=None if precision == "stock" else torch.float32)
+
+
+@dataclass
+class Scores:
+    """Flat arrays of scores on the model's device.
+
+    Attributes:
+        log_probabilities: float32 in nats, [slots].
+        greedy: whether the scored token is the most probable one, [slots].
+    """
+
+    log_probabilities: torch.Tensor
+    greedy: torch.Tensor
+
+    @classmethod
+    def empty(cls, slots: int, device: torch.device) -> Scores:
+        """Return room for ``slots`` scores, none of which is known yet."""
+        return cls(
+            torch.full((slots,), math.nan, device=device),
+            torch.zeros(slots, dtype=torch.bool, device=device),
+        )
+
+
+def halves(chain: Tree) -> tuple[Tree, Tree]:
+    """Cut a chain of at least two tokens in the middle."""
+    middle = len(chain) // 2
+    first = chain.targets[:, 0] < middle
+    front = replace(
+        chain,
+        tokens=chain.tokens[:middle],
+        depths=chain.depths[:middle],
+        ends=np.full(middle, middle),
+        targets=chain.targets[first],
+        requests=0,  # they count as finished with the other half
+    )
+    back = replace(
+        chain,
+        tokens=chain.tokens[middle:],
+        depths=chain.depths[middle:],
+        ends=chain.ends[middle:] - middle,
+        targets=chain.targets[~first] - (middle, 0, 0),
+    )
+    return front, back
+
+
 @dataclass
 class TreeRunner:
-    """One walk through a plan that fills flat arrays of scores on the model's device.
+    """One walk through a plan that fills scores.
 
     Attributes:
         model: a causal language model.
         budget: shared between walks, so that what was learnt about memory is kept.
-        log_probabilities: float32 in nats, [slots].
-        greedy: whether the scored token is the most probable one, [slots].
+        scores: filled by the walk.
+        precision: of the softmax.
         progress: told the computed tokens and finished requests after each forward pass.
     """
 
     model: PreTrainedModel
     budget: Budget
-    log_probabilities: torch.Tensor
-    greedy: torch.Tensor
-    progress: Callable[[int, int], None]
+    scores: Scores
+    precision: Precision = "float32"
+    progress: Callable[[int, int], None] = lambda tokens, requests: None
     work: Work = field(default_factory=Work)
-
-    @classmethod
-    def create(
-        cls,
-        model: PreTrainedModel,
-        budget: Budget,
-        slots: int,
-        progress: Callable[[int, int], None] = lambda tokens, requests: None,
-    ) -> TreeRunner:
-        """Return a runner with room for ``slots`` scores."""
-        log_probabilities = torch.full((slots,), math.nan, device=model.device)
-        greedy = torch.zeros(slots, dtype=torch.bool, device=model.device)
-        return cls(model, budget, log_probabilities, greedy, progress)
 
     def run(self, group: Group, prefix: Prefix | None = None) -> None:
         """Score a group whose parents' keys and values are ``prefix``."""
         if group.prefix is not None:
-            prefix = self._forward([[group.prefix]], prefix, keep=True)
+            prefix = self._keep(group.prefix, prefix)
         pending = sorted(group.trees, key=len)
         while pending:
             untouched = list(pending)
             rows = take_trees(pending, self.budget.row, self.budget.batch)
-            try:
-                self._forward(rows, prefix)
-            except torch.OutOfMemoryError:
-                if len(rows) == len(rows[0]) == 1:  # a single tree: nothing left to divide
-                    raise
+            fits, _ = self._try(rows, prefix, may_divide=len(rows) > 1 or len(rows[0]) > 1)
+            if not fits:
                 self.budget.halve()
-                torch.cuda.empty_cache()
                 logger.warning("out of memory: %d tokens at once from now on", self.budget.batch)
                 pending = untouched
         for inner in group.groups:
             self.run(inner, prefix)
+
+    def _keep(self, chain: Tree, prefix: Prefix | None) -> Prefix | None:
+        """Return a prefix made longer by a chain, which goes in two halves where it must."""
+        fits, longer = self._try([[chain]], prefix, may_divide=len(chain) > 1, keep=True)
+        if fits:
+            return longer
+        logger.warning("out of memory: a prefix of %d tokens goes in two halves", len(chain))
+        for half in halves(chain):
+            prefix = self._keep(half, prefix)
+        return prefix
+
+    def _try(
+        self, rows: list[list[Tree]], prefix: Prefix | None, *, may_divide: bool, keep: bool = False
+    ) -> tuple[bool, Prefix | None]:
+        """Compute rows; say whether the memory was enough, and return the prefix to keep.
+
+        Raises:
+            torch.OutOfMemoryError: it was not, and there is nothing left to divide.
+        """
+        try:
+            return True, self._forward(rows, prefix, keep)
+        except torch.OutOfMemoryError:
+            if not may_divide:
+                raise
+        # Outside of the handler, whose error holds the tensors of what was under way.
+        torch.cuda.empty_cache()
+        return False, None
 
     @torch.no_grad()
     def _forward(
@@ -171,15 +235,13 @@ class TreeRunner:
         bounds = range(0, len(positions), PROJECTION_TOKENS)
         for first in bounds:
             chosen = positions[first : first + PROJECTION_TOKENS]
-            logits = self.model.get_output_embeddings()(hidden[chosen])
-            # As stock does it: torch's float32 log_softmax is some 1e-5 nats too high per token on
-            # CPU, which a more exact logsumexp would show as a difference on long texts.
-            scores = torch.log_softmax(logits, dim=-1, dtype=torch.float32)
+            logits = logits_of(self.model, hidden[chosen])
+            scores = log_softmax(logits, self.precision)
             best = scores.argmax(dim=-1)
             here = (which >= first) & (which < first + len(chosen))
             local, (_, token, slot) = which[here] - first, targets[here].T
-            self.log_probabilities[slot] = scores[local, token]
-            self.greedy[slot] = best[local] == token
+            self.scores.log_probabilities[slot] = scores[local, token].float()
+            self.scores.greedy[slot] = best[local] == token
         self.work.projected += len(positions)
 
     def _tensor(self, array: np.ndarray) -> torch.Tensor:

@@ -12,11 +12,19 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
+from adaptprune.encoding import check_tokenizer
 from adaptprune.errors import NumericalError, UserError
 from adaptprune.evaluate import outcome
 from adaptprune.evaluate.catalog import check_size, check_tasks, load_task
+from adaptprune.evaluate.documents import (
+    check_answers,
+    first_line,
+    in_one_line,
+    rolling_texts,
+)
 from adaptprune.evaluate.outcome import Outcome, write_documents
-from adaptprune.evaluate.perplexity import check_lengths, token_perplexities
+from adaptprune.evaluate.perplexity import check_lengths, joined_tokens, token_perplexities
+from adaptprune.evaluate.window import LIMIT, choose_window
 from adaptprune.files import sha256_json
 
 if TYPE_CHECKING:
@@ -26,6 +34,8 @@ if TYPE_CHECKING:
     from lm_eval.api.task import Task
     from lm_eval.models.huggingface import HFLM
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from adaptprune.evaluate.forward import Precision
 
 __all__ = ["EvaluationResult", "TaskSelection", "check_tasks", "evaluate_checkpoint"]
 
@@ -101,11 +111,13 @@ def evaluate_checkpoint(
     *,
     include_path: Path | None = None,
     local_data: Path | None = None,
-    max_length: int = 2048,
+    max_length: int | None = None,
+    window_limit: int = LIMIT,
     batch_tokens: int | None = None,
     limit: int | None = None,
     token_lengths: Sequence[int] = (),
     scorer: Scorer = "prefix",
+    precision: Precision = "float32",
     partial: Path | None = None,
     model_hash: str = "",
 ) -> EvaluationResult:
@@ -117,11 +129,13 @@ def evaluate_checkpoint(
         tasks: what to evaluate.
         include_path: folder of task files besides lm-eval's own; its names take precedence.
         local_data: folder that stands for the hub's data sets, see `hubdata`; None for the hub.
-        max_length: window in tokens.
+        max_length: window in tokens; None for the smaller of ``window_limit`` and the model's.
+        window_limit: tokens at most where no window is given.
         batch_tokens: tokens per forward pass, None for automatic.
         limit: the first N documents of each task (of its selected ones where some are selected).
         token_lengths: window lengths at which rolling tasks get a token perplexity besides.
         scorer: with shared prefixes, or lm-eval's own.
+        precision: of the softmax: float32, or ``stock`` for the model's dtype as lm-eval has it.
         partial: folder that keeps finished tasks; an evaluation that was killed goes on from
             there. The caller removes it once the result is written.
         model_hash: tells checkpoints apart in ``partial``.
@@ -130,10 +144,13 @@ def evaluate_checkpoint(
         The scores; a failed result where a log-likelihood or a metric is not finite.
 
     Raises:
-        UserError: an unknown task, documents that do not exist, data that cannot be had, or a task
-            that is not the one that was meant.
+        UserError: an unknown task, documents that do not exist, data that cannot be had, a task
+            that is not the one that was meant, or text that cannot be scored.
     """
     check_tasks([task.name for task in tasks], include_path)
+    words: Any = model.get_input_embeddings()
+    check_tokenizer(tokenizer, words.weight.shape[0], "begin or end")
+    max_length = choose_window(model, max_length, window_limit)
     check_lengths(token_lengths, max_length)
     # All data first: what is missing is told before hours of scoring.
     loaded = []
@@ -141,11 +158,22 @@ def evaluate_checkpoint(
         built = load_task(
             task.name, include_path, num_fewshot=task.num_fewshot, local_data=local_data
         )
-        _check_task(task, built, max_length, complete=limit is None)
-        _check_answers(task, built, limit)
+        with in_one_line(built):
+            _check_task(task, built, max_length, complete=limit is None)
+            chosen = chosen_documents(task, built, limit)
+            check_answers(built, chosen)
+            if token_lengths and built.OUTPUT_TYPE == "loglikelihood_rolling":
+                joined_tokens(tokenizer, rolling_texts(built, chosen), max(token_lengths))
         loaded.append((task, built))
-    language_model = _language_model(model, tokenizer, max_length, batch_tokens, scorer)
-    conditions = {
+    try:
+        language_model = _language_model(
+            model, tokenizer, max_length, batch_tokens, scorer, precision
+        )
+    except UserError:
+        raise
+    except Exception as error:  # of the model's code, which is run here for the first time
+        raise UserError(f"the model cannot be scored ({first_line(error)})") from error
+    conditions: dict[str, Any] = {
         "dtype": str(model.dtype).removeprefix("torch."),
         "device": model.device.type,
         "max_length": max_length,
@@ -157,6 +185,8 @@ def evaluate_checkpoint(
             "python": platform.python_version(),
         },
     }
+    if precision == "stock":
+        conditions["scorer_precision"] = precision
     result = EvaluationResult(conditions=conditions)
     for number, (selection, built) in enumerate(loaded, start=1):
         asked = [astuple(selection), limit, list(token_lengths), model_hash, conditions]
@@ -189,6 +219,8 @@ def _check_task(selection: TaskSelection, built: Task, max_length: int, *, compl
             f"suite was written for {selection.version}; install the lm-eval of constraints.txt"
         )
     available = len(built.eval_docs)
+    if not available:
+        raise UserError(f"task {selection.name}: has no documents")
     if complete and selection.available is not None:
         check_size(selection.name, available, selection.available)
     if selection.documents is not None and not (
@@ -204,33 +236,14 @@ def _check_task(selection: TaskSelection, built: Task, max_length: int, *, compl
         )
 
 
-def _check_answers(selection: TaskSelection, built: Task, limit: int | None) -> None:
-    """Refuse documents whose right answer is none of their choices.
+def chosen_documents(selection: TaskSelection, built: Task, limit: int | None) -> list[int]:
+    """Return the indices of a task's documents to evaluate, in the order of the data.
 
-    lm-eval counts them as wrong; a label of -1 (hidden, as in many test splits) without a word.
-
-    Raises:
-        UserError: names the document.
+    lm-eval walks the data in that order and counts on indices that are unique.
     """
-    from lm_eval.api.task import ConfigurableTask
-
-    if built.OUTPUT_TYPE != "multiple_choice" or not isinstance(built, ConfigurableTask):
-        return
-    documents: Any = built.eval_docs  # made anew at every call
-    chosen = selection.documents or range(len(documents))
-    for index in sorted(chosen)[:limit]:
-        document = documents[index]
-        choices = built.doc_to_choice(document)
-        # Where the choices are beginnings of the text, its function says which one is right.
-        ask = built.doc_to_text if built.multiple_input else built.doc_to_target
-        answer: Any = ask(document)
-        for right in answer if isinstance(answer, list) else [answer]:
-            places = choices if isinstance(right, str) else range(len(choices))
-            if right not in places:
-                raise UserError(
-                    f"task {selection.name}: the right answer of document {index} is {right!r}, "
-                    f"none of its {len(choices)} choices"
-                )
+    if selection.documents is None:
+        return list(range(len(built.eval_docs)))[:limit]
+    return sorted(set(selection.documents))[:limit]
 
 
 def _language_model(
@@ -239,16 +252,27 @@ def _language_model(
     max_length: int,
     batch_tokens: int | None,
     scorer: Scorer,
+    precision: Precision,
 ) -> HFLM:
     """Wrap a model for lm-eval."""
     if scorer == "prefix":
         from adaptprune.evaluate.scorer import PrefixScorer
 
-        return PrefixScorer(model, tokenizer, max_length=max_length, batch_tokens=batch_tokens)
+        return PrefixScorer(
+            model,
+            tokenizer,
+            max_length=max_length,
+            batch_tokens=batch_tokens,
+            precision=precision,
+        )
     from lm_eval.models.huggingface import HFLM
 
     return HFLM(
-        pretrained=model, tokenizer=tokenizer, max_length=max_length, batch_size=STOCK_BATCH
+        pretrained=model,
+        tokenizer=tokenizer,
+        max_length=max_length,
+        batch_size=STOCK_BATCH,
+        softmax_dtype=None if precision == "stock" else torch.float32,
     )
 
 
@@ -278,8 +302,7 @@ def _measure(
 
     chosen = None
     if selection.documents is not None:
-        # lm-eval walks the data in order and counts on indices that are sorted and unique.
-        chosen = sorted(set(selection.documents))[:limit]
+        chosen = chosen_documents(selection, built, limit)
     narrowed = chosen is not None and _narrow(built, chosen)
     random.seed(SEED)
     np.random.seed(SEED)
@@ -287,25 +310,28 @@ def _measure(
     built.set_fewshot_seed(SEED)
     # Not `simple_evaluate`: for a model that exists already, what it adds is a description of the
     # host, gathered by seconds of child processes at every call.
-    try:
-        output = evaluate(
-            lm=language_model,
-            task_dict={"tasks": {built.task_name: built}, "groups": {}},
-            limit=None if chosen else limit,
-            samples={built.task_name: chosen} if chosen and not narrowed else None,
-            bootstrap_iters=0,
-            log_samples=True,
-        )
-    except OverflowError:  # exp of a mean that no float holds: a perplexity beyond 1e308
-        raise NumericalError(f"task {selection.name}: perplexity is infinite") from None
-    samples = output["samples"][built.task_name]
-    if chosen and narrowed:
-        for sample in samples:
-            sample["doc_id"] = chosen[sample["doc_id"]]
-    found = _summarise(output, built)
-    if token_lengths and built.OUTPUT_TYPE == "loglikelihood_rolling":
-        texts = [sample["target"] for sample in samples]
-        found.results[built.task_name] |= token_perplexities(language_model, texts, token_lengths)
+    with in_one_line(built, chosen if narrowed else None):
+        try:
+            output = evaluate(
+                lm=language_model,
+                task_dict={"tasks": {built.task_name: built}, "groups": {}},
+                limit=None if chosen else limit,
+                samples={built.task_name: chosen} if chosen and not narrowed else None,
+                bootstrap_iters=0,
+                log_samples=True,
+            )
+        except OverflowError:  # exp of a mean that no float holds: a perplexity beyond 1e308
+            raise NumericalError(f"task {selection.name}: perplexity is infinite") from None
+        samples = output["samples"][built.task_name]
+        if chosen and narrowed:
+            for sample in samples:
+                sample["doc_id"] = chosen[sample["doc_id"]]
+        found = _summarise(output, built)
+        if token_lengths and built.OUTPUT_TYPE == "loglikelihood_rolling":
+            texts = [sample["target"] for sample in samples]
+            found.results[built.task_name] |= token_perplexities(
+                language_model, texts, token_lengths
+            )
     return found
 
 

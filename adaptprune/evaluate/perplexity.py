@@ -9,8 +9,9 @@ carries its length: ``token_perplexity_2048`` is never the same column as ``word
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from adaptprune.encoding import plain_ids
 from adaptprune.errors import NumericalError, UserError
 
 if TYPE_CHECKING:
@@ -43,6 +44,25 @@ def check_lengths(lengths: Sequence[int], max_length: int) -> None:
             )
 
 
+def joined_tokens(tokenizer: Any, texts: Sequence[str], length: int) -> list[int]:
+    """Return the token ids of all texts, joined.
+
+    Args:
+        tokenizer: of the model.
+        texts: documents in order.
+        length: of the longest window, which they must fill.
+
+    Raises:
+        UserError: they do not.
+    """
+    tokens = plain_ids(tokenizer, SEPARATOR.join(texts))
+    if len(tokens) < length:
+        raise UserError(
+            f"token perplexity at {length} tokens: the texts have only {len(tokens)} tokens"
+        )
+    return tokens
+
+
 def token_perplexities(
     language_model: HFLM, texts: Sequence[str], lengths: Sequence[int]
 ) -> dict[str, float]:
@@ -58,16 +78,11 @@ def token_perplexities(
         predicted tokens.
 
     Raises:
-        UserError: the texts fill no window.
+        UserError: the texts do not fill the longest window.
         NumericalError: a perplexity is not finite.
     """
-    tokens = language_model.tok_encode(SEPARATOR.join(texts), add_special_tokens=False)
+    tokens = joined_tokens(language_model.tokenizer, texts, max(lengths))
     windows = {length: cut_windows(tokens, length) for length in lengths}
-    for length, cut in windows.items():
-        if not cut:
-            raise UserError(
-                f"token perplexity at {length} tokens: the texts have only {len(tokens)} tokens"
-            )
     requests = [(None, window[:1], window[1:]) for cut in windows.values() for window in cut]
     scores = iter(language_model._loglikelihood_tokens(requests))
     found = {}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptprune import checkpoint
+from adaptprune.encoding import load_checked_tokenizer
 from adaptprune.evaluate.catalog import TASK_FOLDER, check_size, check_tasks, load_task, members_of
 from adaptprune.evaluate.suitedata import fetch_suite_splits
 from adaptprune.evaluate.suites import load_suite, subset
@@ -19,6 +20,7 @@ from adaptprune.provenance import Stopwatch
 
 if TYPE_CHECKING:
     from adaptprune.evaluate.benchmarks import Benchmark
+    from adaptprune.evaluate.forward import Precision
     from adaptprune.evaluate.harness import TaskSelection
     from adaptprune.stages import Runtime
 
@@ -119,6 +121,11 @@ def fetch_suite(name: str, local_data: Path | None = None) -> dict[str, Any]:
     return {"suite": name, "data": where, "revision": None, "commits": commits_of(files)}
 
 
+def kept_tasks(output: Path) -> Path:
+    """Return the folder that keeps finished tasks until the output is written."""
+    return output.with_name(f"{output.name}.partial")
+
+
 def evaluate_stage(
     model: str,
     selection: Selection,
@@ -126,8 +133,10 @@ def evaluate_stage(
     output: Path,
     documents: Path,
     *,
-    max_length: int,
+    max_length: int | None,
+    window_limit: int,
     batch_tokens: int | None,
+    precision: Precision = "float32",
     local_data: Path | None = None,
 ) -> None:
     """Evaluate a model and write its scores, and the scores of every document beside them.
@@ -140,8 +149,10 @@ def evaluate_stage(
         runtime: how to compute.
         output: JSON file of the scores.
         documents: parquet file of the per-document scores.
-        max_length: window in tokens.
+        max_length: window in tokens; None for the smaller of ``window_limit`` and the model's.
+        window_limit: tokens at most where no window is given.
         batch_tokens: tokens per pass, None for automatic.
+        precision: of the softmax, see ``harness.evaluate_checkpoint``.
         local_data: folder that stands for the hub's data sets, None for the hub.
 
     Raises:
@@ -150,7 +161,7 @@ def evaluate_stage(
     from adaptprune.evaluate import harness
 
     watch = Stopwatch()
-    partial = output.with_name(f"{output.name}.partial")
+    partial = kept_tasks(output)
     tasks = selection.tasks_to_run()
     check_tasks([task.name for task in tasks], TASK_FOLDER)
     reason = checkpoint.failure(Path(model))
@@ -161,17 +172,20 @@ def evaluate_stage(
         content |= failed.to_json()
         failed.write_documents(documents)
     else:
+        runtime.apply()  # first: whatever makes a model that is not there could start CUDA
         folder = locate(model)
-        runtime.apply()
+        tokenizer = load_checked_tokenizer(folder, "begin or end")
         content["model_hash"] = checkpoint.revision(folder)
         result = harness.evaluate_checkpoint(
             runtime.load(folder),
-            checkpoint.load_tokenizer(folder),
+            tokenizer,
             tasks,
             include_path=TASK_FOLDER,
             local_data=local_data,
             max_length=max_length,
+            window_limit=window_limit,
             batch_tokens=batch_tokens,
+            precision=precision,
             limit=selection.limit,
             token_lengths=selection.token_lengths,
             partial=partial,

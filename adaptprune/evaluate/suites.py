@@ -19,7 +19,7 @@ from adaptprune.evaluate.benchmarks import (
     SuiteTask,
     find_facts,
 )
-from adaptprune.evaluate.dense import DenseScores
+from adaptprune.evaluate.dense import DenseScores, published_scores
 from adaptprune.files import packaged_yaml
 from adaptprune.local_data import LocalSource
 
@@ -36,7 +36,8 @@ class Suite(pydantic.BaseModel):
         subset_seed: fixes which documents a smaller run takes, the same for every model.
         tasks: the benchmarks, in the order of the columns.
         perplexity: the language-modelling task, where there is one.
-        dense: by model, the known scores of the dense model, which a run must meet.
+        dense: by model, the known scores of the dense model, which a run must meet: those of its
+            own file, and what has been published (``dense.py``).
     """
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
@@ -92,7 +93,9 @@ def load_suite(name: str) -> Suite:
     """
     if name not in _contents():
         raise unknown("suite", name, list_suites())
-    return Suite(name=name, **_contents()[name])
+    suite = Suite(name=name, **_contents()[name])
+    published = published_scores([benchmark.task for benchmark in suite.benchmarks])
+    return suite.model_copy(update={"dense": published | suite.dense})
 
 
 def subset(benchmark: Benchmark, available: int, count: int | None, seed: int) -> list[int]:

@@ -64,6 +64,7 @@ def draw(source: Source) -> Drawing:
     labels = [
         f"{row.interleaves}\n{100 * row.kept:.1f} %"
         + ("" if pd.isna(row.published) else f"\n({100 * row.published:g} %)")
+        + (f"\n{row.seeds}" if row.seeds else "")
         for row in scores.itertuples()
     ]
     with styled():
@@ -98,6 +99,7 @@ def _scores(source: Source, columns: list[Column], shown: list[Column]) -> pd.Da
         count = recovery.recipe.parameters["interleaves"]
         line = {
             "recovery": name,
+            "seeds": row.label.removeprefix(name).strip(),
             "interleaves": count,
             "kept": kept_share(recovery),
             "published": PUBLISHED.get(count),

@@ -19,7 +19,7 @@ from adaptprune.figures.style import PAGE, add_legend, method_styles, new_figure
 from adaptprune.registry import method_title
 from adaptprune.results import read_results
 from adaptprune.stats import summarize
-from adaptprune.tablegrid import build_grid, columns_of
+from adaptprune.tablegrid import DENSE, build_grid, columns_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -68,7 +68,8 @@ def draw(source: Source) -> Drawing:
             for axes, measure in zip(line, measures, strict=True):
                 chosen = (points["model"] == model) & (points["measure"] == measure)
                 _draw_panel(axes, points[chosen], styles)
-                axes.set_title(model)
+                alike = are_alike(points[chosen])
+                axes.set_title(model if alike else f"{model}: different seeds, no front")
         add_legend(figure, panels.flat)
     return Drawing(figure, points)
 
@@ -99,6 +100,7 @@ def _points(source: Source) -> pd.DataFrame:
             "params": row.entries["params"].value,
             **center_of(row.entries[column.key].by_seed.values(), column.kind)._asdict(),
             "n_seeds": row.entries[column.key].n_seeds,
+            "seeds": " ".join(map(str, row.entries[column.key].by_seed)),
         }
         for row in grid.rows
         for column in shown
@@ -106,8 +108,16 @@ def _points(source: Source) -> pd.DataFrame:
     )
     if points.empty:
         raise UserError(f"figure size: profile {source.name!r} holds nothing that it shows")
-    fronts = [on_front(rows) for _, rows in points.groupby(["model", "measure"])]
+    fronts = [
+        on_front(rows) if are_alike(rows) else pd.Series(False, index=rows.index)
+        for _, rows in points.groupby(["model", "measure"])
+    ]
     return points.assign(on_front=pd.concat(fronts))
+
+
+def are_alike(points: pd.DataFrame) -> bool:
+    """Say whether the points of one measure are over the same seeds; dense depends on none."""
+    return points.loc[points["method"] != DENSE, "seeds"].nunique() <= 1
 
 
 def on_front(points: pd.DataFrame) -> pd.Series:
@@ -129,15 +139,16 @@ def on_front(points: pd.DataFrame) -> pd.Series:
 
 def _draw_panel(axes: Axes, points: pd.DataFrame, styles: dict[str, dict[str, Any]]) -> None:
     front = points[points["on_front"]].sort_values("params")
-    axes.step(
-        front["params"] / 1e6,
-        front["value"],
-        where="post",
-        color="0.75",
-        linewidth=3,
-        zorder=1,
-        label="Pareto front",
-    )
+    if len(front):
+        axes.step(
+            front["params"] / 1e6,
+            front["value"],
+            where="post",
+            color="0.75",
+            linewidth=3,
+            zorder=1,
+            label="Pareto front",
+        )
     for method, rows in points.groupby("method", sort=False):
         ordered = rows.sort_values("params")
         below = (ordered["value"] - ordered["low"]).fillna(0)

@@ -93,6 +93,7 @@ def uniform_config(config: Any, shape: ModelShape, layers: Sequence[int] | None 
         "num_key_value_heads": block.kv_heads,
         "head_dim": shape.head_dim,
         "intermediate_size": block.intermediate_size,
+        "tie_word_embeddings": shape.tied,
     }
     try:
         return stock.from_dict(content)

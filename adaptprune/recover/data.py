@@ -59,10 +59,9 @@ class Domain:
         """
         draw = random.Random(f"{self.name}:{self.seed}")
         columns = [*self.adapter.columns, *(["source"] if self.origin else [])]
-        numbered = enumerate(iterate_rows(self.file, columns), start=1)
         chosen = (
             (number, row)
-            for number, row in numbered
+            for number, row in iterate_rows(self.file, columns)
             if self.origin is None or row.get("source") == self.origin
         )
         drawn = chosen if self.share == 1 else (one for one in chosen if draw.random() < self.share)

@@ -10,8 +10,9 @@ from adaptprune.audit.sources import load_claims
 from adaptprune.audit.training import amount
 from adaptprune.errors import UserError
 from adaptprune.files import read_json, unseal, write_texts
+from adaptprune.numerals import signed
 from adaptprune.plaintable import plain_latex, plain_markdown
-from adaptprune.typeset import MINUS, MISSING
+from adaptprune.typeset import MISSING
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,7 +51,7 @@ def _tokens(value: float) -> str:
 def _difference(tokens: float, published: float) -> str:
     if pd.isna(tokens) or pd.isna(published):
         return MISSING
-    return f"{100 * (tokens / published - 1):+.1f}%".replace("-", MINUS)
+    return f"{signed(100 * (tokens / published - 1))}%"
 
 
 def _printed(table: pd.DataFrame, total: float) -> list[list[str]]:

@@ -8,6 +8,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
+from adaptprune.encoding import plain_batch
 from adaptprune.errors import UserError
 from adaptprune.fetch import verify_folder, write_manifest
 from adaptprune.files import atomic_directory, read_json, write_json
@@ -99,7 +100,7 @@ def encode(
     while batch := list(itertools.islice(remaining, _DOCUMENTS)):
         split = [[(text, True)] if isinstance(text, str) else text for text in batch]
         texts = [text for pieces in split for text, _ in pieces]
-        encoded = iter(tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"])
+        encoded = iter(plain_batch(tokenizer, texts))
         for document, pieces in zip(batch, split, strict=True):
             ids: list[int] = []
             counted: list[bool] = []

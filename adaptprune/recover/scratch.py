@@ -44,6 +44,7 @@ class FromScratch(RecoveryMethod):
         import torch
         from transformers import AutoConfig, AutoModelForCausalLM
 
+        from adaptprune.checkpoint import count_parameters
         from adaptprune.recover.cutting import uniform_config
 
         settings = beginning.settings
@@ -55,7 +56,7 @@ class FromScratch(RecoveryMethod):
             torch.manual_seed(seed_for("from-scratch", settings.seed))
             chosen = uniform_config(config, wanted)
             model = AutoModelForCausalLM.from_config(chosen, dtype=torch.float32)
-        record = {"target": wanted.parameters, "params": wanted.parameters}
+        record = {"target": wanted.parameters, "params": count_parameters(model)}
         return Prepared(model, model.config, None, record)
 
 

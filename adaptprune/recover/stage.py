@@ -14,14 +14,16 @@ import torch
 from filelock import FileLock, Timeout
 
 from adaptprune import checkpoint
+from adaptprune.encoding import load_checked_tokenizer
 from adaptprune.errors import NumericalError, UserError
 from adaptprune.fetch import verify_folder
 from adaptprune.files import read_json, read_yaml
 from adaptprune.method import Context
-from adaptprune.models import locate, read_config, shape_of
+from adaptprune.models import locate, read_config, shape_of, stated_window
 from adaptprune.provenance import Stopwatch, versions
 from adaptprune.recover.data import TrainingData, find_data
 from adaptprune.recover.folder import RunFolder, Settings
+from adaptprune.recover.forecast import say_training
 from adaptprune.recover.loop import train_stage
 from adaptprune.recover.method import Target
 from adaptprune.recover.packing import pack
@@ -34,6 +36,8 @@ from adaptprune.stages import SCHEMA, Runtime
 from adaptprune.workflow import announce_workflow
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from adaptprune.calibration import CalibrationSet
     from adaptprune.recover.folder import Execution
     from adaptprune.recover.method import RecoveryMethod
@@ -57,6 +61,7 @@ class Recovery:
         launch: config file of ``accelerate launch`` for the training processes; None trains in
             this process.
         local_data: folder that stands for the hub's data sets, None for the hub.
+        begin: called before the first pass, when all that can be checked beforehand was.
     """
 
     model: str
@@ -68,6 +73,7 @@ class Recovery:
     execution: Execution
     launch: Path | None = None
     local_data: Path | None = None
+    begin: Callable[[], None] | None = None
 
     @functools.cached_property
     def training_data(self) -> TrainingData:
@@ -93,8 +99,9 @@ class Recovery:
         if self.launch is not None:
             _launched_processes(self.launch)
         folder, length = locate(self.model), self.preset.sequence_length
-        window = read_config(folder).get("max_position_embeddings")
-        if isinstance(window, int) and length > window:
+        load_checked_tokenizer(folder, "end")
+        window = stated_window(read_config(folder))
+        if window is not None and length > window:
             raise UserError(
                 f"recovery preset {self.preset.name}: sequence_length {length} is beyond the "
                 f"model's window of {window} tokens"
@@ -269,4 +276,7 @@ def _work(
             execution=job.execution,
         )
     )
+    if job.begin is not None:
+        job.begin()
+    say_training(job.preset, stages, source, job.execution, job.processes)
     return run_stages(folder, job.context(), job.train)

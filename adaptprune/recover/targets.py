@@ -41,6 +41,7 @@ def shaped_like(name: str, shape: ModelShape) -> Target:
         head_dim=named.head_dim,
         queries_per_kv_head=named.queries_per_kv_head,
         blocks=named.blocks,
+        added_biases=0,
     )
     return Target(parameters=like.parameters, shape=like)
 
@@ -53,11 +54,11 @@ def check_cut(shape: ModelShape, target: ModelShape) -> None:
         target: the uniform shape to reach.
 
     Raises:
-        UserError: the model's layers differ, the head size differs, or a size would grow.
+        UserError: the model's layers differ or have added biases, the head size differs, or a size
+            would grow.
     """
+    shape.check_stock("cut to a shape")
     block, wanted = shape.blocks[0], target.blocks[0]
-    if len(set(shape.blocks)) > 1:
-        raise UserError("the layers of this model differ; only a uniform model is cut to a shape")
     if target.head_dim != shape.head_dim:
         raise UserError(
             f"target shape: head_dim {target.head_dim} differs from the model's {shape.head_dim}"

@@ -63,10 +63,11 @@ def write_counts(data: TrainingData, model: str, output: Path) -> None:
     Raises:
         UserError: see ``count_tokens``; or the model cannot be had.
     """
-    from adaptprune.checkpoint import load_tokenizer
+    from adaptprune.encoding import load_checked_tokenizer
     from adaptprune.models import locate
 
     watch, folder = Stopwatch(), locate(model)
+    tokenizer = load_checked_tokenizer(folder, "end")
     conditions = {
         "data": data.describe(),
         "cut": data.cut,
@@ -76,6 +77,6 @@ def write_counts(data: TrainingData, model: str, output: Path) -> None:
         ),
         "versions": versions(),
     }
-    sources = count_tokens(data, load_tokenizer(folder))
+    sources = count_tokens(data, tokenizer)
     record = {"sources": sources, "conditions": conditions, "provenance": watch.provenance()}
     write_sealed_json(output, record)

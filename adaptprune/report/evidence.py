@@ -98,9 +98,15 @@ class Evidence:
         models, sparsities = self.source.profile.models, self.source.profile.sparsities
         return [Place(model, "none", sparsity) for model in models for sparsity in sparsities]
 
+    def seeds(self, place: Place) -> frozenset[int]:
+        """Return the seeds at which the paper's method and all its baselines are finished."""
+        return frozenset.intersection(
+            *(frozenset(self._cells.seeds(place, method)) for method in (OURS, *BASELINES))
+        )
+
     def pairing(self, place: Place, baseline: str) -> Pairing:
-        """Set the paper's method against another one."""
-        return Pairing(place, self._cells, OURS, self._cells, baseline)
+        """Set the paper's method against another one, at the seeds that all of them have."""
+        return Pairing(place, self._cells, OURS, self._cells, baseline, self.seeds(place))
 
     @functools.cached_property
     def comparison(self) -> pd.DataFrame:

@@ -10,7 +10,8 @@ from scipy.stats import spearmanr
 
 from adaptprune.declarations import Peak
 from adaptprune.figures.fig4 import interleaved
-from adaptprune.peaks import gains_of, peak_verdicts
+from adaptprune.numerals import print_p
+from adaptprune.peaks import at_common_seeds, gains_of, peak_verdicts
 from adaptprune.stats import chance_over_seeds
 from adaptprune.tablegrid import DENSE
 from adaptprune.verdict import Outcome, Verdict, judge
@@ -50,7 +51,7 @@ def lower_layers(evidence: Evidence) -> list[Verdict]:
     outcome = judge([-rho], [chance])
     halves = [half["increase"].median() for half in _halves(dense)]
     numbers = [
-        f"Rank correlation of {rho:.2f} over {len(dense)} layers, p = {chance:.2g}.",
+        f"Rank correlation of {rho:.2f} over {len(dense)} layers, p {print_p(chance)}.",
         f"Median increase of perplexity: {halves[0]:.3g} in the lower half of the layers, "
         f"{halves[1]:.3g} in the upper half.",
     ]
@@ -97,7 +98,7 @@ def _listed(grid: Grid, column: Column) -> str:
     parts = []
     for row in grid.rows:
         value = row.entries[column.key].value
-        parts.append(f"{row.title}: {'no number' if value is None else f'{value:.2f}'}")
+        parts.append(f"{row.label}: {'no number' if value is None else f'{value:.2f}'}")
     return f"{column.header}. {'; '.join(parts)}."
 
 
@@ -172,19 +173,21 @@ def _over_seeds(claim: str, column: Column, ours: TableRow, others: list[TableRo
 
     A row that does not depend on the seed stands for every seed.
     """
-    numbers = [_listed_rows(column, [ours, *others])]
+    compared = [ours, *(_at_every_seed(column, other, ours) for other in others)]
+    (ours, *others), remark = at_common_seeds(column, compared)
+    numbers = [f"{_listed_rows(column, [ours, *others])}{remark}."]
     if any(row.entries[column.key].value is None for row in (ours, *others)):
         return Verdict(claim, Outcome.OPEN, "A row has no number.", numbers)
     gains, chances = [], []
     for other in others:
-        gain = gains_of(column, ours, _at_every_seed(column, other, ours))
+        gain = gains_of(column, ours, other)
         if len(gain) < 2:
             return Verdict(claim, Outcome.OPEN, "Fewer than two seeds: no test.", numbers)
         gains.append(sum(gain) / len(gain))
         chances.append(chance_over_seeds(gain))
     outcome = judge(gains, chances)
     least = max(chances)
-    return Verdict(claim, outcome, f"Over seeds, the largest p is {least:.2g}.", numbers)
+    return Verdict(claim, outcome, f"Over seeds, the largest p {print_p(least)}.", numbers)
 
 
 def _at_every_seed(column: Column, row: TableRow, like: TableRow) -> TableRow:
@@ -203,4 +206,4 @@ def _listed_rows(column: Column, rows: list[TableRow]) -> str:
         spread = f" ± {entry.std:.2f}" if entry.std is not None else ""
         value = "no number" if entry.value is None else f"{entry.value:.2f}{spread}"
         parts.append(f"{row.title}: {value}")
-    return f"{rows[0].model}, {column.header}. {'; '.join(parts)}."
+    return f"{rows[0].model}, {column.header}. {'; '.join(parts)}"

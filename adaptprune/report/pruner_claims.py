@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from adaptprune.compare.paired import ALL, Place
-from adaptprune.compare.words import describe_average, describe_perplexity, plain, signed
+from adaptprune.compare.words import describe_average, describe_perplexity
+from adaptprune.numerals import interval, signed
 from adaptprune.peaks import peak_verdicts
 from adaptprune.registry import method_title
 from adaptprune.report.evidence import BASELINES, OURS, Evidence
 from adaptprune.stats import bootstrap_mean
+from adaptprune.tablegrid import with_seeds
 from adaptprune.verdict import Outcome, Verdict, judge
 
 if TYPE_CHECKING:
@@ -32,8 +34,10 @@ _PRINTED_MODEL = "LLaMA-3.1-8B"
 _UNTESTED = "Not all of Adapt-Pruner, LLM-Pruner, FLAP and SliceGPT have results to be compared."
 
 
-def _where(place: Place) -> str:
-    return f"{place.model} at {place.sparsity} %"
+def _where(evidence: Evidence, place: Place) -> str:
+    """Return what a claim is judged on, and that it is fewer seeds than were asked for."""
+    found, asked = len(evidence.seeds(place)), len(evidence.source.profile.seeds)
+    return with_seeds(f"{place.model} at {place.sparsity} %", found, asked)
 
 
 def _rows(evidence: Evidence, place: Place, kind: str) -> pd.DataFrame:
@@ -75,7 +79,7 @@ def best_average(evidence: Evidence) -> list[Verdict]:
     """Judge "Adapt-Pruner outperforms all baselines by a non-trivial margin" (4.1, Table 1)."""
     verdicts = []
     for place in evidence.places:
-        claim = f"Adapt-Pruner has the best average accuracy: {_where(place)}."
+        claim = f"Adapt-Pruner has the best average accuracy: {_where(evidence, place)}."
         printed = _quote(_printed(evidence, place.sparsity, "average"))
         rows = _rows(evidence, place, "average")
         if set(rows["baseline"]) != set(BASELINES):
@@ -95,7 +99,7 @@ def lowest_perplexity(evidence: Evidence) -> list[Verdict]:
     """Judge whether Adapt-Pruner has the lowest perplexity, as in all of Table 1 but SliceGPT's."""
     verdicts = []
     for place in evidence.places:
-        claim = f"Adapt-Pruner has the lowest perplexity: {_where(place)}."
+        claim = f"Adapt-Pruner has the lowest perplexity: {_where(evidence, place)}."
         printed = _quote(_printed(evidence, place.sparsity, "wikitext"))
         rows = _rows(evidence, place, "perplexity")
         if set(rows["baseline"]) != set(BASELINES):
@@ -114,17 +118,16 @@ def margin(evidence: Evidence) -> list[Verdict]:
     """Judge "by an average of 1%-7% in accuracy" (abstract): the lead over the best baseline."""
     verdicts = []
     for place in evidence.places:
-        claim = f"It leads the next best method by 1 to 7 points: {_where(place)}."
+        claim = f"It leads the next best method by 1 to 7 points: {_where(evidence, place)}."
         printed = _quote_leads(evidence, [place.sparsity])
         rows = _rows(evidence, place, "average")
         if set(rows["baseline"]) != set(BASELINES):
             verdicts.append(Verdict(claim, Outcome.OPEN, _UNTESTED, [], printed))
             continue
         row = rows.loc[rows["difference"].idxmin()]
-        interval = f"[{plain(row['low'])}, {plain(row['high'])}]"
         number = (
-            f"{signed(row['difference'])} points over {method_title(row['baseline'])}, 95 % "
-            f"interval {interval}."
+            f"{signed(row['difference'], 2)} points over {method_title(row['baseline'])}, 95 % "
+            f"interval {interval(row['low'], row['high'], 2)}."
         )
         if row["low"] >= MARGIN[0] and row["high"] <= MARGIN[1]:
             outcome, reason = Outcome.HOLDS, "The whole interval lies within 1 to 7 points."
@@ -155,16 +158,19 @@ def widest_gap(evidence: Evidence) -> list[Verdict]:
                 reason = _UNTESTED
             verdicts.append(Verdict(claim, Outcome.OPEN, reason, [], printed))
             continue
+        if len({evidence.seeds(p) for p in evidence.places if p.model == model}) > 1:
+            reason = "The leads are over different seeds."
+            verdicts.append(Verdict(claim, Outcome.OPEN, reason, [], printed))
+            continue
         gains, chances, numbers = [], [], []
         for sparsity in others:
             pairs = zip(leads[WIDEST], leads[sparsity], strict=True)
             gain = bootstrap_mean([here - there for here, there in pairs])
             gains.append(gain.estimate)
             chances.append(gain.p)
-            low, high = plain(100 * gain.low), plain(100 * gain.high)
             numbers.append(
                 f"{signed(100 * gain.estimate)} points more lead at {WIDEST} % than at "
-                f"{sparsity} %, 95 % interval [{low}, {high}]."
+                f"{sparsity} %, 95 % interval {interval(100 * gain.low, 100 * gain.high)}."
             )
         outcome = judge(gains, chances)
         verdicts.append(Verdict(claim, outcome, _REASONS[outcome], numbers, printed))

@@ -119,3 +119,20 @@ FIGURES = {
 
 # Tables of measurements, whose rows no declaration lists.
 MEASURED = {"speed": speed_records, "cost": collected_files}
+
+
+def figure_sources(wildcards):
+    """Return what a figure is drawn from."""
+    files = FIGURES[wildcards.figure](wildcards)
+    record = f"results/runs/{wildcards.profile}/made/figures/{wildcards.figure}.json"
+    listed = [files] if isinstance(files, str) else files
+    remake_if_stale(record, profile_made_from(wildcards), listed)
+    return files
+
+
+def measured_sources(wildcards):
+    """Return what a table of measurements is made from."""
+    files = MEASURED[wildcards.measured](wildcards)
+    record = f"results/runs/{wildcards.profile}/made/{wildcards.measured}.json"
+    remake_if_stale(record, profile_made_from(wildcards), files)
+    return files

@@ -18,3 +18,21 @@ def files_there(name):
         for file in found_files(Path(f"paper_tables/generated/{shown}"))
     ]
     return settings_hash([(str(file), file.stat().st_mtime_ns) for file in files])
+
+
+def page_made_from(wildcards):
+    name = wildcards.profile
+    return settings_hash((profile(name), files_there(name)))
+
+
+def page_sources(wildcards):
+    """Return what a page cannot be without."""
+    name = wildcards.profile
+    files = [
+        f"results/runs/{name}/results.csv",
+        f"paper_tables/generated/{name}/table1.md",
+    ]
+    remake_if_stale(
+        f"results/runs/{name}/made/report.json", page_made_from(wildcards), files
+    )
+    return files

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptprune.errors import UserError
+from adaptprune.jsonlines import read_rows
 from adaptprune.local_data import ensure_source
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ def load_local(
             metadata of its task manager.
 
     Raises:
-        UserError: the file does not exist or the local data cannot be built.
+        UserError: the file does not exist, a line of it cannot be read, or the local data cannot be
+            built.
     """
     import datasets
 
@@ -36,24 +37,8 @@ def load_local(
     path = folder / file
     if not path.is_file():
         raise UserError(f"{path}: no such file of task data")
-    rows = datasets.Dataset.from_list(read_lines(path))
+    rows = datasets.Dataset.from_list([row for _, row in read_rows(path)])
     return datasets.DatasetDict({"test": rows})
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Return the rows of a JSON-lines file.
-
-    Raises:
-        UserError: a line is not JSON.
-    """
-    rows = []
-    with path.open(encoding="utf-8") as stream:
-        for number, line in enumerate(stream, start=1):
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError:
-                raise UserError(f"{path}: line {number} is not JSON") from None
-    return rows
 
 
 def perplexity_results(document: dict[str, Any], results: list[Any]) -> dict[str, Any]:
