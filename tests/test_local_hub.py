@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pandas as pd
 import pytest
 from hub_rows import MEMBERS, ROWS, write_hub
@@ -159,6 +160,20 @@ def test_the_data_of_a_suite_are_checked_without_the_hub(
 ) -> None:
     monkeypatch.setattr("datasets.load_dataset", lambda *_, **__: pytest.fail("asked the hub"))
     assert fetch_suite("all-paper", hub)["data"] == "local"
+
+
+def test_documents_are_processed_once(
+    hub: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process, calls = datasets.Dataset.map, []
+    monkeypatch.setattr(
+        datasets.Dataset, "map", lambda *a, **k: calls.append(1) or process(*a, **k)
+    )
+    task = load_task("hellaswag", None, local_data=hub)
+    first = [dict(task.eval_docs[index]) for index in range(ROWS)]
+    assert first == [dict(row) for row in task.eval_docs]
+    assert "query" in first[0]
+    assert len(calls) == 1
 
 
 def test_a_wrong_count_is_one_line(hub: Path, cache: Path) -> None:

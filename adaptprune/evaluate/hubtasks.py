@@ -6,6 +6,7 @@ its rows come from changes, and splits that it would load and not use are left o
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from adaptprune.data.hub_rows import find_split, read_split, split_file, split_s
 from adaptprune.data.hub_splits import Split, fetch_split
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     import datasets
@@ -132,4 +133,24 @@ def read_locally(config: dict[str, Any], folder: Path, columns: Sequence[str]) -
         )
 
     unused = [key for key in SPLIT_KEYS if config.get(key) not in (None, *source.splits)]
-    return {"custom_dataset": read, **dict.fromkeys(unused)}
+    changes = {"custom_dataset": read, **dict.fromkeys(unused)}
+    if callable(process := config.get("process_docs")):
+        changes["process_docs"] = _remembering(process)
+    return changes
+
+
+def _remembering(process: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return a task's ``process_docs`` that goes over each split once.
+
+    lm-eval calls it some ten times an evaluation and relies on the files in which `datasets` keeps
+    what it has processed; there are none for rows that are in memory.
+    """
+    done: dict[int, tuple[Any, Any]] = {}
+
+    @functools.wraps(process)
+    def remembered(rows: Any) -> Any:
+        if id(rows) not in done:
+            done[id(rows)] = rows, process(rows)  # the rows are kept, so that their id stays theirs
+        return done[id(rows)][1]
+
+    return remembered
