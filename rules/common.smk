@@ -9,7 +9,12 @@ from pathlib import Path
 from adaptprune.workflow.asked import Asked, lacks_sparsities
 from adaptprune.cells import record_name
 from adaptprune.cells import Cell
-from adaptprune.workflow.profiles import OVERRIDES, load_profile, profile_names, settings_hash
+from adaptprune.workflow.profiles import (
+    OVERRIDES,
+    load_profile,
+    profile_names,
+    settings_hash,
+)
 from adaptprune.tables.declared import load_declaration
 from adaptprune.errors import UserError, unknown
 from adaptprune.evaluate.suites import load_suite
