@@ -176,7 +176,7 @@ def test_products_are_repeatable_before_cuda_starts(
         raise RuntimeError("no driver")
 
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
-    monkeypatch.setattr("adaptprune.pruning.stage.hold_devices", lambda count: seen.append(count))
+    monkeypatch.setattr("adaptprune.models.runtime.hold_devices", lambda count: seen.append(count))
     monkeypatch.setattr(torch, "empty", start)
     with pytest.raises(UserError, match="not available here"):
         Runtime(device=device).apply()

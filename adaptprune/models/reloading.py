@@ -29,7 +29,7 @@ def reload(root: Path, names: list[str], tokens: torch.Tensor) -> dict[str, torc
         UserError: a checkpoint does not load; names it.
     """
     save_file({"tokens": tokens}, root / _TOKENS)
-    packages = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    packages = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
     ended = subprocess.run(
         [sys.executable, "-m", "adaptprune.models.reloading", str(root), json.dumps(names)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, packages))},
