@@ -421,6 +421,35 @@ def test_every_failure_of_a_data_set_is_one_line(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("dataset", "split", "content", "said"),
+    [
+        ("O1-OPEN/OpenO1-SFT", "train", b'{"a": 1\n{', "ArrowInvalid: JSON parse error"),
+        ("Rowan/hellaswag", "validation", b"no parquet", "ArrowInvalid: Parquet magic bytes"),
+    ],
+)
+def test_why_a_file_cannot_be_read_is_told(
+    served: LoopbackHub,
+    root: Path,
+    tmp_path: Path,
+    dataset: str,
+    split: str,
+    content: bytes,
+    said: str,
+) -> None:
+    """The hub's own bytes are no rows: `datasets` alone says "an error occurred"."""
+    served.root = tmp_path / "root"
+    shutil.copytree(root / "datasets" / dataset, served.root / "datasets" / dataset)
+    for file in (served.root / "datasets" / dataset).rglob("*.*"):
+        if file.suffix in (".jsonl", ".parquet"):
+            file.write_bytes(content)
+    with pytest.raises(
+        UserError, match=rf"data set {dataset}, .*cannot be read .*{said}"
+    ) as caught:
+        fetch_split(tmp_path / "hub", Split(dataset, None, split))
+    assert "\n" not in str(caught.value)
+
+
 def test_once_fetched_a_task_asks_nothing(served: LoopbackHub) -> None:
     first = load_task("arc_easy", None)
     assert served.requests
