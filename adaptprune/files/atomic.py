@@ -24,7 +24,7 @@ from adaptprune.errors import UserError
 from adaptprune.files.surroundings import NO_HOME, expanded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 #: What the system answers where a path cannot be written, whatever is being written.
 _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.ENAMETOOLONG}
@@ -217,10 +217,24 @@ def foreign_files(folder: Path) -> list[str]:
     )
 
 
-def _refuse_foreign(folder: Path) -> None:
-    """Refuse to replace a folder that holds anything but what the suite wrote there."""
-    if folder.is_dir() and (names := foreign_files(folder)):
-        raise UserError(f"{folder}: holds {names[0]!r}, which this suite did not write there")
+def refuse_foreign(folder: Path, is_known: Callable[[str], bool] | None = None) -> None:
+    """Refuse to replace what is no folder, or holds anything but what the suite wrote there.
+
+    Args:
+        folder: where something may lie.
+        is_known: says of a file that the manifest does not list whether it may be replaced.
+
+    Raises:
+        UserError: names the folder, and a file in it.
+    """
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise UserError(f"{folder}: is no folder, a folder is to be written there; move it away")
+    names = foreign_files(folder) if folder.is_dir() else []
+    for name in names:
+        if is_known is None or not is_known(name):
+            raise UserError(
+                f"{folder}: holds {name!r}, which this suite did not write there; move it away"
+            )
 
 
 @contextlib.contextmanager
@@ -234,7 +248,7 @@ def atomic_directory(path: Path) -> Iterator[Path]:
             the suite did not write there.
     """
     path = Path(os.path.realpath(path))
-    _refuse_foreign(path)
+    refuse_foreign(path)
     temporary = _make_temporary(path, folder=True)
     with writing(path):
         try:
@@ -244,7 +258,7 @@ def atomic_directory(path: Path) -> Iterator[Path]:
                 if file.is_file():
                     file.chmod(0o644)  # some libraries write for the owner alone
                     _sync(file)
-            _refuse_foreign(path)  # once more: the block may have taken hours
+            refuse_foreign(path)  # once more: the block may have taken hours
             publish_folder(temporary, path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)

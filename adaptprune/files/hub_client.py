@@ -194,7 +194,7 @@ def _advice(error: Exception, page: str) -> str:
         return f"not there, and HF_HUB_OFFLINE forbids to ask the hub; {WHERE_NETWORK_IS}"
     refused = next((one for one in _chain(error) if isinstance(one, HfHubHTTPError)), None)
     if refused is None:
-        return f"cannot be fetched from the hub ({type(error).__name__}: {first_line(error)})"
+        return f"cannot be read from the hub ({_said(error)})"
     status = refused.response.status_code
     cures = {
         401: "the hub wants a token of an account that may read it, or there is no such name: "
@@ -205,6 +205,15 @@ def _advice(error: Exception, page: str) -> str:
     cure = cures.get(status, "try again later")
     said = " ".join(f"{first_line(refused)} {refused.server_message or ''}".split())
     return f"the hub answers with status {status}; {cure} ({said})"
+
+
+def _said(error: BaseException) -> str:
+    """Return the first line of an error, and of the one that it came from at the very first."""
+    root = error
+    while root.__cause__ is not None:  # `datasets` says of every file that it could not be read
+        root = root.__cause__
+    lines = [f"{type(one).__name__}: {first_line(one)}" for one in dict.fromkeys((error, root))]
+    return ", from ".join(lines)
 
 
 def first_line(error: BaseException) -> str:

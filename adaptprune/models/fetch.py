@@ -12,6 +12,7 @@ from adaptprune.files.atomic import (
     atomic_directory,
     publish_folder,
     read_json,
+    refuse_foreign,
     sha256_file,
     write_json,
     writing,
@@ -140,7 +141,7 @@ def fetch_hub_model(repository: str, revision: str, target: Path) -> None:
     Raises:
         UserError: the hub cannot be reached, or the repository, the revision, the permission to
             read it, or its safetensors are missing; or they do not fit its config or index; or the
-            tokenizer cannot be loaded.
+            tokenizer cannot be loaded; or something of the user's is where the folder belongs.
     """
     from huggingface_hub.utils import filter_repo_objects
 
@@ -155,6 +156,11 @@ def fetch_hub_model(repository: str, revision: str, target: Path) -> None:
         files = {name: listed[name] for name in chosen}
         if not any(name.endswith(".safetensors") for name in files):
             raise UserError(f"{commit.title}: the repository has no safetensors")
+
+        def is_of_the_commit(name: str) -> bool:
+            return name in files and files[name].found_sha256(target / name) is not None
+
+        refuse_foreign(target, is_of_the_commit)
         partial = target.with_name(f".{target.name}.{commit.id}.part")
         with writing(target):
             known = commit.bring(files.values(), partial)
@@ -167,6 +173,7 @@ def fetch_hub_model(repository: str, revision: str, target: Path) -> None:
                 _check_tokenizer(partial)
             origin = {"repository": repository, "revision": revision, "commit": commit.id}
             write_manifest(partial, origin, known)
+            refuse_foreign(target, is_of_the_commit)  # the download may have taken hours
             publish_folder(partial, target)
         for other in target.parent.glob(f".{glob.escape(target.name)}.*part"):
             shutil.rmtree(other, ignore_errors=True)  # of a commit that the revision was before
