@@ -10,16 +10,22 @@ import functools
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pydantic
 
 from adaptprune import pretrained
 from adaptprune.errors import UserError, unknown
-from adaptprune.files import cache_directory, packaged_yaml, read_json
+from adaptprune.files import cache_directory, find_sealed_json, packaged_yaml, read_json
 from adaptprune.shapes import ModelShape
 from adaptprune.tying import holds_own_head
 from adaptprune.weightfiles import check_one_set
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: What a folder says of how its model came about; a trained model's recovery comes first.
+RECORDS = ("recovery.json", "pruning.json")
 
 
 class _Closed(pydantic.BaseModel):
@@ -131,9 +137,23 @@ def _local_folder(model: str) -> Path:
     if not os.path.isdir(folder):
         raise UserError(f"model folder {model} does not exist")
     if not (folder / "config.json").is_file():
-        raise UserError(f"model folder {model} holds no config.json")
+        reason = recorded_failure(folder)
+        cause = "" if reason is None else f"; it is the record of a failure: {reason}"
+        raise UserError(f"model folder {model} holds no config.json{cause}")
     check_one_set(folder)
     return folder
+
+
+def records(folder: Path) -> Iterator[dict[str, Any]]:
+    """Yield what a folder says of how its model came about; a recovery comes first."""
+    for name in RECORDS:
+        if record := find_sealed_json(folder / name):
+            yield record
+
+
+def recorded_failure(folder: Path) -> str | None:
+    """Return why a folder holds a failed cell's record and no model, None for any other folder."""
+    return next((made["reason"] for made in records(folder) if made["status"] != "ok"), None)
 
 
 def find_entry(model: str) -> ModelEntry | None:

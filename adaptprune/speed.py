@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from adaptprune.errors import UserError
 from adaptprune.files import write_sealed_json
 from adaptprune.provenance import Stopwatch, cpu_model, versions
+from adaptprune.surroundings import expanded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,7 +71,7 @@ def measure_stage(
     from adaptprune.models import locate
 
     watch = Stopwatch()
-    record = checkpoint.read_record(Path(model)) or {}
+    record = checkpoint.read_record(expanded(Path(model))) or {}
     dense = dense or record.get("model")
     if dense is None:
         raise UserError(f"{model}: no pruning.json says what it was made from; give --dense")

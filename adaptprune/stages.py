@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from safetensors.torch import save, save_file
 
 from adaptprune import checkpoint
 from adaptprune.allocator import keep_freed_memory
+from adaptprune.causality import check_causal
 from adaptprune.devices import choose_repeatable_products, hold_devices
 from adaptprune.errors import NumericalError, UserError
 from adaptprune.fetch import write_manifest
@@ -25,7 +27,7 @@ from adaptprune.files import (
 )
 from adaptprune.guard import check_model, check_pruned, check_scores
 from adaptprune.method import Context, Scores, in_one_line
-from adaptprune.models import locate, slug
+from adaptprune.models import locate, slug, stated_window
 from adaptprune.provenance import Stopwatch, versions
 from adaptprune.sizes import ModelSize
 from adaptprune.surgery import add_biases, cut_layers, shape_of_model
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     from adaptprune.calibration import CalibrationSet
     from adaptprune.method import Method, Pruned
     from adaptprune.shapes import ModelShape
+
+logger = logging.getLogger(__name__)
 
 SCHEMA = 1
 
@@ -159,6 +163,14 @@ class Job:
                 raise UserError(
                     f"calibration token id {largest} is outside the model's vocabulary "
                     f"0..{model.config.vocab_size - 1}"
+                )
+            length, window = len(self.calibration.tokens[0]), stated_window(model.config.to_dict())
+            if window is not None and length > window:
+                logger.warning(
+                    "the calibration sequences of %d tokens are beyond the window of %d tokens "
+                    "that the model's config states",
+                    length,
+                    window,
                 )
         return model
 
@@ -324,12 +336,14 @@ def mean_loss_of(folder: Path, tokens: list[list[int]], runtime: Runtime) -> dic
 
     Raises:
         NumericalError: the loss is not finite.
+        UserError: the model is not causal, or cannot read sequences of that length.
     """
     from adaptprune.loss import hidden_states, mean_loss
 
     runtime.apply()
     checkpoint.revision(folder)
-    model = checkpoint.load_model(folder, dtype=runtime.dtype, device=runtime.device)
+    model = runtime.load(folder)
+    check_causal(model)
     rows = torch.tensor(tokens, device=runtime.device)
     total = 0.0
     with torch.no_grad():

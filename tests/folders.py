@@ -52,6 +52,7 @@ _LONG = {
 }
 _QUARTER = {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.25}
 _HEAD_16 = {"head_dim": 16, "query_pre_attn_scalar": 16}
+_BOTH_WAYS = "what it predicts depends on the tokens that follow"
 _LOCAL = {
     "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
     "sliding_window": 16,
@@ -289,6 +290,12 @@ _TOKENIZERS = [
 ]
 _MISTRAL = [
     Folder("mistral", "mistral", {"sliding_window": None}),
+    Folder(
+        "mistral that does not count its kv heads",
+        "mistral",
+        {"num_attention_heads": 16, "num_key_value_heads": 8, "sliding_window": None},
+        edit=edit_config(num_key_value_heads=None),
+    ),
     Folder("mistral sliding", "mistral", {"sliding_window": 16}),
     Folder("mistral of wide heads", "mistral", {"sliding_window": None, "head_dim": 12}),
     Folder("mistral with six queries", "mistral", {"num_attention_heads": 6, "hidden_size": 48}),
@@ -316,6 +323,12 @@ _QWEN = [
     ),
     Folder("qwen2 yarn", "qwen2", rope("yarn")),
     Folder("qwen3", "qwen3", {"head_dim": 12}),
+    Folder(
+        "qwen3 that does not state its head size",
+        "qwen3",
+        {"head_dim": 128, "num_attention_heads": 2, "num_key_value_heads": 1},
+        edit=edit_config(head_dim=None),
+    ),
     Folder("qwen3 tied", "qwen3", {"tie_word_embeddings": True, "head_dim": 8}),
     Folder("qwen3 with biases", "qwen3", {"attention_bias": True, "head_dim": 8}),
     Folder(
@@ -394,6 +407,17 @@ _ALIBI = [
     other("falcon rotary", "falcon", {"multi_query": True, "parallel_attn": True}),
     other("mpt", "mpt", {"d_model": 32, "n_heads": 4, "n_layers": 2, "max_seq_len": 96}),
 ]
+_ENCODERS = [
+    other("bert that decodes", "bert", {"is_decoder": True}),
+    other("bert", "bert", {}, loss=_BOTH_WAYS, evaluate=_BOTH_WAYS),
+    other(
+        "gemma3 that looks both ways",
+        "gemma3_text",
+        _HEAD_16 | _LOCAL | {"use_bidirectional_attention": True},
+        loss=_BOTH_WAYS,
+        evaluate=_BOTH_WAYS,
+    ),
+]
 _SCALED = [
     other("cohere scaled", "cohere", {"logit_scale": 0.0625, "tie_word_embeddings": True}),
     other("cohere2 sliding", "cohere2", {"logit_scale": 0.25, "head_dim": 8, **_LOCAL}),
@@ -416,5 +440,6 @@ GROUPS: dict[str, list[Folder]] = {
     "learned": _LEARNED,
     "rotary": _ROTARY,
     "alibi": _ALIBI,
+    "encoders": _ENCODERS,
     "scaled": _SCALED,
 }

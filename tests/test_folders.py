@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from adaptprune.evaluate.scorer import PrefixScorer
+from adaptprune.models import shape_of
 from adaptprune.shapes import FAMILIES
 from adaptprune.tying import is_tied
 from baselines import slicegpt
@@ -184,6 +185,7 @@ def test_a_pruned_folder_is_the_dense_model_without_its_units(
 ) -> None:
     model = folder.write(tmp_path / "model")
     dense = plain(model)
+    assert shape_of(str(model)).parameters == sum(p.numel() for p in dense.parameters())
     for method in METHODS:
         status, _, err = prune(command, model, method, tmp_path)
         assert status == 0, err
@@ -221,3 +223,11 @@ def test_a_folder_sliced_to_its_own_width_is_the_dense_model(
     assert status == 0, err
     sliced = plain(tmp_path / "slicegpt")
     torch.testing.assert_close(logits(sliced, ROWS), logits(dense, ROWS), atol=5e-3, rtol=1e-3)
+    # The components are those of what the layers really give, sliding windows included.
+    tokens = torch.tensor(json.loads((tmp_path / "calibration.json").read_text(encoding="utf-8")))
+    outputs: list[torch.Tensor] = []
+    dense.model.norm.register_forward_pre_hook(lambda _, inputs: outputs.append(inputs[0]))
+    logits(dense, tokens)
+    last = json.loads((tmp_path / "slicegpt" / "pruning.json").read_text(encoding="utf-8"))["steps"]
+    wanted = 1.01 * torch.cat(outputs).double().square().sum().item()  # damping adds a hundredth
+    assert last[-1]["eigenvalue_sum"] == pytest.approx(wanted, rel=1e-4)

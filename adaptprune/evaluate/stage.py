@@ -15,8 +15,9 @@ from adaptprune.evaluate.suites import load_suite, subset
 from adaptprune.files import write_sealed_json
 from adaptprune.hubsplits import commits_of
 from adaptprune.local_data import ensure_source
-from adaptprune.models import locate
+from adaptprune.models import locate, recorded_failure
 from adaptprune.provenance import Stopwatch
+from adaptprune.surroundings import expanded
 
 if TYPE_CHECKING:
     from adaptprune.evaluate.benchmarks import Benchmark
@@ -164,9 +165,10 @@ def evaluate_stage(
     partial = kept_tasks(output)
     tasks = selection.tasks_to_run()
     check_tasks([task.name for task in tasks], TASK_FOLDER)
-    reason = checkpoint.failure(Path(model))
+    place = expanded(Path(model))
+    reason = recorded_failure(place)
     content: dict[str, Any] = {"schema": SCHEMA, "suite": selection.suite}
-    content["made"] = checkpoint.made_by(Path(model))
+    content["made"] = checkpoint.made_by(place)
     if reason is not None:
         failed = harness.EvaluationResult.failed(reason)
         content |= failed.to_json()

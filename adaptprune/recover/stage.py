@@ -19,7 +19,7 @@ from adaptprune.errors import NumericalError, UserError
 from adaptprune.fetch import verify_folder
 from adaptprune.files import read_json, read_yaml
 from adaptprune.method import Context
-from adaptprune.models import locate, read_config, shape_of, stated_window
+from adaptprune.models import locate, read_config, recorded_failure, shape_of, stated_window
 from adaptprune.provenance import Stopwatch, versions
 from adaptprune.recover.data import TrainingData, find_data
 from adaptprune.recover.folder import RunFolder, Settings
@@ -33,6 +33,7 @@ from adaptprune.recover.run import run_stages
 from adaptprune.recover.targets import shaped_like
 from adaptprune.registry import find_recovery
 from adaptprune.stages import SCHEMA, Runtime
+from adaptprune.surroundings import expanded
 from adaptprune.workflow import announce_workflow
 
 if TYPE_CHECKING:
@@ -203,7 +204,7 @@ def recover_stage(job: Recovery, output: Path, run: Path, *, record_failure: boo
         NumericalError: a loss or gradient is not finite, and that is not to be recorded.
     """
     watch, folder = Stopwatch(), RunFolder(run)
-    reason = checkpoint.failure(Path(job.model))
+    reason = recorded_failure(expanded(Path(job.model)))
     if reason is not None and record_failure:
         conditions = {"model": job.model, "preset": job.preset.model_dump(mode="json")}
         publish_failure(reason, output, folder, conditions, watch)
