@@ -63,7 +63,7 @@ def test_what_is_added_is_told_apart():
 
 @pytest.fixture(scope="module")
 def model():
-    return tiny_model("llama", vocab_size=260)
+    return tiny_model("llama", vocabulary=260)
 
 
 def request(kind, *arguments):
