@@ -4,36 +4,16 @@ import json
 
 import pytest
 import torch
+from byte_tokenizers import BEGIN, END, bytes_tokenizer
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from tiny_models import tiny_model
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from adaptprune.data.encoding import added_ids, check_tokenizer, plain_batch
 from adaptprune.errors import UserError
 from adaptprune.evaluate.scorer import PrefixScorer
 from adaptprune.files.jsonlines import read_rows
-
-BEGIN, END = 256, 257
-
-
-def bytes_tokenizer(
-    template="$A", begin: str | None = "<s>", end: str | None = "</s>", extra=(), added=()
-):
-    """Return a tokenizer of one token per byte whose template adds special tokens."""
-    vocabulary = [*sorted(pre_tokenizers.ByteLevel.alphabet()), "<s>", "</s>", *extra]
-    tokenizer = Tokenizer(models.BPE({word: i for i, word in enumerate(vocabulary)}, []))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single=template, special_tokens=[("<s>", BEGIN), ("</s>", END)]
-    )
-    made = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token=begin, eos_token=end, pad_token=end
-    )
-    made.add_tokens(list(added), special_tokens=True)
-    return made
 
 
 @pytest.mark.parametrize(

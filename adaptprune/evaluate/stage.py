@@ -14,9 +14,10 @@ from adaptprune.evaluate.catalog import TASK_FOLDER, check_size, check_tasks, lo
 from adaptprune.evaluate.suitedata import fetch_suite_splits
 from adaptprune.evaluate.suites import load_suite, subset
 from adaptprune.files.atomic import write_sealed_json
+from adaptprune.files.surroundings import expanded
 from adaptprune.machine.provenance import Stopwatch
 from adaptprune.models import checkpoint
-from adaptprune.models.catalogue import locate
+from adaptprune.models.catalogue import locate, recorded_failure
 
 if TYPE_CHECKING:
     from adaptprune.evaluate.benchmarks import Benchmark
@@ -164,9 +165,10 @@ def evaluate_stage(
     partial = kept_tasks(output)
     tasks = selection.tasks_to_run()
     check_tasks([task.name for task in tasks], TASK_FOLDER)
-    reason = checkpoint.failure(Path(model))
+    place = expanded(Path(model))
+    reason = recorded_failure(place)
     content: dict[str, Any] = {"schema": SCHEMA, "suite": selection.suite}
-    content["made"] = checkpoint.made_by(Path(model))
+    content["made"] = checkpoint.made_by(place)
     if reason is not None:
         failed = harness.EvaluationResult.failed(reason)
         content |= failed.to_json()

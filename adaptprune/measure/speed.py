@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from adaptprune.errors import UserError
 from adaptprune.files.atomic import write_sealed_json
+from adaptprune.files.surroundings import expanded
 from adaptprune.machine.provenance import Stopwatch, cpu_model, versions
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def measure_stage(
     from adaptprune.models.catalogue import locate
 
     watch = Stopwatch()
-    record = checkpoint.read_record(Path(model)) or {}
+    record = checkpoint.read_record(expanded(Path(model))) or {}
     dense = dense or record.get("model")
     if dense is None:
         raise UserError(f"{model}: no pruning.json says what it was made from; give --dense")

@@ -11,21 +11,32 @@ import importlib
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pydantic
 
 from adaptprune.cells import is_path
 from adaptprune.errors import UserError, unknown
-from adaptprune.files.atomic import cache_directory, packaged_yaml, read_json, sha256_json
+from adaptprune.files.atomic import (
+    cache_directory,
+    find_sealed_json,
+    packaged_yaml,
+    read_json,
+    sha256_json,
+)
 from adaptprune.models.shapes import ModelShape
 from adaptprune.models.tying import holds_own_head
 from adaptprune.models.weightfiles import check_one_set
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 #: The module that trains a ``PretrainedSource``.
 PRETRAINING = "adaptprune.recovery.pretraining"
 #: Goes up with every change of the code or the text that changes a pretrained model.
 PRETRAINED_BUILD = 1
+#: What a folder says of how its model came about; a trained model's recovery comes first.
+RECORDS = ("recovery.json", "pruning.json")
 
 
 class _Closed(pydantic.BaseModel):
@@ -104,7 +115,7 @@ class ModelEntry(_Closed):
 @functools.cache
 def catalogue() -> dict[str, ModelEntry]:
     """Return the built-in models by id."""
-    contents = packaged_yaml("adaptprune.models", "architectures").values()
+    contents = packaged_yaml("adaptprune.models.catalogue", "architectures").values()
     entries = (ModelEntry(**content) for content in contents)
     return {entry.id: entry for entry in entries}
 
@@ -114,9 +125,23 @@ def _local_folder(model: str) -> Path:
     if not os.path.isdir(folder):
         raise UserError(f"model folder {model} does not exist")
     if not (folder / "config.json").is_file():
-        raise UserError(f"model folder {model} holds no config.json")
+        reason = recorded_failure(folder)
+        cause = "" if reason is None else f"; it is the record of a failure: {reason}"
+        raise UserError(f"model folder {model} holds no config.json{cause}")
     check_one_set(folder)
     return folder
+
+
+def records(folder: Path) -> Iterator[dict[str, Any]]:
+    """Yield what a folder says of how its model came about; a recovery comes first."""
+    for name in RECORDS:
+        if record := find_sealed_json(folder / name):
+            yield record
+
+
+def recorded_failure(folder: Path) -> str | None:
+    """Return why a folder holds a failed cell's record and no model, None for any other folder."""
+    return next((made["reason"] for made in records(folder) if made["status"] != "ok"), None)
 
 
 def find_entry(model: str) -> ModelEntry | None:

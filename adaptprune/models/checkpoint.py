@@ -22,23 +22,21 @@ from adaptprune.files.atomic import (
     write_json,
 )
 from adaptprune.files.manifest import verify_folder
+from adaptprune.models.catalogue import RECORDS, records
 from adaptprune.models.config_json import config_content
 from adaptprune.models.sizes import added_biases
 from adaptprune.models.tying import is_tied
 from adaptprune.models.weightfiles import check_weight_files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from adaptprune.models.shapes import BlockShape, ModelShape
 
 #: Name under which the modeling module is copied beside the weights.
 _CODE = "modeling_adaptprune"
-#: What a folder says of how its model came about; a trained model's recovery comes first.
-_RECORDS = ("recovery.json", "pruning.json")
 #: Files that hold times, so that they differ when the same model is made again.
-_TIMED = (*_RECORDS, "log.jsonl")
+_TIMED = (*RECORDS, "log.jsonl")
 #: Everything of a model folder that is not weights, config or record, and moves along unchanged.
 _COMPANIONS = (
     "tokenizer.json",
@@ -265,23 +263,11 @@ def read_record(folder: Path) -> dict[str, Any] | None:
 
 def pruned_before(folder: Path) -> str | None:
     """Return the method or the recovery preset that a model comes from, None for a dense one."""
-    for made in _records(folder):
+    for made in records(folder):
         return made["method"] if "method" in made else made["conditions"]["preset"]["name"]
     return None
 
 
-def failure(folder: Path) -> str | None:
-    """Return why a folder holds a failed cell's record and no model, None for any other folder."""
-    return next((made["reason"] for made in _records(folder) if made["status"] != "ok"), None)
-
-
 def made_by(folder: Path) -> str | None:
     """Return the hash of the record of how a model came about, None for a folder without one."""
-    return next((record_hash(made) for made in _records(folder)), None)
-
-
-def _records(folder: Path) -> Iterator[dict[str, Any]]:
-    """Yield the records that a folder has."""
-    for name in _RECORDS:
-        if record := find_sealed_json(folder / name):
-            yield record
+    return next((record_hash(made) for made in records(folder)), None)

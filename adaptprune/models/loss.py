@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from adaptprune.errors import UserError
+from adaptprune.models.catalogue import stated_window
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -121,7 +122,12 @@ def hidden_states(model: Any, tokens: torch.Tensor) -> torch.Tensor:
     """
     try:
         return model.get_decoder()(input_ids=tokens, use_cache=False).last_hidden_state
-    except IndexError as error:
+    except torch.OutOfMemoryError:
+        raise
+    except (IndexError, RuntimeError) as error:  # of a table of positions, or of attention biases
+        window = stated_window(model.config.to_dict())
+        if isinstance(error, RuntimeError) and (window is None or tokens.shape[1] <= window):
+            raise
         raise UserError(
             f"sequences of {tokens.shape[1]} tokens are beyond the model's positions ({error})"
         ) from None

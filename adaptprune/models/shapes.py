@@ -14,6 +14,13 @@ from adaptprune.errors import UserError, unknown
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 _PREFIXES = ("adaptprune_", "sliced_")
+#: What transformers takes where a config lacks a key; elsewhere as for null: as many kv heads as
+#: query heads, and heads that fill the hidden size.
+_WHERE_ABSENT: dict[str, dict[str, Any]] = {
+    "mistral": {"num_key_value_heads": 8},
+    "qwen2": {"num_key_value_heads": 32},
+    "qwen3": {"num_key_value_heads": 32, "head_dim": 128},
+}
 
 
 @dataclass(frozen=True)
@@ -79,6 +86,7 @@ class ModelShape:
             raise unknown("architecture (model_type)", family, FAMILIES)
         if sliced:
             raise UserError("a model sliced by slicegpt cannot be pruned; prune its dense model")
+        config = {**_WHERE_ABSENT.get(family, {}), **config}
         heads, hidden = _size(config, "num_attention_heads"), _size(config, "hidden_size")
         kv_heads = _size(config, "num_key_value_heads", heads)
         dense = BlockShape(kv_heads, _size(config, "intermediate_size"))

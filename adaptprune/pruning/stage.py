@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,8 @@ from adaptprune.files.atomic import atomic_directory, atomic_file, seal, unseal,
 from adaptprune.files.manifest import write_manifest
 from adaptprune.machine.provenance import Stopwatch, versions
 from adaptprune.models import checkpoint
-from adaptprune.models.catalogue import locate
+from adaptprune.models.catalogue import locate, stated_window
+from adaptprune.models.causality import check_causal
 from adaptprune.models.sizes import ModelSize, shape_of_model
 from adaptprune.plugins import in_one_line
 from adaptprune.pruning.guard import check_model, check_pruned, check_scores
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from adaptprune.models.runtime import Runtime
     from adaptprune.models.shapes import ModelShape
     from adaptprune.pruning.method import Method, Pruned
+
+logger = logging.getLogger(__name__)
 
 SCHEMA = 1
 
@@ -100,6 +104,14 @@ class Job:
                 raise UserError(
                     f"calibration token id {largest} is outside the model's vocabulary "
                     f"0..{model.config.vocab_size - 1}"
+                )
+            length, window = len(self.calibration.tokens[0]), stated_window(model.config.to_dict())
+            if window is not None and length > window:
+                logger.warning(
+                    "the calibration sequences of %d tokens are beyond the window of %d tokens "
+                    "that the model's config states",
+                    length,
+                    window,
                 )
         return model
 
@@ -265,12 +277,14 @@ def mean_loss_of(folder: Path, tokens: list[list[int]], runtime: Runtime) -> dic
 
     Raises:
         NumericalError: the loss is not finite.
+        UserError: the model is not causal, or cannot read sequences of that length.
     """
     from adaptprune.models.loss import hidden_states, mean_loss
 
     runtime.apply()
     checkpoint.revision(folder)
-    model = checkpoint.load_model(folder, dtype=runtime.dtype, device=runtime.device)
+    model = runtime.load(folder)
+    check_causal(model)
     rows = torch.tensor(tokens, device=runtime.device)
     total = 0.0
     with torch.no_grad():

@@ -19,10 +19,17 @@ from adaptprune.data.training import TrainingData, find_data
 from adaptprune.errors import NumericalError, UserError
 from adaptprune.files.atomic import read_json, read_yaml
 from adaptprune.files.manifest import verify_folder
+from adaptprune.files.surroundings import expanded
 from adaptprune.machine.provenance import Stopwatch, versions
 from adaptprune.machine.workflow_lock import announce_workflow
 from adaptprune.models import checkpoint
-from adaptprune.models.catalogue import locate, read_config, shape_of, stated_window
+from adaptprune.models.catalogue import (
+    locate,
+    read_config,
+    recorded_failure,
+    shape_of,
+    stated_window,
+)
 from adaptprune.models.runtime import Runtime
 from adaptprune.pruning.method import Context
 from adaptprune.pruning.stage import SCHEMA
@@ -203,7 +210,7 @@ def recover_stage(job: Recovery, output: Path, run: Path, *, record_failure: boo
         NumericalError: a loss or gradient is not finite, and that is not to be recorded.
     """
     watch, folder = Stopwatch(), RunFolder(run)
-    reason = checkpoint.failure(Path(job.model))
+    reason = recorded_failure(expanded(Path(job.model)))
     if reason is not None and record_failure:
         conditions = {"model": job.model, "preset": job.preset.model_dump(mode="json")}
         publish_failure(reason, output, folder, conditions, watch)
