@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adaptprune.errors import UserError
-from adaptprune.files.atomic import MANIFEST, find_sealed_json, foreign_files, read_json, writing
-from adaptprune.files.manifest import verify_folder
+from adaptprune.files.atomic import MANIFEST, foreign_files, read_json, writing
+from adaptprune.files.manifest import records, verify_folder
 from adaptprune.models.catalogue import folder_of
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     #: A file to be written, and its kind.
     Written = tuple[Path, Kind]
 
-#: What a finished model folder says of how it came about.
-RECORDS = ("pruning.json", "recovery.json")
 #: What a recovery keeps in its run folder.
 _RUN = ("settings.json", "rows", "checkpoints", "models", "log.jsonl", "failure.json")
 _ELSEWHERE = "give a path where nothing lies, or move it away"
@@ -228,7 +226,7 @@ def _check_result(output: Path) -> None:
         raise UserError(
             f"{output}: holds {strangers[0]!r}, which this suite did not write there; {_ELSEWHERE}"
         )
-    if not any(find_sealed_json(output / name) for name in RECORDS):
+    if not any(records(output)):
         raise UserError(f"{output}: is no result of `prune` or `recover`; {_ELSEWHERE}")
     try:
         verify_folder(output)

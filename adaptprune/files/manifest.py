@@ -1,4 +1,4 @@
-"""Manifests: which files a folder of the suite holds, with their sizes and hashes."""
+"""What folders of the suite say of themselves: manifests of their files, records of their making."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from adaptprune.errors import UserError
 from adaptprune.files.atomic import (
     MANIFEST,
+    find_sealed_json,
     locked,
     read_json,
     remove_leftovers,
@@ -102,3 +103,14 @@ def only_maker(target: Path, is_made: Callable[[Path], bool] = _has_manifest) ->
     with locked(target):
         remove_leftovers(target, only_writer=True)
         yield not is_made(target)
+
+
+#: What a folder says of how its model came about; a trained model's recovery comes first.
+RECORDS = ("recovery.json", "pruning.json")
+
+
+def records(folder: Path) -> Iterator[dict[str, Any]]:
+    """Yield what a folder says of how its model came about; a recovery comes first."""
+    for name in RECORDS:
+        if record := find_sealed_json(folder / name):
+            yield record

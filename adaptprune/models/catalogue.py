@@ -11,7 +11,7 @@ import importlib
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 
@@ -19,24 +19,19 @@ from adaptprune.cells import is_path
 from adaptprune.errors import UserError, unknown
 from adaptprune.files.atomic import (
     cache_directory,
-    find_sealed_json,
     packaged_yaml,
     read_json,
     sha256_json,
 )
+from adaptprune.files.manifest import records
 from adaptprune.models.shapes import ModelShape
 from adaptprune.models.tying import holds_own_head
 from adaptprune.models.weightfiles import check_one_set
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 #: The module that trains a ``PretrainedSource``.
 PRETRAINING = "adaptprune.recovery.pretraining"
 #: Goes up with every change of the code or the text that changes a pretrained model.
 PRETRAINED_BUILD = 1
-#: What a folder says of how its model came about; a trained model's recovery comes first.
-RECORDS = ("recovery.json", "pruning.json")
 
 
 class _Closed(pydantic.BaseModel):
@@ -130,13 +125,6 @@ def _local_folder(model: str) -> Path:
         raise UserError(f"model folder {model} holds no config.json{cause}")
     check_one_set(folder)
     return folder
-
-
-def records(folder: Path) -> Iterator[dict[str, Any]]:
-    """Yield what a folder says of how its model came about; a recovery comes first."""
-    for name in RECORDS:
-        if record := find_sealed_json(folder / name):
-            yield record
 
 
 def recorded_failure(folder: Path) -> str | None:

@@ -21,8 +21,7 @@ from adaptprune.files.atomic import (
     sha256_json,
     write_json,
 )
-from adaptprune.files.manifest import verify_folder
-from adaptprune.models.catalogue import RECORDS, records
+from adaptprune.files.manifest import RECORDS, records, verify_folder
 from adaptprune.models.config_json import config_content
 from adaptprune.models.sizes import added_biases
 from adaptprune.models.tying import is_tied
