@@ -98,6 +98,7 @@ def test_a_cell_that_was_pruned_otherwise(
         ("conditions__dtype", "bfloat16"),
         ("conditions__device", "cuda:0"),
         ("conditions__max_length", 17),
+        ("conditions__scorer_precision", "stock"),
         ("results__tiny_local_place__n", 7),
         ("results", {}),
     ],

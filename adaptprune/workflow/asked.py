@@ -90,6 +90,8 @@ class Asked:
         yield "suite", evaluation["suite"], chosen.suite
         yield "dtype", conditions["dtype"], self.profile.dtype
         yield "device", conditions["device"].split(":")[0], self.profile.device.split(":")[0]
+        precision = conditions.get("scorer_precision", "float32")
+        yield "scorer_precision", precision, chosen.scorer_precision
         entry, length = find_entry(cell.model), conditions["max_length"]
         window = entry.window if entry else length
         yield "max_length", length, min(chosen.max_length, window or chosen.max_length)
