@@ -1,4 +1,4 @@
-"""What folders of the suite say of themselves: manifests of their files, records of their making."""
+"""What folders of the suite say of themselves: manifests of files, records of their making."""
 
 from __future__ import annotations
 
