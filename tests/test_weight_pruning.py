@@ -423,6 +423,23 @@ def test_command_masks_other_families(
     assert json.loads(printed)["loss"] == pytest.approx(expected, abs=1e-5)
 
 
+def test_masked_folder_is_evaluated_and_its_masks_are_guarded(
+    command: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    out, scores = tmp_path / "pruned", tmp_path / "scores.json"
+    cell = ("--model", "tiny-llama", "--sparsity", 50, "--seed", 0, "--output", out)
+    method = ("--method", "weight-magnitude", "--set", "pattern=2:4")
+    assert command("prune", *cell, *method)[::2] == (0, "")
+    evaluate = ("evaluate", "--model", out, "--tasks", "tiny_local_place", "--output", scores)
+    assert command(*evaluate)[0] == 0
+    assert json.loads(scores.read_text())["status"] == "ok"
+    content = (out / MASKS).read_bytes()
+    (out / MASKS).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    status, _, err = command(*evaluate[:-1], tmp_path / "others.json")
+    assert status == 2
+    assert MASKS in err
+
+
 def test_command_refuses_units_of_other_families(
     command: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:
