@@ -32,15 +32,17 @@ from adaptprune.models.runtime import Runtime
 from adaptprune.models.shapes import FAMILIES
 from adaptprune.models.sizes import shape_of_model
 from adaptprune.plugins import Parameters, in_one_line
+from adaptprune.pruning.decisions import Cut
+from adaptprune.pruning.dense import DenseModel
 from adaptprune.pruning.guard import check_model, check_pruned, check_scores
 from adaptprune.pruning.method import Context
 from adaptprune.pruning.stage import Job, prune_stage, score_stage
-from adaptprune.pruning.surgery import add_biases, cut_layers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from adaptprune.pruning.method import Method, Pruned, Scores
+    from adaptprune.pruning.decisions import Decision
+    from adaptprune.pruning.method import Method, Scores
 
 #: The models that a method must prune: family and shape of ``random_model``, by what is special.
 MODELS: dict[str, dict[str, Any]] = {
@@ -92,29 +94,29 @@ class _Trial:
             check_scores(self.method, scores)
         return scores
 
-    def prune(self, scores: Scores | None = None, chance: int = 0) -> tuple[Pruned, Any]:
+    def known(self) -> DenseModel:
+        """Return what is known of the dense model."""
+        return DenseModel.of(self.dense, needs_shape=self.method.needs_shape)
+
+    def prune(self, scores: Scores | None = None, chance: int = 0) -> tuple[Decision, Any]:
         """Prune a copy of the dense model; return the decision and the pruned model, both checked.
 
         Args:
             scores: of ``score``, or None to have them computed.
             chance: seed of torch's global generator, on which nothing may depend.
         """
-        model, shape = copy.deepcopy(self.dense), shape_of_model(self.dense)
+        model, dense = copy.deepcopy(self.dense), self.known()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(chance)
             with in_one_line(self.method):
-                pruned = self.method.prune(
+                returned = self.method.prune(
                     model, scores, self.sparsity, self.context(), self.parameters
                 )
         with in_one_line(self.method):
-            check_pruned(self.method, pruned, shape)
-            if pruned.kept is not None:
-                if not pruned.already_cut:
-                    cut_layers(model, pruned.kept)
-                add_biases(model, pruned.biases)
-            final = pruned.model if pruned.kept is None else model
-            check_model(self.method, final, pruned, shape)
-        return pruned, final
+            decision = check_pruned(self.method, returned, dense).decide()
+            final = decision.apply(model)
+            check_model(self.method, final, decision, dense)
+        return decision, final
 
 
 def check_method(
@@ -230,19 +232,26 @@ def _check_decision(trial: _Trial) -> None:
     method, shape = trial.method, shape_of_model(trial.dense)
     with in_one_line(method):
         budget = method.budget(shape, trial.sparsity, trial.parameters)
-    pruned, model = trial.prune()
+    decision, model = trial.prune()
     count = count_parameters(model)
     if not budget.minimum <= count <= budget.maximum:
         raise ConformanceError(
             f"{count} parameters remain; its budget says {budget.minimum} to {budget.maximum}"
         )
-    if budget.blocks and pruned.kept and list(budget.blocks) != pruned.kept.blocks():
+    sizes = decision.kept.blocks() if isinstance(decision, Cut) else None
+    if budget.blocks and sizes and list(budget.blocks) != sizes:
         raise ConformanceError("layers have other sizes than its budget says")
     tokens = random_tokens()
     with torch.no_grad():
         logits = model(input_ids=tokens, use_cache=False).logits
     if logits.shape != (*tokens.shape, shape.vocab_size) or not logits.isfinite().all():
         raise ConformanceError(f"logits of shape {tuple(logits.shape)}, or not finite")
+
+
+def _decided_alike(trial: _Trial, one: tuple[Decision, Any], two: tuple[Decision, Any]) -> bool:
+    """Say whether two outcomes are the same: what was decided, and every weight."""
+    dense = trial.known()
+    return one[0].describe(dense) == two[0].describe(dense) and _same(one[1], two[1])
 
 
 def _same(one: Any, two: Any) -> bool:
@@ -255,8 +264,7 @@ def _same(one: Any, two: Any) -> bool:
 
 def _check_repetition(trial: _Trial) -> None:
     """The seed of the cell decides, not torch's global generator."""
-    (first, one), (second, two) = trial.prune(chance=1), trial.prune(chance=2)
-    if first.kept != second.kept or not _same(one, two):
+    if not _decided_alike(trial, trial.prune(chance=1), trial.prune(chance=2)):
         raise ConformanceError("a second run with the same seed has another outcome")
 
 
@@ -268,8 +276,7 @@ def _check_stored(method: Method, parameters: Any) -> None:
     trials = [_Trial(method, parameters, dense, sparsity) for sparsity in (50, 20)]
     scores = trials[0].score(copy.deepcopy(dense), [20, 50])
     for trial in trials:
-        (alone, one), (shared, two) = trial.prune(), trial.prune(scores)
-        if alone.kept != shared.kept or not _same(one, two):
+        if not _decided_alike(trial, trial.prune(), trial.prune(scores)):
             raise ConformanceError(f"stored scores give another outcome at {trial.sparsity} %")
 
 

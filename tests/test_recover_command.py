@@ -57,6 +57,20 @@ def test_recovered_model_is_a_model_folder(command: Command, tmp_path: Path) -> 
     assert not (tmp_path / "out.run").exists()
 
 
+def test_masked_model_that_is_trained_says_that_its_masks_are_gone(
+    command: Command, tmp_path: Path
+) -> None:
+    masked = tmp_path / "masked"
+    cell = ("--model", "tiny-llama", "--sparsity", 50, "--seed", 0, "--output", masked)
+    method = ("--method", "weight-magnitude", "--set", "pattern=2:4")
+    assert command("prune", *cell, *method)[::2] == (0, "")
+    unused = dict.fromkeys(("target_parameters", "calibration", "sequences", "length"))
+    status, _, err = recover(command, tmp_path / "out", model=masked, preset="train", **unused)
+    assert status == 0, err
+    assert "note: masked was masked (2:4); its masks are not kept" in err
+    assert not (tmp_path / "out" / "masks.packed").exists()
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import itertools
 import json
 from typing import TYPE_CHECKING, Any
@@ -24,12 +25,15 @@ from adaptprune.models.anatomy import (
     weight_shapes,
 )
 from adaptprune.models.sizes import shape_of_model
-from adaptprune.pruning.decisions import Masked, count_nonzeros
-from adaptprune.pruning.masks import Mask, masks_hash, read_masks, write_masks
-from adaptprune.pruning.method import Context
+from adaptprune.pruning.decisions import Cut, Masked, Sliced, count_nonzeros
+from adaptprune.pruning.dense import DenseModel
+from adaptprune.pruning.guard import check_model, check_pruned
+from adaptprune.pruning.masks import MASKS, Mask, masks_hash, read_masks, write_masks
+from adaptprune.pruning.method import Context, Pruned
 from adaptprune.pruning.patterns import Pattern
 from adaptprune.pruning.registry import find_method
 from adaptprune.pruning.statistics import Hessian
+from adaptprune.pruning.units import KeptUnits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,7 +82,7 @@ def test_linear_layers_lose_their_share_and_nothing_else_changes(
     dense = model_of(family)
     model = copy.deepcopy(dense)
     decision, _ = decide(name, model, sparsity, pattern=pattern)
-    decision.check(weight_shapes(dense))
+    decision.check(DenseModel.of(dense, needs_shape=False))
     for weight, (outputs, inputs) in weight_shapes(dense).items():
         count = outputs * int(inputs * sparsity / 100)
         if pattern == "unstructured" and name != "wanda":
@@ -264,26 +268,31 @@ def test_decision_makes_the_same_model_of_the_dense_one(
 
 def test_decision_describes_itself() -> None:
     dense = model_of("llama")
-    shapes, model = weight_shapes(dense), copy.deepcopy(dense)
+    known, model = DenseModel.of(dense), copy.deepcopy(dense)
     decision, _ = decide("wanda", model, pattern="2:4")
-    total = sum(outputs * inputs for outputs, inputs in shapes.values())
-    assert decision.describe() == {
+    total = sum(outputs * inputs for outputs, inputs in known.weights.values())
+    assert decision.describe(known) == {
+        "layers": [],
         "pattern": "2:4",
         "weights": total,
         "kept": total // 2,
         "updated": False,
         "masks_sha256": masks_hash(decision.masks),
     }
-    assert decision.reached(shapes) == 0.5
+    assert decision.reached(known, dense) == 0
+    assert decision.reached(known, model) == 0.5
+    nonzeros = count_nonzeros(dense) - total // 2
+    assert decision.counts(model) == {"nonzeros": nonzeros, "pattern": "2:4"}
     assert count_nonzeros(model) == count_nonzeros(dense) - total // 2
-    assert decide("sparsegpt", copy.deepcopy(dense))[0].describe()["updated"]
+    assert decide("sparsegpt", copy.deepcopy(dense))[0].describe(known)["updated"]
 
 
 def test_decision_that_does_not_fit_is_refused() -> None:
     shapes = {"a": (2, 4), "b": (1, 4)}
+    dense = dataclasses.replace(DenseModel.of(model_of("llama")), weights=shapes)
     two_of_four = torch.tensor([[1, 1, 0, 0]], dtype=torch.bool)
     masks = {"a": Mask.pack(two_of_four.repeat(2, 1)), "b": Mask.pack(two_of_four)}
-    Masked(Pattern(2, 4), masks, {"b": torch.ones(1, 4)}).check(shapes)
+    Masked(Pattern(2, 4), masks, {"b": torch.ones(1, 4)}).check(dense)
     for decision, told in (
         (Masked(Pattern(2, 4), {"a": masks["a"]}), "b has no mask"),
         (Masked(Pattern(2, 4), masks | {"c": masks["b"]}), "c is no weight of a linear layer"),
@@ -293,9 +302,9 @@ def test_decision_that_does_not_fit_is_refused() -> None:
         (Masked(Pattern(2, 4), masks, {"c": torch.ones(4, 1)}), r"updated weight c"),
     ):
         with pytest.raises(UserError, match=told):
-            decision.check(shapes)
+            decision.check(dense)
     with pytest.raises(NumericalError, match="updated weight b is not finite"):
-        Masked(Pattern(2, 4), masks, {"b": torch.full((1, 4), float("nan"))}).check(shapes)
+        Masked(Pattern(2, 4), masks, {"b": torch.full((1, 4), float("nan"))}).check(dense)
 
 
 @given(rows=st.integers(1, 9), columns=st.integers(1, 17), seed=st.integers(0, 1000))
@@ -347,7 +356,7 @@ def test_file_of_masks_that_was_altered_is_refused(tmp_path: Path) -> None:
 def test_half_precision_is_pruned_in_float32(name: str, dtype: torch.dtype) -> None:
     model = model_of("llama").to(dtype)
     decision, _ = decide(name, model, pattern="2:4")
-    decision.check(weight_shapes(model))
+    decision.check(DenseModel.of(model))
     assert {parameter.dtype for parameter in model.parameters()} == {dtype}
     assert torch.isfinite(logits(model, TOKENS)).all()
 
@@ -374,6 +383,104 @@ def test_command_writes_a_stock_folder_with_zeros(
     assert record["counts"]["params"] == record["counts"]["params_dense"]
     assert {line["kept"] / line["weights"] for line in record["steps"]} == {0.5}
     assert len(record["steps"]) == len(weight_shapes(dense))
+
+
+def prune_by_command(
+    command: Callable[..., tuple[int, str, str]], dense: Any, method: str, *arguments: Any
+) -> tuple[int, str, str]:
+    """Prune the model that lies in a folder ``dense``, into the folder ``pruned`` beside it."""
+    tokens = dense.parent / "tokens.json"
+    tokens.write_text(str(TOKENS.tolist()))
+    cell = ("--model", dense, "--method", method, "--seed", 0, "--calibration", tokens)
+    return command("prune", *cell, "--output", dense.parent / "pruned", *arguments)
+
+
+@pytest.mark.parametrize("family", ["opt", "gpt2"])
+def test_command_masks_other_families(
+    family: str, command: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    dense, out = model_of(family), tmp_path / "pruned"
+    dense.save_pretrained(tmp_path / "dense")
+    asked = ("--sparsity", 50, "--set", "pattern=2:4")
+    assert prune_by_command(command, tmp_path / "dense", "wanda", *asked)[::2] == (0, "")
+    decision, _ = decide("wanda", dense, pattern="2:4")
+    masks, pattern = read_masks(out / MASKS)
+    assert (masks_hash(masks), str(pattern)) == (masks_hash(decision.masks), "2:4")
+    assert MASKS in json.loads((out / "manifest.json").read_text())["files"]
+    assert json.loads((out / "kept.json").read_text())["masks_sha256"] == masks_hash(masks)
+    counts = json.loads((out / "pruning.json").read_text())["counts"]
+    assert counts["params"] == counts["params_dense"]
+    assert counts["params"] == sum(parameter.numel() for parameter in dense.parameters())
+    assert (counts["nonzeros"], counts["pattern"]) == (count_nonzeros(dense), "2:4")
+    assert counts["sparsity_reached"] == 0.5
+    loaded = AutoModelForCausalLM.from_pretrained(out, local_files_only=True)
+    weights = dense.state_dict()
+    assert all(torch.equal(value, weights[key]) for key, value in loaded.state_dict().items())
+    status, printed, err = command("loss", "--model", out, "--tokens", tmp_path / "tokens.json")
+    assert (status, err) == (0, "")
+    with torch.no_grad():
+        expected = dense(input_ids=TOKENS, labels=TOKENS).loss.item()
+    assert json.loads(printed)["loss"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_masked_folder_is_evaluated_and_its_masks_are_guarded(
+    command: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    out, scores = tmp_path / "pruned", tmp_path / "scores.json"
+    cell = ("--model", "tiny-llama", "--sparsity", 50, "--seed", 0, "--output", out)
+    method = ("--method", "weight-magnitude", "--set", "pattern=2:4")
+    assert command("prune", *cell, *method)[::2] == (0, "")
+    evaluate = ("evaluate", "--model", out, "--tasks", "tiny_local_place", "--output", scores)
+    assert command(*evaluate)[0] == 0
+    assert json.loads(scores.read_text())["status"] == "ok"
+    content = (out / MASKS).read_bytes()
+    (out / MASKS).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    status, _, err = command(*evaluate[:-1], tmp_path / "others.json")
+    assert status == 2
+    assert MASKS in err
+
+
+def test_command_refuses_units_of_other_families(
+    command: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    model_of("gpt2").save_pretrained(tmp_path / "dense")
+    status, _, err = prune_by_command(command, tmp_path / "dense", "magnitude", "--sparsity", 50)
+    assert status == 2
+    assert "'gpt2' (allowed: llama, mistral, qwen2, qwen3)" in err
+
+
+def test_masked_model_that_is_pruned_again_says_that_its_masks_are_gone(
+    command: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    model_of("llama").save_pretrained(tmp_path / "dense")
+    asked = ("--sparsity", 50, "--set", "pattern=2:4")
+    assert prune_by_command(command, tmp_path / "dense", "wanda", *asked)[0] == 0
+    (tmp_path / "pruned").rename(tmp_path / "masked")
+    masked = tmp_path / "masked"
+    assert prune_by_command(command, masked, "magnitude", "--sparsity", 30)[::2] == (0, "")
+    record = json.loads((tmp_path / "pruned" / "pruning.json").read_text())
+    assert record["pruned_before"] == "wanda"
+    note = "masked was masked (2:4); its masks are not kept: zeros may be filled"
+    assert record["notes"] == [note]
+    assert not (tmp_path / "pruned" / MASKS).exists()
+    assert "nonzeros" not in record["counts"]
+
+
+def test_decisions_are_returned_as_they_are_or_spelled_by_fields() -> None:
+    model = tiny_model()
+    dense, method = DenseModel.of(model), find_method("magnitude")
+    kept = KeptUnits.everything(dense.units)
+    for returned in (Cut(kept), Pruned(decision=Cut(kept)), Pruned(kept)):
+        assert check_pruned(method, returned, dense).decide() == Cut(kept)
+    sliced = check_pruned(method, Pruned(model=model, width=3), dense).decide()
+    assert isinstance(sliced, Sliced)
+    assert sliced.describe(dense) == {"layers": [], "width": 3}
+    with pytest.raises(UserError, match="one of the two"):
+        check_pruned(method, Pruned(kept, decision=Cut(kept)), dense)
+    with pytest.raises(UserError, match="must return a decision, not str"):
+        check_pruned(method, Pruned(decision="cut"), dense)
+    with pytest.raises(UserError, match=r"the pruned model is 16 wide; its width is said to be 3"):
+        check_model(method, sliced.apply(model), sliced, dense)
 
 
 @pytest.mark.parametrize("threads", [1, 2])

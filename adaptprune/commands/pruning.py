@@ -133,10 +133,10 @@ def draw_calibration(
 def take_calibration(chosen: Calibration, model: str, seed: int) -> CalibrationSet:
     """Take token ids from a file, or draw them from a named data set."""
     from adaptprune.data.calibration import read_calibration
-    from adaptprune.models.catalogue import shape_of
+    from adaptprune.models.catalogue import vocabulary_of
 
     if path := named_file(chosen.source, ".json"):
-        return read_calibration(path, shape_of(model).vocab_size)
+        return read_calibration(path, vocabulary_of(model))
     source, sequences, length, local_data = chosen
     return draw_calibration(model, source, sequences, length, seed, local_data)
 
@@ -160,7 +160,7 @@ def _build_job(
 ) -> Job:
     """Check everything that can be checked without weights, then read the calibration set."""
     from adaptprune.cells import split_variant
-    from adaptprune.models.catalogue import find_entry, is_local, shape_of
+    from adaptprune.models.catalogue import find_entry, has_shape, is_local, shape_of
     from adaptprune.plugins import in_one_line
     from adaptprune.pruning.registry import find_method
 
@@ -176,7 +176,8 @@ def _build_job(
         parameters = chosen.parse(taken.parameters(method, settings))
         for sparsity in sparsities:
             chosen.check(sparsity, parameters)
-        if entry is not None or is_local(model):
+        known = entry is not None or is_local(model)
+        if known and (chosen.needs_shape or has_shape(model)):
             shape = shape_of(model)
             for sparsity in sparsities:
                 chosen.budget(shape, sparsity, parameters)

@@ -89,14 +89,20 @@ class Linear:
         return outputs, inputs
 
 
+def stock_family(model_type: str) -> str:
+    """Return the stock ``model_type`` behind one of this suite's own."""
+    for prefix in _PREFIXES:
+        model_type = model_type.removeprefix(prefix)
+    return model_type
+
+
 def anatomy_of(family: str) -> Anatomy:
     """Return the anatomy of a family, given its ``model_type``.
 
     Raises:
         UserError: the family has none.
     """
-    for prefix in _PREFIXES:
-        family = family.removeprefix(prefix)
+    family = stock_family(family)
     if family not in ANATOMIES:
         raise unknown("architecture (model_type) for pruning single weights", family, ANATOMIES)
     return ANATOMIES[family]

@@ -17,14 +17,10 @@ import pydantic
 
 from adaptprune.cells import is_path
 from adaptprune.errors import UserError, unknown
-from adaptprune.files.atomic import (
-    cache_directory,
-    packaged_yaml,
-    read_json,
-    sha256_json,
-)
+from adaptprune.files.atomic import cache_directory, packaged_yaml, read_json, sha256_json
 from adaptprune.files.manifest import records
-from adaptprune.models.shapes import ModelShape
+from adaptprune.models.anatomy import ANATOMIES, anatomy_of, stock_family
+from adaptprune.models.shapes import FAMILIES, ModelShape
 from adaptprune.models.tying import holds_own_head
 from adaptprune.models.weightfiles import check_one_set
 
@@ -192,27 +188,67 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def shape_of(model: str) -> ModelShape:
-    """Return a model's shape without loading weights or asking the hub.
+def known_config(model: str) -> tuple[dict[str, Any], Path | None]:
+    """Return a model's config without loading weights or asking the hub; and its folder, if any.
 
     Raises:
         UserError: the architecture is neither built in nor in a local folder.
     """
     entry = find_entry(model)
     if entry is not None:
-        return ModelShape.from_config(entry.architecture)
+        return entry.architecture, None
     if is_path(model):
-        return _shape_of_folder(_local_folder(model))
-    folder = _cached_folder(HubSource(kind="hub", repository=model))
-    if (folder / "config.json").is_file():
-        return _shape_of_folder(folder)
-    raise unknown("architecture for model", model, catalogue())
+        folder = _local_folder(model)
+    else:
+        folder = _cached_folder(HubSource(kind="hub", repository=model))
+        if not (folder / "config.json").is_file():
+            raise unknown("architecture for model", model, catalogue())
+    return read_json(folder / "config.json"), folder
 
 
-def _shape_of_folder(folder: Path) -> ModelShape:
-    """Return the shape of the model that a folder loads as, which its config may call tied."""
-    shape = ModelShape.from_config(read_json(folder / "config.json"))
+def shape_of(model: str) -> ModelShape:
+    """Return a model's shape, without loading weights or asking the hub.
+
+    It is that of the model that a folder loads as, which its config may call tied.
+
+    Raises:
+        UserError: see ``known_config``; or the architecture is not supported.
+    """
+    config, folder = known_config(model)
+    shape = ModelShape.from_config(config)
+    if folder is None:
+        return shape
     return replace(shape, tied=shape.tied and not holds_own_head(folder))
+
+
+def has_shape(model: str) -> bool:
+    """Say whether a model has a shape; single weights are pruned of other families too.
+
+    Raises:
+        UserError: see ``known_config``; or no method prunes the architecture.
+    """
+    anatomy_of(_family_of(model))
+    return _family_of(model) in FAMILIES
+
+
+def vocabulary_of(model: str) -> int:
+    """Return how many token ids a model knows, without loading weights or asking the hub.
+
+    Raises:
+        UserError: see ``known_config``; or the architecture is not supported, or states none.
+    """
+    family = _family_of(model)
+    if family in FAMILIES or family not in ANATOMIES:
+        return shape_of(model).vocab_size
+    size = known_config(model)[0].get("vocab_size")
+    if type(size) is not int or size < 1:
+        raise UserError(f"config.json: vocab_size must be a positive whole number, not {size!r}")
+    return size
+
+
+def _family_of(model: str) -> str:
+    config, _ = known_config(model)
+    return stock_family(str(config.get("model_type", ""))) if isinstance(config, dict) else ""
 
 
 def _cached_folder(source: Source, entry: ModelEntry | None = None) -> Path:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from adaptprune.modeling import EXTRA_BIASES
+from adaptprune.models.anatomy import ANATOMIES, blocks_of, stock_family
 from adaptprune.models.shapes import BlockShape, ModelShape
 from adaptprune.models.tying import is_tied
 
@@ -33,8 +34,12 @@ class ModelSize:
 
     @classmethod
     def of(cls, model: Any) -> ModelSize:
-        """Count a causal language model with ``model.layers``; its tensors may hold no numbers."""
-        layers = model.model.layers
+        """Count a causal language model with an anatomy, or at least with ``model.layers``.
+
+        Its tensors may hold no numbers.
+        """
+        known = stock_family(model.config.model_type) in ANATOMIES
+        layers = blocks_of(model) if known else model.model.layers
         channels: int | None
         try:
             channels = sum(

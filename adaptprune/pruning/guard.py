@@ -8,16 +8,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-import torch
-from transformers import AutoModelForCausalLM, PreTrainedModel
-
 from adaptprune.errors import NumericalError, UserError
-from adaptprune.models.sizes import shape_of_model
+from adaptprune.pruning.decisions import Cut, Decision, is_dense
 from adaptprune.pruning.method import Pruned, Scores
 from adaptprune.pruning.units import KeptUnits
 
 if TYPE_CHECKING:
-    from adaptprune.models.shapes import ModelShape
+    from adaptprune.pruning.dense import DenseModel
     from adaptprune.pruning.method import Method
 
 
@@ -37,7 +34,7 @@ def check_scores(method: Method, scores: Any) -> None:
         )
     owners: dict[int, str] = {}
     for name, tensor in scores.tensors.items():
-        if not isinstance(name, str) or not _is_dense(tensor):
+        if not isinstance(name, str) or not is_dense(tensor):
             raise UserError(f"{where} must return named dense tensors; {name!r} is none")
         if not tensor.isfinite().all():
             raise NumericalError(f"the score {name} is not finite")
@@ -45,15 +42,6 @@ def check_scores(method: Method, scores: Any) -> None:
         if other != name:
             raise UserError(f"{where}: {other!r} and {name!r} are one tensor; return a copy of it")
     _check_json(f"{where}: log", scores.log)
-
-
-def _is_dense(tensor: Any) -> bool:
-    """Say whether something is a tensor whose numbers all lie in memory."""
-    return (
-        isinstance(tensor, torch.Tensor)
-        and tensor.layout == torch.strided
-        and not (tensor.is_meta or tensor.is_nested or tensor.is_quantized)
-    )
 
 
 def _check_json(what: str, value: Any) -> None:
@@ -70,82 +58,49 @@ def _check_json(what: str, value: Any) -> None:
         raise UserError(f"{what} must be JSON values (keys are text)")
 
 
-def check_pruned(method: Method, pruned: Any, dense: ModelShape) -> None:
+def check_pruned(method: Method, returned: Any, dense: DenseModel) -> Pruned:
     """Refuse a decision that does not fit the dense model.
 
     Args:
         method: whose decision it is.
-        pruned: what its ``prune`` returned.
-        dense: shape of the model that it was given.
+        returned: what its ``prune`` returned: a decision, or ``Pruned``.
+        dense: the model that it was given.
+
+    Returns:
+        It as ``Pruned``, with its ``decision``.
 
     Raises:
-        UserError: it is no decision, or its indices, biases, width or model do not fit.
-        NumericalError: a bias is not finite.
+        UserError: it is no decision, or its indices, biases, width, masks or model do not fit.
+        NumericalError: a number is not finite.
     """
     where = f"method {method.name!r}: prune"
+    pruned = Pruned(decision=returned) if isinstance(returned, Decision) else returned
     if not isinstance(pruned, Pruned):
         raise UserError(f"{where} must return Pruned, not {type(pruned).__name__}")
     _check_json(f"{where}: steps and notes", [pruned.steps, pruned.notes])
-    if (pruned.kept is None) == (pruned.model is None):
+    given = [one for one in (pruned.kept, pruned.model, pruned.decision) if one is not None]
+    if len(given) != 1:
         raise UserError(f"{where} must return kept units or a model (one of the two)")
-    width = pruned.width
-    if width is not None and not (type(width) is int and 1 <= width <= dense.hidden_size):
-        raise UserError(f"{where}: width must be in 1..{dense.hidden_size}, not {width!r}")
-    if pruned.kept is None:
-        if not _is_language_model(pruned.model):
-            raise UserError(
-                f"{where}: the model must be a causal one of transformers with model.layers, not "
-                f"{type(pruned.model).__name__}"
-            )
-        return
-    if not isinstance(pruned.kept, KeptUnits):
-        raise UserError(f"{where} must return KeptUnits, not {type(pruned.kept).__name__}")
+    decision = pruned.decide()
+    if not isinstance(decision, Decision):
+        raise UserError(f"{where} must return a decision, not {type(decision).__name__}")
+    if isinstance(decision, Cut) and not isinstance(decision.kept, KeptUnits):
+        raise UserError(f"{where} must return KeptUnits, not {type(decision.kept).__name__}")
     try:
-        pruned.kept.check(dense)
+        decision.check(dense)
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
-    if not isinstance(pruned.biases, dict):
-        raise UserError(f"{where}: biases must be a dict, not {type(pruned.biases).__name__}")
-    for index, biases in pruned.biases.items():
-        _check_biases(where, index, biases, dense)
+    return pruned
 
 
-def _is_language_model(model: Any) -> bool:
-    """Say whether a model can be saved under the class of its config, and its layers counted."""
-    return (
-        isinstance(model, PreTrainedModel)
-        and type(model.config) in AutoModelForCausalLM._model_mapping
-        and isinstance(getattr(getattr(model, "model", None), "layers", None), torch.nn.ModuleList)
-        and None not in (model.get_input_embeddings(), model.get_output_embeddings())
-    )
-
-
-def _check_biases(where: str, index: Any, biases: Any, dense: ModelShape) -> None:
-    """Refuse what are no biases of a layer's two output projections."""
-    if index not in range(len(dense.blocks)):
-        raise UserError(
-            f"{where}: biases of layer {index!r}, the layers are 0..{len(dense.blocks) - 1}"
-        )
-    if not (isinstance(biases, tuple | list) and len(biases) == 2 and all(map(_is_dense, biases))):
-        raise UserError(f"{where}: the biases of layer {index} must be two dense tensors")
-    for bias in biases:
-        if tuple(bias.shape) != (dense.hidden_size,):
-            raise UserError(
-                f"{where}: a bias of layer {index} has shape {tuple(bias.shape)}, "
-                f"not ({dense.hidden_size},)"
-            )
-        if not bias.isfinite().all():
-            raise NumericalError(f"a bias of layer {index} is not finite")
-
-
-def check_model(method: Method, model: Any, pruned: Pruned, dense: ModelShape) -> None:
+def check_model(method: Method, model: Any, decision: Decision, dense: DenseModel) -> None:
     """Refuse a pruned model with another vocabulary, or other sizes than were decided.
 
     Args:
         method: whose outcome it is.
         model: the pruned model.
-        pruned: the decision: kept units, or a model and its width.
-        dense: shape of the model that was pruned.
+        decision: what it should be.
+        dense: the model that was pruned.
 
     Raises:
         UserError: naming what differs, or a weight that could not be stored.
@@ -161,13 +116,12 @@ def check_model(method: Method, model: Any, pruned: Pruned, dense: ModelShape) -
             raise UserError(
                 f"{where} has a vocabulary of {rows} ({part}); it must stay {dense.vocab_size}"
             )
-    if pruned.kept is not None and list(shape_of_model(model).blocks) != pruned.kept.blocks():
-        raise UserError(f"{where} has other layer sizes than its kept units say")
-    width = model.get_input_embeddings().weight.shape[1]
-    if pruned.width not in (None, width):
-        raise UserError(f"{where} is {width} wide; its width is said to be {pruned.width}")
+    try:
+        decision.confirm(model)
+    except UserError as error:
+        raise UserError(f"{where} {error}") from None
     for name, parameter in model.named_parameters():
-        if not _is_dense(parameter):
+        if not is_dense(parameter):
             raise UserError(f"{where} must hold dense weights; {name} is none")
         if not parameter.isfinite().all():
             raise NumericalError(f"the pruned weight {name} is not finite")

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SCHEMA = 1
+#: The file of a masked model's folder. It is no ``.safetensors`` by name, since loaders take every
+#: such file for weights.
+MASKS = "masks.packed"
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,6 +115,18 @@ def read_masks(path: Path) -> tuple[dict[str, Mask], Pattern]:
     if masks_hash(masks) != header["masks_sha256"]:
         raise UserError(f"{path}: altered since it was written (its sha256 does not fit)")
     return masks, Pattern.parse(header["pattern"])
+
+
+def lost_masks(folder: Path) -> list[str]:
+    """Return a note for the model that a masked one becomes without its masks.
+
+    Args:
+        folder: of the model that is pruned or trained; of any but a masked one there is no note.
+    """
+    if not (folder / MASKS).is_file():
+        return []
+    _, pattern = read_masks(folder / MASKS)
+    return [f"{folder.name} was masked ({pattern}); its masks are not kept: zeros may be filled"]
 
 
 def _masks(path: Path, shapes: dict[str, Any], bits: dict[str, np.ndarray]) -> dict[str, Mask]:

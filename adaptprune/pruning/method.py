@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from adaptprune.models.shapes import BlockShape, ModelShape
+    from adaptprune.pruning.decisions import Decision
     from adaptprune.pruning.units import KeptUnits
 
 
@@ -56,16 +57,20 @@ class Scores:
 
 @dataclass
 class Pruned:
-    """A method's decision.
+    """A method's decision, and what a reader of the result should know of it.
+
+    Of ``decision``, ``kept`` and ``model`` one is given: the latter two spell a ``Cut`` and a
+    ``Sliced``.
 
     Args:
-        kept: units that stay, or None when the method made a model of another kind.
+        kept: units that stay.
         already_cut: whether the model passed to ``prune`` has been cut to ``kept`` in place.
         biases: layer index → (output projection bias, down projection bias), each [hidden].
         steps: per-step log for ``pruning.json``.
         notes: what a reader of the result should know (a shifted budget, say).
         model: a finished model in place of a cut, with its config of ``adaptprune.modeling``.
         width: the sliced width of such a model.
+        decision: one of ``adaptprune.pruning.decisions``.
     """
 
     kept: KeptUnits | None = None
@@ -75,6 +80,17 @@ class Pruned:
     notes: list[str] = field(default_factory=list)
     model: Any = None
     width: int | None = None
+    decision: Decision | None = None
+
+    def decide(self) -> Decision:
+        """Return the decision, or the one that the fields spell."""
+        from adaptprune.pruning.decisions import Cut, Sliced
+
+        if self.decision is not None:
+            return self.decision
+        if self.kept is not None:
+            return Cut(self.kept, self.biases, self.already_cut, self.width)
+        return Sliced(self.model, self.width)
 
 
 @dataclass(frozen=True)
@@ -125,6 +141,9 @@ class Method(Plugin):
     """
 
     needs_calibration: ClassVar[bool] = True
+    #: Whether it works on heads and neurons; False of methods that prune single weights, which
+    #: know more families.
+    needs_shape: ClassVar[bool] = True
 
     def shares_scores(self, parameters: Any) -> bool:
         """Say whether one score file serves every sparsity."""
@@ -148,7 +167,7 @@ class Method(Plugin):
     @abstractmethod
     def prune(
         self, model: Any, scores: Scores | None, sparsity: int, context: Context, parameters: Any
-    ) -> Pruned:
+    ) -> Pruned | Decision:
         """Decide what stays at ``sparsity`` percent.
 
         Args:
@@ -157,6 +176,9 @@ class Method(Plugin):
             sparsity: percent of the prunable channels to remove.
             context: calibration tokens and seed.
             parameters: an instance of the method's ``parameters`` class.
+
+        Returns:
+            The decision; in ``Pruned`` where there is something to tell of how it came about.
 
         Raises:
             NumericalError: a score is not finite.

@@ -30,6 +30,7 @@ class OneShotParameters(Parameters):
 class OneShotMethod(Method):
     """One rule for every matrix of the decoder blocks; embeddings, head and norms stay."""
 
+    needs_shape = False
     parameters: ClassVar[type[OneShotParameters]] = OneShotParameters
 
     @abstractmethod
@@ -77,12 +78,13 @@ class OneShotMethod(Method):
     def prune(
         self, model: Any, scores: Scores | None, sparsity: int, context: Context, parameters: Any
     ) -> Pruned:
-        """Return the masked model."""
+        """Return the masks, and the weights that were updated."""
+        from adaptprune.pruning.masks import masks_hash
+
         decision, log = self.decide(model, sparsity, context, parameters)
-        described = decision.describe()
+        weights = sum(mask.weights for mask in decision.masks.values())
         note = (
-            f"{described['weights'] - described['kept']} of {described['weights']} weights of "
-            f"linear layers are zero (pattern {described['pattern']}, masks "
-            f"{described['masks_sha256'][:12]})"
+            f"{weights - decision.kept} of {weights} weights of linear layers are zero (pattern "
+            f"{decision.pattern}, masks {masks_hash(decision.masks)[:12]})"
         )
-        return Pruned(model=model, steps=log, notes=[note])
+        return Pruned(decision=decision, steps=log, notes=[note])

@@ -20,11 +20,12 @@ from adaptprune.machine.provenance import Stopwatch, versions
 from adaptprune.models import checkpoint
 from adaptprune.models.catalogue import locate, stated_window
 from adaptprune.models.causality import check_causal
-from adaptprune.models.sizes import ModelSize, shape_of_model
+from adaptprune.models.sizes import ModelSize
 from adaptprune.plugins import in_one_line
+from adaptprune.pruning.dense import DenseModel
 from adaptprune.pruning.guard import check_model, check_pruned, check_scores
+from adaptprune.pruning.masks import lost_masks
 from adaptprune.pruning.method import Context, Scores
-from adaptprune.pruning.surgery import add_biases, cut_layers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
 
     from adaptprune.data.calibration import CalibrationSet
     from adaptprune.models.runtime import Runtime
-    from adaptprune.models.shapes import ModelShape
-    from adaptprune.pruning.method import Method, Pruned
+    from adaptprune.pruning.decisions import Decision
+    from adaptprune.pruning.method import Method
 
 logger = logging.getLogger(__name__)
 
@@ -206,14 +207,15 @@ def prune_stage(job: Job, sparsity: int, output: Path, scores_file: Path | None 
             if stored and stored[1]["status"] == "failed":
                 raise NumericalError(stored[1]["reason"])
             model = job.load(folder)
-            dense, before = shape_of_model(model), ModelSize.of(model)
+            dense = DenseModel.of(model, needs_shape=job.method.needs_shape)
             scores = stored[0] if stored else None
             context = job.context()
             with in_one_line(job.method):
-                pruned = job.method.prune(model, scores, sparsity, context, job.parameters)
-                check_pruned(job.method, pruned, dense)
-            record |= _apply(job.method, model, dense, pruned, folder, target)
-            record["counts"] = _counts(job.method, before, target)
+                returned = job.method.prune(model, scores, sparsity, context, job.parameters)
+                pruned = check_pruned(job.method, returned, dense)
+            final = _apply(job.method, model, dense, pruned.decide(), folder, target)
+            record |= {"notes": [*pruned.notes, *lost_masks(folder)], "steps": pruned.steps}
+            record["counts"] = _counts(job.method, dense, pruned.decide(), final, target)
         except NumericalError as error:
             record |= {"status": "failed", "reason": str(error)}
             write_sealed_json(target / "kept.json", {"layers": []})
@@ -227,28 +229,22 @@ def prune_stage(job: Job, sparsity: int, output: Path, scores_file: Path | None 
 
 
 def _apply(
-    method: Method, model: Any, dense: ModelShape, pruned: Pruned, source: Path, target: Path
-) -> dict[str, Any]:
-    """Cut, save, and return the part of the record that the method decides."""
+    method: Method, model: Any, dense: DenseModel, decision: Decision, source: Path, target: Path
+) -> Any:
+    """Do what was decided, save it, and return the pruned model."""
     with in_one_line(method):  # it may have left anything in the model's place
-        if pruned.model is not None:
-            final, config = pruned.model, pruned.model.config
-            kept: dict[str, Any] = {"layers": [], "width": pruned.width}
-        else:
-            assert pruned.kept is not None, "a method returns kept units or a model"
-            if not pruned.already_cut:
-                cut_layers(model, pruned.kept)
-            add_biases(model, pruned.biases)
-            final = model
-            config = checkpoint.pruned_config(model, shape_of_model(model))
-            kept = pruned.kept.to_json(dense)
-        check_model(method, final, pruned, dense)
+        final = decision.apply(model)
+        config = decision.config(final)
+        check_model(method, final, decision, dense)
     checkpoint.save_model(target, final, config, source)
-    write_sealed_json(target / "kept.json", kept)
-    return {"notes": pruned.notes, "steps": pruned.steps}
+    write_sealed_json(target / "kept.json", decision.describe(dense))
+    decision.write(target)
+    return final
 
 
-def _counts(method: Method, before: ModelSize, target: Path) -> dict[str, Any]:
+def _counts(
+    method: Method, dense: DenseModel, decision: Decision, final: Any, target: Path
+) -> dict[str, Any]:
     """Count the checkpoint that was saved, against the model that was pruned.
 
     Raises:
@@ -259,12 +255,12 @@ def _counts(method: Method, before: ModelSize, target: Path) -> dict[str, Any]:
     except UserError as error:
         raise UserError(f"method {method.name!r}: the pruned model: {error}") from None
     return {
-        "params_dense": before.parameters,
+        "params_dense": dense.size.parameters,
         "params": after.parameters,
-        "decoder_params_dense": before.decoder,
+        "decoder_params_dense": dense.size.decoder,
         "decoder_params": after.decoder,
-        "sparsity_reached": after.removed_from(before),
-    }
+        "sparsity_reached": decision.reached(dense, final),
+    } | decision.counts(final)
 
 
 def mean_loss_of(folder: Path, tokens: list[list[int]], runtime: Runtime) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from adaptprune.models.catalogue import (
     stated_window,
 )
 from adaptprune.models.runtime import Runtime
+from adaptprune.pruning.masks import lost_masks
 from adaptprune.pruning.method import Context
 from adaptprune.pruning.stage import SCHEMA
 from adaptprune.recovery.folder import RunFolder, Settings
@@ -285,5 +286,7 @@ def _work(
     )
     if job.begin is not None:
         job.begin()
+    for note in lost_masks(source):
+        print(f"note: {note}", file=sys.stderr)
     say_training(job.preset, stages, source, job.execution, job.processes)
     return run_stages(folder, job.context(), job.train)
