@@ -2,8 +2,8 @@
 
 import sys
 
+from adaptprune.files.surroundings import speak_utf8
 from adaptprune.forkserver import run_in_fork
-from adaptprune.surroundings import speak_utf8
 
 speak_utf8()
 status = run_in_fork(sys.argv[1:])

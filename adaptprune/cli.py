@@ -30,8 +30,8 @@ from adaptprune.commands import (
     training,
 )
 from adaptprune.errors import NumericalError, UserError
-from adaptprune.surroundings import check, expanded, speak_utf8
-from adaptprune.workflow import end_with_workflow
+from adaptprune.files.surroundings import check, expanded, speak_utf8
+from adaptprune.machine.workflow_lock import end_with_workflow
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -26,7 +26,7 @@ import traceback
 from pathlib import Path
 from typing import NoReturn
 
-from adaptprune.workflow import is_workflow_gone
+from adaptprune.machine.workflow_lock import is_workflow_gone
 
 _VARIABLE = "ADAPTPRUNE_FORKSERVER"
 #: What most jobs import.

@@ -23,21 +23,24 @@ from typing import TYPE_CHECKING, Any
 import pydantic
 import torch
 
-from adaptprune.calibration import CalibrationSet
-from adaptprune.checkpoint import count_parameters, load_model
+from adaptprune.data.calibration import CalibrationSet
 from adaptprune.errors import NumericalError, UserError
-from adaptprune.guard import check_model, check_pruned, check_scores
-from adaptprune.method import Context, Parameters, in_one_line
-from adaptprune.randommodels import SHAPES, random_model, random_tokens
-from adaptprune.reloading import reload
-from adaptprune.shapes import FAMILIES
-from adaptprune.stages import Job, Runtime, prune_stage, score_stage
-from adaptprune.surgery import add_biases, cut_layers, shape_of_model
+from adaptprune.models.checkpoint import count_parameters, load_model
+from adaptprune.models.random import SHAPES, random_model, random_tokens
+from adaptprune.models.reloading import reload
+from adaptprune.models.runtime import Runtime
+from adaptprune.models.shapes import FAMILIES
+from adaptprune.models.sizes import shape_of_model
+from adaptprune.plugins import Parameters, in_one_line
+from adaptprune.pruning.guard import check_model, check_pruned, check_scores
+from adaptprune.pruning.method import Context
+from adaptprune.pruning.stage import Job, prune_stage, score_stage
+from adaptprune.pruning.surgery import add_biases, cut_layers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from adaptprune.method import Method, Pruned, Scores
+    from adaptprune.pruning.method import Method, Pruned, Scores
 
 #: The models that a method must prune: family and shape of ``random_model``, by what is special.
 MODELS: dict[str, dict[str, Any]] = {
@@ -178,7 +181,9 @@ def _check_declaration(method: Method) -> None:
         raise ConformanceError(f"version must be 1 or more, not {method.version}")
     parameters = method.parameters
     if not (isinstance(parameters, type) and issubclass(parameters, Parameters)):
-        raise ConformanceError("parameters must be a subclass of adaptprune.method.Parameters")
+        raise ConformanceError(
+            "parameters must be a subclass of adaptprune.pruning.method.Parameters"
+        )
 
 
 def _check_imports(method: Method) -> None:

@@ -24,10 +24,10 @@ import torch
 import torch.nn.functional as F
 
 from adaptprune.errors import NumericalError
-from adaptprune.recover.cutting import LayerCut, UniformCut
+from adaptprune.recovery.cutting import LayerCut, UniformCut
 
 if TYPE_CHECKING:
-    from adaptprune.shapes import ModelShape
+    from adaptprune.models.shapes import ModelShape
 
 
 @dataclass(frozen=True)

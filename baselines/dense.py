@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from adaptprune.errors import UserError
-from adaptprune.method import Budget, Context, Method, Parameters, Pruned, Scores
-from adaptprune.units import KeptUnits
+from adaptprune.pruning.method import Budget, Context, Method, Pruned, Scores
+from adaptprune.pruning.units import KeptUnits
 
 if TYPE_CHECKING:
-    from adaptprune.shapes import ModelShape
+    from adaptprune.models.shapes import ModelShape
+    from adaptprune.plugins import Parameters
 
 
 class Dense(Method):
@@ -35,7 +36,7 @@ class Dense(Method):
         parameters: Parameters,
     ) -> Pruned:
         """Keep everything."""
-        from adaptprune.surgery import shape_of_model
+        from adaptprune.models.sizes import shape_of_model
 
         return Pruned(KeptUnits.everything(shape_of_model(model)))
 

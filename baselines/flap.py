@@ -5,8 +5,8 @@ knows multi-head attention with 128 channels per head alone. Our extension to gr
 a kv head with its query heads for one unit of attention; its metric is the mean over the channels
 of its query heads. The official cost of a unit, 4·head_dim/3 neurons (512/3 at 128 channels), is
 kept as it is: with it, and not with the true ratio of parameters, the published counts of
-LLaMA-3.1-8B are within reach. ``adaptprune.surgery.expand_kv_heads`` makes the multi-head twin of
-a GQA model, on which the official rule itself can be run.
+LLaMA-3.1-8B are within reach. ``adaptprune.pruning.surgery.expand_kv_heads`` makes the multi-head
+twin of a GQA model, on which the official rule itself can be run.
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from adaptprune.errors import NumericalError, UserError
-from adaptprune.method import Budget, Context, Method, Parameters, Passes, Pruned, Scores
-from adaptprune.units import KeptUnits, LayerUnits
+from adaptprune.plugins import Parameters
+from adaptprune.pruning.method import Budget, Context, Method, Passes, Pruned, Scores
+from adaptprune.pruning.units import KeptUnits, LayerUnits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import torch
 
-    from adaptprune.shapes import ModelShape
+    from adaptprune.models.shapes import ModelShape
 
 
 class FLAPParameters(Parameters):
@@ -85,7 +86,7 @@ class FLAP(Method):
         parameters: FLAPParameters,
     ) -> Pruned:
         """Rank all heads and neurons of the model in one list and cut to the budget."""
-        from adaptprune.surgery import shape_of_model
+        from adaptprune.models.sizes import shape_of_model
 
         scores = scores or self.score(model, context, parameters, [sparsity])
         shape = shape_of_model(model)
@@ -272,7 +273,7 @@ def _compensation(
     model: Any, tensors: dict[str, torch.Tensor], kept: KeptUnits, shape: ModelShape
 ) -> dict[int, tuple[torch.Tensor, torch.Tensor]]:
     """Return, per layer, what the removed channels put out on average: W · mean."""
-    from adaptprune.surgery import head_channels
+    from adaptprune.pruning.surgery import head_channels
 
     biases = {}
     for index, (layer, units) in enumerate(zip(model.model.layers, kept.layers, strict=True)):

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from adaptprune.errors import UserError
-from adaptprune.shapes import layer_range
+from adaptprune.models.shapes import layer_range
 from baselines.uniform import UniformMethod, UniformParameters, named_scores
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from adaptprune.method import Context, Scores
-    from adaptprune.shapes import ModelShape
+    from adaptprune.models.shapes import ModelShape
+    from adaptprune.pruning.method import Context, Scores
 
 
 class LLMPrunerParameters(UniformParameters):
@@ -49,8 +49,8 @@ class LLMPruner(UniformMethod):
         sparsities: Sequence[int],
     ) -> Scores:
         """Compute group importance in one backward pass over all calibration tokens."""
-        from adaptprune.importance import group_importance
-        from adaptprune.surgery import shape_of_model
+        from adaptprune.models.sizes import shape_of_model
+        from adaptprune.pruning.importance import group_importance
 
         assert context.tokens is not None, "llm-pruner needs calibration tokens"
         importance = group_importance(

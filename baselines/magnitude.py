@@ -9,7 +9,7 @@ from baselines.uniform import UniformMethod, UniformParameters, named_scores
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from adaptprune.method import Context, Scores
+    from adaptprune.pruning.method import Context, Scores
 
 
 class Magnitude(UniformMethod):

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from adaptprune.recover.cutting import LayerCut, UniformCut, cut_to_shape
-from adaptprune.surgery import shape_of_model
-from adaptprune.units import LayerUnits
+from adaptprune.models.sizes import shape_of_model
+from adaptprune.pruning.units import LayerUnits
+from adaptprune.recovery.cutting import LayerCut, UniformCut, cut_to_shape
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.utils.hooks import RemovableHandle
 
-    from adaptprune.shapes import ModelShape
+    from adaptprune.models.shapes import ModelShape
 
 
 @dataclass(frozen=True)

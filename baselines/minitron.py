@@ -24,27 +24,22 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pydantic
 
-from adaptprune.method import Parameters
-from adaptprune.recover.method import (
-    Beginning,
-    Prepared,
-    RecoveryMethod,
-    Target,
-    shape_to_reach,
-)
-from adaptprune.recover.objective import Objective
-from adaptprune.recover.plan import TEACHER, Draft
+from adaptprune.plugins import Parameters
+from adaptprune.recovery.method import Beginning, Prepared, RecoveryMethod
+from adaptprune.recovery.objective import Objective
+from adaptprune.recovery.plan import TEACHER, Draft
+from adaptprune.recovery.targets import Target, shape_to_reach
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import torch
 
-    from adaptprune.recover.folder import RunFolder, Settings
-    from adaptprune.recover.packing import Batch
-    from adaptprune.recover.plan import Stage
-    from adaptprune.recover.presets import Preset
-    from adaptprune.shapes import ModelShape
+    from adaptprune.data.packing import Batch
+    from adaptprune.models.shapes import ModelShape
+    from adaptprune.recovery.folder import RunFolder, Settings
+    from adaptprune.recovery.plan import Stage
+    from adaptprune.recovery.recipe import Preset
 
 
 class MinitronParameters(Parameters):
@@ -79,7 +74,7 @@ class Minitron(RecoveryMethod):
 
     def check(self, preset: Preset, shape: ModelShape | None, target: Target | None) -> None:
         """Refuse a shape that cutting cannot reach."""
-        from adaptprune.recover.targets import check_cut
+        from adaptprune.recovery.targets import check_cut
 
         super().check(preset, shape, target)
         assert shape is not None
@@ -105,8 +100,8 @@ class Minitron(RecoveryMethod):
 
     def prepare(self, beginning: Beginning) -> Prepared | None:
         """Put the teacher aside and cut the student out of it."""
-        from adaptprune.checkpoint import count_compute_parameters, count_parameters
-        from adaptprune.recover.cutting import cut_to_shape
+        from adaptprune.models.checkpoint import count_compute_parameters, count_parameters
+        from adaptprune.recovery.cutting import cut_to_shape
         from baselines.activations import choose_units, measure
 
         stage, settings, context = beginning.stage, beginning.settings, beginning.context
@@ -157,7 +152,7 @@ class Distillation(Objective):
     """
 
     def __init__(self, teacher: Path, device: torch.device):
-        from adaptprune.checkpoint import count_compute_parameters, load_model
+        from adaptprune.models.checkpoint import count_compute_parameters, load_model
 
         dtype = "bfloat16" if device.type == "cuda" else "float32"
         self.teacher = load_model(teacher, dtype=dtype, device=str(device)).requires_grad_(False)
@@ -198,8 +193,8 @@ def _teacher_folder(folder: RunFolder, settings: Settings) -> Path:
 
 def _put_aside(checkpoint: Path, target: Path) -> None:
     """Copy a checkpoint's model; the checkpoint goes when the next stage has one."""
-    from adaptprune.fetch import MANIFEST, write_manifest
-    from adaptprune.files import atomic_directory
+    from adaptprune.files.atomic import MANIFEST, atomic_directory
+    from adaptprune.files.manifest import write_manifest
 
     with atomic_directory(target) as temporary:
         left_out = shutil.ignore_patterns("training", MANIFEST)

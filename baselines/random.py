@@ -9,7 +9,7 @@ from baselines.uniform import UniformMethod, UniformParameters, named_scores
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from adaptprune.method import Context, Scores
+    from adaptprune.pruning.method import Context, Scores
 
 
 class Random(UniformMethod):
@@ -31,7 +31,7 @@ class Random(UniformMethod):
         """Draw a random permutation of the units of every layer."""
         import torch
 
-        from adaptprune.surgery import shape_of_model
+        from adaptprune.models.sizes import shape_of_model
 
         generator = context.generator("random-units")
         heads, neurons = [], []

@@ -16,66 +16,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import pydantic
-
 from adaptprune.errors import UserError
-from adaptprune.method import Context, Parameters
-from adaptprune.recover.method import (
-    Beginning,
-    Prepared,
-    RecoveryMethod,
-    Target,
-    shape_to_reach,
-)
-from adaptprune.recover.plan import Draft, Stage
-from adaptprune.recover.targets import check_cut
-from adaptprune.shapes import FAMILIES, ModelShape
+from adaptprune.models.shapes import FAMILIES, ModelShape
+from adaptprune.pruning.method import Context
+from adaptprune.recovery.method import Beginning, Prepared, RecoveryMethod
+from adaptprune.recovery.plan import Draft, Stage
+from adaptprune.recovery.targets import Target, check_cut, shape_to_reach
+from baselines.sheared_parameters import ShearedLlamaParameters
 
 if TYPE_CHECKING:
     import torch
 
-    from adaptprune.recover.folder import RunFolder, Settings
-    from adaptprune.recover.objective import Objective
-    from adaptprune.recover.packing import Rows
-    from adaptprune.recover.presets import Preset
+    from adaptprune.data.packing import Rows
+    from adaptprune.recovery.folder import RunFolder, Settings
+    from adaptprune.recovery.objective import Objective
+    from adaptprune.recovery.recipe import Preset
     from baselines.dynamic_batches import DomainRows
     from baselines.sheared_masks import Masks
 
 #: Kind of the stage that trains masks.
 SHEAR = "shear"
-
-
-class ShearedLlamaParameters(Parameters):
-    """Parameters of ShearedLLaMA.
-
-    Args:
-        shearing_share: share of the tokens that masks and weights are trained on together
-            (Adapt-Pruner, appendix A: 10 %; the original: 0.4 of 50.4 billion tokens).
-        mask_learning_rate: of the log-alphas (scripts: ``lag_lr=1.0``).
-        multiplier_learning_rate: of the Lagrangian's multipliers (scripts: the same).
-        lagrangian_warmup: share of the first stage's steps in which the targets of the sparsities
-            grow from 0 (scripts: 640 of 3,200 steps).
-        shearing_update_every: steps of the first stage between two updates of the domain weights
-            (scripts: 50).
-        training_update_every: the same of the second stage (scripts: 400).
-        held_out_rows: rows of each domain that its loss is measured on, never trained on (ours).
-        reference_losses: loss (nats) that each domain is to reach, by the domain's name; None
-            measures those of the source model on the held-out rows, the "source reference" of the
-            paper. The scripts give predictions of a scaling law for the target size, which exist
-            for their domains and tokenizer alone.
-        clip_excess: count a loss below its reference as equal to it when weights are updated, as
-            Algorithm 1 prints; the released code does not.
-    """
-
-    shearing_share: float = pydantic.Field(0.1, gt=0, lt=1)
-    mask_learning_rate: float = pydantic.Field(1.0, gt=0)
-    multiplier_learning_rate: float = pydantic.Field(1.0, gt=0)
-    lagrangian_warmup: float = pydantic.Field(0.2, ge=0, le=1)
-    shearing_update_every: int = pydantic.Field(50, ge=1)
-    training_update_every: int = pydantic.Field(400, ge=1)
-    held_out_rows: int = pydantic.Field(32, ge=1)
-    reference_losses: dict[str, float] | None = None
-    clip_excess: bool = False
 
 
 class ShearedLlama(RecoveryMethod):
@@ -129,7 +89,7 @@ class ShearedLlama(RecoveryMethod):
         """Note the losses that the domains are to reach, and where the loading begins."""
         import torch
 
-        from adaptprune.recover.packing import Rows
+        from adaptprune.data.packing import Rows
         from baselines.dynamic_batches import DomainState, check_references
         from baselines.sheared_objective import HeldOut
 
@@ -156,8 +116,8 @@ class ShearedLlama(RecoveryMethod):
         """Cut the model to the target shape by the masks that the first stage has learnt."""
         import torch
 
-        from adaptprune.checkpoint import count_parameters
-        from adaptprune.recover import checkpoints
+        from adaptprune.models.checkpoint import count_parameters
+        from adaptprune.recovery import checkpoints
         from baselines.masked_model import cut
         from baselines.sheared_masks import KINDS
 
@@ -187,8 +147,8 @@ class ShearedLlama(RecoveryMethod):
 
     def objective(self, folder: RunFolder, stage: Stage, device: torch.device) -> Objective:
         """Return training by domains, with masks in the first stage."""
-        from adaptprune.recover import checkpoints
-        from adaptprune.recover.packing import Rows
+        from adaptprune.data.packing import Rows
+        from adaptprune.recovery import checkpoints
         from baselines.dynamic_batches import DomainState
         from baselines.sheared_objective import DomainTraining, HeldOut, Shearing
 

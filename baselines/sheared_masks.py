@@ -21,7 +21,7 @@ from baselines.masked_model import Gates
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from adaptprune.shapes import ModelShape
+    from adaptprune.models.shapes import ModelShape
 
 #: What is masked, in the order of the multipliers.
 KINDS = ("heads", "intermediate", "layers", "hidden")

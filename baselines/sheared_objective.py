@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from adaptprune.method import Context
-from adaptprune.recover.objective import ExtraParameters, Objective, State, next_token_loss
+from adaptprune.pruning.method import Context
+from adaptprune.recovery.objective import ExtraParameters, Objective, State, next_token_loss
 from baselines.dynamic_batches import DomainState, updated_weights
 from baselines.masked_model import attach
 from baselines.sheared_masks import KINDS
 
 if TYPE_CHECKING:
-    from adaptprune.recover.packing import Batch, Rows
+    from adaptprune.data.packing import Batch, Rows
     from baselines.dynamic_batches import DomainRows
-    from baselines.sheared_llama import ShearedLlamaParameters
     from baselines.sheared_masks import Masks
+    from baselines.sheared_parameters import ShearedLlamaParameters
 
 
 @dataclass(frozen=True)

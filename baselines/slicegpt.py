@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import pydantic
 
 from adaptprune.errors import NumericalError, UserError
-from adaptprune.method import Budget, Context, Method, Parameters, Passes, Pruned, Scores
+from adaptprune.plugins import Parameters
+from adaptprune.pruning.method import Budget, Context, Method, Passes, Pruned, Scores
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import torch
 
-    from adaptprune.shapes import ModelShape
+    from adaptprune.models.shapes import ModelShape
 
 #: The official code hard-codes the epsilon of its normalisation.
 _OFFICIAL_EPSILON = 1e-5
@@ -77,7 +78,7 @@ class SliceGPT(Method):
     ) -> Pruned:
         """Fold the norms, then rotate and slice layer by layer; each PCA sees sliced inputs."""
         from adaptprune.modeling import FAMILIES
-        from adaptprune.surgery import shape_of_model
+        from adaptprune.models.sizes import shape_of_model
 
         assert context.tokens is not None, "slicegpt needs calibration tokens"
         shape_of_model(model).check_stock("sliced")
@@ -171,6 +172,8 @@ class Slicer:
         official = parameters.norm_epsilon == "official"
         self.epsilon = _OFFICIAL_EPSILON if official else model.config.rms_norm_eps
         self.log: list[dict[str, Any]] = []
+        #: What the model gives each layer besides its inputs: masks and rotary embeddings.
+        self.given = layer_arguments(model, tokens[:1])
 
     def run(self) -> Any:
         """Return the sliced model."""
@@ -222,11 +225,11 @@ class Slicer:
         inputs = [stream @ narrow.to(dtype) for stream in streams]
         for projection in (attention.q_proj, attention.k_proj, attention.v_proj):
             projection.weight.data = _multiply(projection.weight, narrow)
-        streams = [stream @ back + self._attend(attention, stream) for stream in inputs]
+        streams = [stream @ back + self._attend(index, stream) for stream in inputs]
         middle = self._rotation(streams, f"layer {index} attention")[:, :width]
         _rotate_output(attention.o_proj, middle)
         attention_shortcut = back @ middle.to(dtype)
-        inputs = [s @ attention_shortcut + self._attend(attention, s) for s in inputs]
+        inputs = [s @ attention_shortcut + self._attend(index, s) for s in inputs]
         for projection in (mlp.gate_proj, mlp.up_proj):
             projection.weight.data = _multiply(projection.weight, middle)
         back = middle.T.to(dtype)
@@ -241,23 +244,10 @@ class Slicer:
 
         return UnweightedRMSNorm(self.model.config.hidden_size, self.epsilon)(stream)
 
-    def _attend(self, attention: Any, stream: torch.Tensor) -> torch.Tensor:
-        """Run an attention module on a stream [sequences, length, width]."""
-        import torch
-        from transformers.masking_utils import create_causal_mask
-
-        positions = torch.arange(stream.shape[1], device=stream.device)[None]
-        mask = create_causal_mask(
-            config=self.model.config,
-            inputs_embeds=stream,
-            attention_mask=None,
-            past_key_values=None,
-            position_ids=positions,
-        )
-        rotary = self.model.model.rotary_emb(stream, position_ids=positions)
-        return attention(
-            hidden_states=self._normalise(stream), position_embeddings=rotary, attention_mask=mask
-        )[0]
+    def _attend(self, index: int, stream: torch.Tensor) -> torch.Tensor:
+        """Run the attention of a layer on a stream [sequences, length, width]."""
+        attention = self.model.model.layers[index].self_attn
+        return attention(hidden_states=self._normalise(stream), **self.given[index])[0]
 
     def _assemble(
         self,
@@ -297,6 +287,34 @@ class Slicer:
         # Its frequencies are no weights, so they have not been loaded.
         sliced.model.rotary_emb = self.model.model.rotary_emb
         return sliced.eval()
+
+
+def layer_arguments(model: Any, tokens: torch.Tensor) -> list[dict[str, Any]]:
+    """Return what a model gives each of its layers besides their inputs, for texts of one length.
+
+    The mask is that of the layer: some layers see no more than a sliding window.
+
+    Args:
+        model: a supported causal language model.
+        tokens: token ids [1, length].
+    """
+    import torch
+
+    given: list[dict[str, Any]] = []
+
+    def note(_: Any, __: Any, options: dict[str, Any]) -> None:
+        given.append({key: options[key] for key in ("attention_mask", "position_embeddings")})
+
+    handles = [
+        layer.register_forward_pre_hook(note, with_kwargs=True) for layer in model.model.layers
+    ]
+    try:
+        with torch.no_grad():
+            model.model(input_ids=tokens, use_cache=False)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return given
 
 
 def _rotate_output(linear: Any, rotation: torch.Tensor) -> None:

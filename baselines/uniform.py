@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pydantic
 
-from adaptprune.method import Budget, Context, Method, Parameters, Pruned, Scores
-from adaptprune.shapes import ModelShape, layer_range, uniform_blocks
+from adaptprune.models.shapes import ModelShape, layer_range, uniform_blocks
+from adaptprune.plugins import Parameters
+from adaptprune.pruning.method import Budget, Context, Method, Pruned, Scores
 
 if TYPE_CHECKING:
     import torch
@@ -42,8 +43,8 @@ class UniformMethod(Method):
         parameters: UniformParameters,
     ) -> Pruned:
         """Keep the most important units of every chosen layer."""
-        from adaptprune.selection import keep_blocks
-        from adaptprune.surgery import shape_of_model
+        from adaptprune.models.sizes import shape_of_model
+        from adaptprune.pruning.selection import keep_blocks
 
         scores = scores or self.score(model, context, parameters, [sparsity])
         shape = shape_of_model(model)

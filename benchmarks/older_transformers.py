@@ -23,12 +23,13 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from adaptprune.calibration import CalibrationSet
-from adaptprune.checkpoint import load_model
-from adaptprune.randommodels import random_model, random_tokens
-from adaptprune.registry import find_method
-from adaptprune.shapes import FAMILIES
-from adaptprune.stages import Job, Runtime, prune_stage
+from adaptprune.data.calibration import CalibrationSet
+from adaptprune.models.checkpoint import load_model
+from adaptprune.models.random import random_model, random_tokens
+from adaptprune.models.runtime import Runtime
+from adaptprune.models.shapes import FAMILIES
+from adaptprune.pruning.registry import find_method
+from adaptprune.pruning.stage import Job, prune_stage
 
 #: Version → what it needs beside it in its folder.
 VERSIONS = {

@@ -56,9 +56,9 @@ def bare(model: Any, tokens: Any, which: str) -> None:
 
 def job_of(name: str, model: Any, tokens: Any) -> Callable[[], Any]:
     """Return what is to be timed."""
-    from adaptprune.method import Context
-    from adaptprune.registry import find_method
-    from adaptprune.surgery import expand_kv_heads
+    from adaptprune.pruning.method import Context
+    from adaptprune.pruning.registry import find_method
+    from adaptprune.pruning.surgery import expand_kv_heads
 
     if name in BARE:
         return lambda: bare(model, tokens, name)
@@ -74,9 +74,9 @@ def measure(name: str, model_name: str, threads: int) -> dict[str, float]:
     """Time one line in this process."""
     import torch
 
-    from adaptprune import checkpoint
-    from adaptprune.models import locate
-    from adaptprune.stages import Runtime
+    from adaptprune.models import checkpoint
+    from adaptprune.models.catalogue import locate
+    from adaptprune.models.runtime import Runtime
 
     Runtime(threads=threads).apply()
     model = checkpoint.load_model(locate(model_name))

@@ -17,9 +17,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from adaptprune.cellfiles import record_hash
 from adaptprune.cells import Cell, cell_folder, grid
-from adaptprune.files import sha256_json
+from adaptprune.files.atomic import record_hash, sha256_json
 
 ROOT = Path(__file__).parent.parent
 METHODS = ["dense", "adapt-pruner", "llm-pruner", "flap", "magnitude", "random"]

@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from lm_eval.models.huggingface import HFLM
 
-from adaptprune.checkpoint import load_model, load_tokenizer
 from adaptprune.evaluate.forward import Work
 from adaptprune.evaluate.scorer import Encoded, PrefixScorer
-from adaptprune.models import locate
+from adaptprune.models.catalogue import locate
+from adaptprune.models.checkpoint import load_model, load_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

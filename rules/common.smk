@@ -6,25 +6,32 @@ import shlex
 from functools import cache
 from pathlib import Path
 
-from adaptprune.asked import Asked, lacks_sparsities
-from adaptprune.cellfiles import record_name
+from adaptprune.workflow.asked import Asked, lacks_sparsities
+from adaptprune.cells import record_name
 from adaptprune.cells import Cell
-from adaptprune.config import OVERRIDES, load_profile, profile_names, settings_hash
-from adaptprune.declarations import load_declaration
+from adaptprune.workflow.profiles import (
+    OVERRIDES,
+    load_profile,
+    profile_names,
+    settings_hash,
+)
+from adaptprune.tables.declared import load_declaration
 from adaptprune.errors import UserError, unknown
 from adaptprune.evaluate.suites import load_suite
 from adaptprune.forkserver import start_forkserver
-from adaptprune.madefrom import is_made_from
-from adaptprune.methodfile import load_method_file
-from adaptprune.models import catalogue, find_entry, known_window, slug
-from adaptprune.progress import Progress, report_progress
-from adaptprune.recover.data import is_on_hub
-from adaptprune.recover.mixtures import find_mixture
-from adaptprune.registry import find_method, split_variant
+from adaptprune.workflow.made_from import is_made_from
+from adaptprune.pruning.methodfile import load_method_file
+from adaptprune.models.catalogue import catalogue, find_entry, known_window
+from adaptprune.cells import slug
+from adaptprune.workflow.progress import Progress, report_progress
+from adaptprune.data.training import is_on_hub
+from adaptprune.data.mixtures import find_mixture
+from adaptprune.pruning.registry import find_method
+from adaptprune.cells import split_variant
 from adaptprune.report.found import found_files
-from adaptprune.sensitivity import UNIFORM
-from adaptprune.tablecells import cells_of, run_in_stages
-from adaptprune.workflow import announce_workflow, hold_lock
+from adaptprune.measure.layers import UNIFORM
+from adaptprune.tables.select import cells_of, run_in_stages
+from adaptprune.machine.workflow_lock import announce_workflow, hold_lock
 
 # The graph of a large matrix is millions of objects that stay: look for garbage once it is complete.
 gc.disable()

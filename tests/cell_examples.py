@@ -6,8 +6,7 @@ import copy
 import json
 from typing import TYPE_CHECKING, Any
 
-from adaptprune.cellfiles import record_hash
-from adaptprune.files import sha256_json
+from adaptprune.files.atomic import record_hash, sha256_json
 
 if TYPE_CHECKING:
     from pathlib import Path

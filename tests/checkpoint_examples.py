@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from tiny_models import tiny_tokens
 
-from adaptprune.calibration import CalibrationSet
-from adaptprune.registry import find_method
-from adaptprune.stages import Job, Runtime
+from adaptprune.data.calibration import CalibrationSet
+from adaptprune.models.runtime import Runtime
+from adaptprune.pruning.registry import find_method
+from adaptprune.pruning.stage import Job
 
 if TYPE_CHECKING:
     from pathlib import Path

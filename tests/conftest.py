@@ -23,11 +23,10 @@ import pytest
 from hub_rows import small_facts
 from transformers.utils import logging as transformers_logging
 
-from adaptprune import registry
-from adaptprune.bigbench import ensure_local_data
+from adaptprune.data.bigbench import ensure_local_data
 from adaptprune.evaluate import benchmarks, suites
-from adaptprune.models import locate
-from adaptprune.registry import find_method
+from adaptprune.models.catalogue import locate
+from adaptprune.pruning.registry import METHODS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -166,5 +165,4 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 def forget_registered() -> Iterator[None]:
     """Let no test find the methods that another one registered."""
     yield
-    registry._registered.clear()
-    find_method.cache_clear()
+    METHODS.forget()

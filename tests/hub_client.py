@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import datasets
 import huggingface_hub
 
-from adaptprune import hub, hubsplits
+from adaptprune.data import hub_splits as hubsplits
+from adaptprune.files import hub_client as hub
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -205,7 +205,7 @@ def _write_weights(
     import torch
     from safetensors.torch import save_file
 
-    from adaptprune.tiny import random_model
+    from adaptprune.models.tiny import random_model
 
     keys = {"auto_map", "architectures", "torch_dtype", "transformers_version", "initializer_range"}
     built = {key: value for key, value in config.items() if key not in keys}

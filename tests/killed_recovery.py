@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from recovery_examples import recovery
 
-from adaptprune.pruner import Trajectory
-from adaptprune.recover import checkpoints
-from adaptprune.recover.loop import _Training
-from adaptprune.recover.stage import recover_stage
+from adaptprune.papers.adapt_pruner.method import Trajectory
+from adaptprune.recovery import checkpoints
+from adaptprune.recovery.loop import _Training
+from adaptprune.recovery.stage import recover_stage
 from baselines import activations
 
 if TYPE_CHECKING:

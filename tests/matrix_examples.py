@@ -10,7 +10,7 @@ import pandas as pd
 from cell_examples import EVALUATION, PRUNING, TASK, changed, write_cell
 
 from adaptprune.evaluate.outcome import write_documents
-from adaptprune.store import Matrix, store_cells
+from adaptprune.results.matrix import Matrix, store_cells
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

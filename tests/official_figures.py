@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from adaptprune.units import KeptUnits, LayerUnits
+from adaptprune.pruning.units import KeptUnits, LayerUnits
 
 _FOLDER = Path(__file__).parent / "golden"
 

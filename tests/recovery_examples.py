@@ -10,12 +10,12 @@ import torch
 from safetensors.torch import load_file
 from tiny_models import save_tiny_model
 
-from adaptprune.calibration import CalibrationSet
-from adaptprune.recover.folder import Execution
-from adaptprune.recover.presets import find_preset
-from adaptprune.recover.stage import Recovery
-from adaptprune.registry import find_recovery
-from adaptprune.tiny import byte_tokenizer
+from adaptprune.data.calibration import CalibrationSet
+from adaptprune.models.tiny import byte_tokenizer
+from adaptprune.recovery.folder import Execution
+from adaptprune.recovery.presets import find_preset
+from adaptprune.recovery.registry import find_recovery
+from adaptprune.recovery.stage import Recovery
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from adaptprune.config import load_profile
-from adaptprune.figures.catalog import Source
-from adaptprune.files import write_sealed_json
-from adaptprune.models import shape_of
-from adaptprune.results import COLUMNS, PROVENANCE, PROVENANCE_KEYS, Row
+from adaptprune.files.atomic import write_sealed_json
+from adaptprune.models.catalogue import shape_of
+from adaptprune.results.rows import COLUMNS, PROVENANCE, PROVENANCE_KEYS, Row
+from adaptprune.workflow.profiles import load_profile
+from adaptprune.workflow.run import Source
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

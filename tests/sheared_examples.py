@@ -12,10 +12,10 @@ from typing import Any
 from killed_recovery import kill_at_call
 from recovery_examples import model_folder, recovery
 
-from adaptprune.recover.adapters import PlainText
-from adaptprune.recover.data import Domain, TrainingData
-from adaptprune.recover.loop import _Training
-from adaptprune.recover.stage import Recovery, recover_stage
+from adaptprune.data.formats import PlainText
+from adaptprune.data.training import Domain, TrainingData
+from adaptprune.recovery.loop import _Training
+from adaptprune.recovery.stage import Recovery, recover_stage
 from baselines import masked_model
 
 #: Half of the heads, three quarters of the width, two of three layers, two thirds of the neurons.

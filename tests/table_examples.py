@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from adaptprune.results import CELL, COLUMNS, PROVENANCE, PROVENANCE_KEYS, Row
-from adaptprune.tables import render_table
+from adaptprune.results.rows import CELL, COLUMNS, PROVENANCE, PROVENANCE_KEYS, Row
+from adaptprune.tables.render import render_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

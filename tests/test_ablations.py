@@ -9,14 +9,14 @@ import pandas as pd
 import pytest
 from table_examples import DECLARATIONS, MODEL, cell, render
 
-from adaptprune.config import Profile, load_profile, profile_names
-from adaptprune.corpus import iterate_texts
-from adaptprune.declarations import Declaration, load_declaration
+from adaptprune.data.texts import iterate_texts
 from adaptprune.errors import UserError
-from adaptprune.pruner import SPEC
+from adaptprune.papers.adapt_pruner.method import SPEC
+from adaptprune.tables.declared import Declaration, load_declaration
+from adaptprune.workflow.profiles import Profile, load_profile, profile_names
 
 if TYPE_CHECKING:
-    from adaptprune.results import Row
+    from adaptprune.results.rows import Row
 
 CONFIG = Path(__file__).parents[1] / "config"
 ABLATIONS = [

@@ -12,15 +12,16 @@ import torch
 from recovery_examples import log_without_times, model_folder, recovery
 from tiny_models import count_parameters, tiny_model, tiny_tokens
 
-from adaptprune.accel import cut_moments, prune_to, smallest
-from adaptprune.checkpoint import load_model
 from adaptprune.errors import UserError
-from adaptprune.method import Context
-from adaptprune.pruner import AdaptPrunerParameters, Trajectory
-from adaptprune.recover import stage as recover_module
-from adaptprune.recover.stage import recover_stage
-from adaptprune.surgery import cut_layers, shape_of_model
-from adaptprune.units import KeptUnits, LayerUnits
+from adaptprune.models.checkpoint import load_model
+from adaptprune.models.sizes import shape_of_model
+from adaptprune.papers.adapt_pruner.accel import cut_moments, prune_to, smallest
+from adaptprune.papers.adapt_pruner.method import AdaptPrunerParameters, Trajectory
+from adaptprune.pruning.method import Context
+from adaptprune.pruning.surgery import cut_layers
+from adaptprune.pruning.units import KeptUnits, LayerUnits
+from adaptprune.recovery import stage as recover_module
+from adaptprune.recovery.stage import recover_stage
 
 if TYPE_CHECKING:
     from pathlib import Path

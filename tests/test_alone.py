@@ -15,8 +15,8 @@ from adaptprune.evaluate.freshstate import FreshState
 from adaptprune.evaluate.probe import last_threshold
 from adaptprune.evaluate.scorer import PrefixScorer
 from adaptprune.evaluate.window import choose_window, learned_positions
-from adaptprune.models import stated_window
-from adaptprune.tiny import byte_tokenizer
+from adaptprune.models.catalogue import stated_window
+from adaptprune.models.tiny import byte_tokenizer
 
 WINDOW = 64
 SHAPE = {

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cell_examples import EVALUATION, PRUNING, TRAINING, changed, sealed, write_evaluation
 
-from adaptprune.asked import Asked, lacks_sparsities
 from adaptprune.cells import Cell, cell_folder
-from adaptprune.config import load_profile
 from adaptprune.evaluate.suites import load_suite
-from adaptprune.madefrom import is_made_from, write_made_from
-from adaptprune.registry import find_method
+from adaptprune.pruning.registry import find_method
+from adaptprune.workflow.asked import Asked, lacks_sparsities
+from adaptprune.workflow.made_from import is_made_from, write_made_from
+from adaptprune.workflow.profiles import load_profile
 
 if TYPE_CHECKING:
-    from adaptprune.config import Profile
+    from adaptprune.workflow.profiles import Profile
 
 CONFIG = Path(__file__).parents[1] / "config"
 
@@ -98,6 +98,7 @@ def test_a_cell_that_was_pruned_otherwise(
         ("conditions__dtype", "bfloat16"),
         ("conditions__device", "cuda:0"),
         ("conditions__max_length", 17),
+        ("conditions__scorer_precision", "stock"),
         ("results__tiny_local_place__n", 7),
         ("results", {}),
     ],

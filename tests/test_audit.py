@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from adaptprune.audit.amplitude import accumulated, printed_bounds
-from adaptprune.audit.budgets import budget_of, counts_of
-from adaptprune.audit.flap import floor, readings
-from adaptprune.audit.report import audit, write_audit
-from adaptprune.audit.sources import Claims, Printed, load_claims, load_published
-from adaptprune.audit.statements import Statement, Verdict, lies_within
 from adaptprune.errors import UserError
-from adaptprune.models import shape_of
-from adaptprune.pruner import printed_sparsities
-from adaptprune.shapes import layer_target
+from adaptprune.models.catalogue import shape_of
+from adaptprune.models.shapes import layer_target
+from adaptprune.papers.adapt_pruner.audit.amplitude import accumulated, printed_bounds
+from adaptprune.papers.adapt_pruner.audit.budgets import budget_of, counts_of
+from adaptprune.papers.adapt_pruner.audit.flap import floor, readings
+from adaptprune.papers.adapt_pruner.audit.report import audit, write_audit
+from adaptprune.papers.adapt_pruner.audit.statements import Statement, Verdict, lies_within
+from adaptprune.papers.adapt_pruner.method import printed_sparsities
+from adaptprune.results.published import Claims, Printed, load_claims, load_published
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -263,7 +263,9 @@ def test_command_writes_the_same_bytes_each_time(
 def test_audit_needs_no_torch() -> None:
     import subprocess
 
-    code = "import sys, adaptprune.audit.report; sys.exit('torch' in sys.modules)"
+    code = (
+        "import sys, adaptprune.papers.adapt_pruner.audit.report; sys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -18,9 +18,9 @@ from bad_inputs import GOOD, Case
 from tiny_models import save_tiny_model
 
 from adaptprune.evaluate import catalog, stage
-from adaptprune.fetch import write_manifest
-from adaptprune.files import write_sealed_json
-from adaptprune.models import locate
+from adaptprune.files.atomic import write_sealed_json
+from adaptprune.files.manifest import write_manifest
+from adaptprune.models.catalogue import locate
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from adaptprune import bigbench
-from adaptprune.bigbench import (
+from adaptprune.data import bigbench
+from adaptprune.data.bigbench import (
     RUN_WORDS,
     build,
     distinct_texts,
@@ -22,15 +22,15 @@ from adaptprune.bigbench import (
     normalised_words,
     split_of,
 )
-from adaptprune.bigbench_tasks import (
+from adaptprune.data.bigbench_tasks import (
     distractor_rows,
     lettered_rows,
     plausibility_rows,
     scored_rows,
 )
-from adaptprune.download import Release
 from adaptprune.errors import UserError
-from adaptprune.files import sha256_file
+from adaptprune.files.atomic import sha256_file
+from adaptprune.files.releases import Release
 
 if TYPE_CHECKING:
     from pathlib import Path

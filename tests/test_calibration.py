@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adaptprune.calibration import CalibrationSet, draw, read_tokens
+from adaptprune.data.calibration import CalibrationSet, draw, read_tokens
 from adaptprune.errors import UserError
 
 if TYPE_CHECKING:

@@ -14,20 +14,15 @@ import torch
 from checkpoint_examples import CALIBRATION, RUNS, job
 from tiny_models import SHAPES, count_parameters, logits, save_tiny_model, tiny_tokens
 
-from adaptprune.calibration import CalibrationSet
-from adaptprune.checkpoint import load_model, revision
+from adaptprune.data.calibration import CalibrationSet
 from adaptprune.errors import UserError
-from adaptprune.fetch import write_manifest
-from adaptprune.files import read_json, read_sealed_json, write_sealed_json
-from adaptprune.registry import find_method
-from adaptprune.stages import (
-    Job,
-    Runtime,
-    mean_loss_of,
-    prune_stage,
-    score_stage,
-)
-from adaptprune.surgery import add_biases, cut_layers
+from adaptprune.files.atomic import read_json, read_sealed_json, write_sealed_json
+from adaptprune.files.manifest import write_manifest
+from adaptprune.models.checkpoint import load_model, revision
+from adaptprune.models.runtime import Runtime
+from adaptprune.pruning.registry import find_method
+from adaptprune.pruning.stage import Job, mean_loss_of, prune_stage, score_stage
+from adaptprune.pruning.surgery import add_biases, cut_layers
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,23 +15,19 @@ import pytest
 import scipy.stats
 from matrix_examples import TASKS, TEXT, stored, write_cells, write_dense, write_scored_cell
 
-from adaptprune.compare.paired import ALL, COLUMNS
-from adaptprune.compare.report import (
+from adaptprune.comparison.paired import ALL, COLUMNS
+from adaptprune.comparison.report import (
     Comparison,
     compare_files,
     render_html,
     render_markdown,
     write_comparison,
 )
-from adaptprune.compare.words import (
-    agreeing_seeds,
-    describe_average,
-    describe_perplexity,
-)
+from adaptprune.comparison.words import agreeing_seeds, describe_average, describe_perplexity
 from adaptprune.errors import UserError
-from adaptprune.files import write_sealed_json
-from adaptprune.stats import bootstrap_mean, holm
-from adaptprune.store import read_matrix
+from adaptprune.files.atomic import write_sealed_json
+from adaptprune.results.matrix import read_matrix
+from adaptprune.results.stats import bootstrap_mean, holm
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,15 +9,15 @@ import pytest
 from matrix_examples import stored, write_cells, write_dense
 from test_compare import row_of
 
-from adaptprune.compare.report import Comparison, compare_files, render_html, render_markdown
-from adaptprune.compare.words import describe_average, describe_perplexity
-from adaptprune.numerals import MINUS
-from adaptprune.store import read_matrix
+from adaptprune.comparison.report import Comparison, compare_files, render_html, render_markdown
+from adaptprune.comparison.words import describe_average, describe_perplexity
+from adaptprune.results.matrix import read_matrix
+from adaptprune.results.numerals import MINUS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from adaptprune.typeset import Panel
+    from adaptprune.tables.latex import Panel
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from matrix_examples import stored, write_cells
 
-from adaptprune.compare.conditions import check_plan
-from adaptprune.config import load_profile
+from adaptprune.comparison.conditions import check_plan
 from adaptprune.errors import UserError
-from adaptprune.results import read_results
+from adaptprune.results.rows import read_results
+from adaptprune.workflow.profiles import load_profile
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from adaptprune.store import read_matrix
+from adaptprune.results.matrix import read_matrix
 
 ROOT = Path(__file__).parent.parent
 PLUGIN = Path(__file__).parent / "plugin" / "my_method.py"

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from adaptprune.cells import Cell, cell_folder, grid
-from adaptprune.config import load_profile, profile_names, settings_hash
+from adaptprune.cells import Cell, cell_folder, grid, possible_slugs, slug
 from adaptprune.errors import UserError
-from adaptprune.models import possible_slugs, slug
-from adaptprune.registry import find_method
+from adaptprune.pruning.registry import find_method
+from adaptprune.workflow.profiles import load_profile, profile_names, settings_hash
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,8 +10,8 @@ from checkpoint_examples import job
 from tiny_models import save_tiny_model
 from transformers import AutoConfig
 
-from adaptprune.files import read_json
-from adaptprune.stages import prune_stage
+from adaptprune.files.atomic import read_json
+from adaptprune.pruning.stage import prune_stage
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,12 +9,13 @@ import pydantic
 import pytest
 
 from adaptprune.errors import UserError
-from adaptprune.method import Budget, Method, Parameters, Pruned, Scores
-from adaptprune.methodfile import load_method_file
-from adaptprune.registry import find_method
-from adaptprune.shapes import uniform_blocks
+from adaptprune.models.shapes import uniform_blocks
+from adaptprune.plugins import Parameters
+from adaptprune.pruning.method import Budget, Method, Pruned, Scores
+from adaptprune.pruning.methodfile import load_method_file
+from adaptprune.pruning.registry import find_method
+from adaptprune.pruning.units import KeptUnits, LayerUnits
 from adaptprune.testing import MODELS, ConformanceError, check_method
-from adaptprune.units import KeptUnits, LayerUnits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +36,9 @@ pytestmark = pytest.mark.usefixtures("forget_registered")
         ("magnitude", {}, (20, 50, 90)),
         ("random", {}, (20, 50, 90)),
         ("slicegpt", {"round_interval": 1}, (20, 50)),
+        ("sparsegpt", {"block_size": 8}, (20, 50, 90)),
+        ("wanda", {}, (20, 50, 90)),
+        ("weight-magnitude", {}, (20, 50, 90)),
     ],
 )
 def test_methods_of_this_repository_conform(
@@ -58,7 +62,7 @@ class Good(Method):
     citation = "-"
 
     def prune(self, model: Any, scores: Any, sparsity: int, *rest: Any) -> Any:
-        from adaptprune.surgery import shape_of_model
+        from adaptprune.models.sizes import shape_of_model
 
         blocks = self._blocks(shape_of_model(model), sparsity)
         return Pruned(KeptUnits(tuple(self.units(block, sparsity) for block in blocks)))
@@ -215,7 +219,7 @@ class OtherFromScores(NanScores):
         pruned = super().prune(model, scores, sparsity, *rest)
         if scores is None:
             return pruned
-        from adaptprune.surgery import shape_of_model
+        from adaptprune.models.sizes import shape_of_model
 
         size = shape_of_model(model).blocks[0].intermediate_size
         layers = [

@@ -8,15 +8,15 @@ import pandas as pd
 import pytest
 from run_examples import tiny_source, write_provenance, write_results
 
-from adaptprune.costs import measure_costs, render_costs
 from adaptprune.errors import UserError
-from adaptprune.results import PROVENANCE, PROVENANCE_KEYS, Collected, read_provenance
-from adaptprune.results import write_results as write_collected
+from adaptprune.papers.adapt_pruner.costs import measure_costs, render_costs
+from adaptprune.results.rows import PROVENANCE, PROVENANCE_KEYS, Collected, read_provenance
+from adaptprune.results.rows import write_results as write_collected
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from adaptprune.figures.catalog import Source
+    from adaptprune.workflow.run import Source
 
 
 @pytest.fixture

@@ -12,16 +12,17 @@ from safetensors.torch import load_file, save_file
 from tiny_models import FAMILIES, logits, save_tiny_model, tiny_model, tiny_tokens
 from transformers import AutoModelForCausalLM
 
-from adaptprune.checkpoint import count_compute_parameters, load_model, save_model
 from adaptprune.errors import UserError
-from adaptprune.fetch import write_manifest
-from adaptprune.files import read_json, write_json, write_sealed_json
-from adaptprune.method import Budget, Method, Pruned
-from adaptprune.models import shape_of
-from adaptprune.registry import find_method
-from adaptprune.stages import Job, Runtime, prune_stage
-from adaptprune.surgery import shape_of_model
-from adaptprune.units import KeptUnits
+from adaptprune.files.atomic import read_json, write_json, write_sealed_json
+from adaptprune.files.manifest import write_manifest
+from adaptprune.models.catalogue import shape_of
+from adaptprune.models.checkpoint import count_compute_parameters, load_model, save_model
+from adaptprune.models.runtime import Runtime
+from adaptprune.models.sizes import shape_of_model
+from adaptprune.pruning.method import Budget, Method, Pruned
+from adaptprune.pruning.registry import find_method
+from adaptprune.pruning.stage import Job, prune_stage
+from adaptprune.pruning.units import KeptUnits
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,11 +10,11 @@ import pytest
 from test_cli import refused
 from training_rows import answer, question, write_training_hub
 
+from adaptprune.data.tokencount import count_tokens, write_counts
+from adaptprune.data.training import find_data
 from adaptprune.errors import UserError
-from adaptprune.recover.data import find_data
-from adaptprune.recover.datatable import render_data_table
-from adaptprune.recover.tokencount import count_tokens, write_counts
-from adaptprune.tiny import byte_tokenizer
+from adaptprune.models.tiny import byte_tokenizer
+from adaptprune.papers.adapt_pruner.table2 import render_data_table
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,10 +11,10 @@ import pytest
 from cell_examples import EVALUATION, changed
 
 from adaptprune.errors import UserError
-from adaptprune.evaluate import dense
+from adaptprune.evaluate import dense_scores
 from adaptprune.evaluate.dense import check_dense
 from adaptprune.evaluate.suites import Suite, list_suites, load_suite
-from adaptprune.files import write_sealed_json
+from adaptprune.files.atomic import write_sealed_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -148,7 +148,7 @@ def test_the_paper_s_models_have_a_gate(name: str, model: str) -> None:
 
 
 def test_a_band_holds_the_figures_of_all_sources() -> None:
-    for published in dense._published():
+    for published in dense_scores._published():
         for score in published.scores:
             known = score.known(published.sources)
             for figure in score.figures.values():
@@ -159,16 +159,16 @@ def test_a_band_holds_the_figures_of_all_sources() -> None:
 def test_a_figure_without_a_source_is_refused() -> None:
     scores = [{"task": "a", "metric": "acc", "figures": {"paper": 0.5, "blog": 0.6}}]
     with pytest.raises(pydantic.ValidationError, match="figures are from"):
-        dense.PublishedScores(model="m", sources={"paper": "a paper"}, scores=scores)
+        dense_scores.PublishedScores(model="m", sources={"paper": "a paper"}, scores=scores)
 
 
 def test_two_sources_by_hand() -> None:
-    score = dense.PublishedScore(task="a", metric="acc", figures={"x": 0.5, "y": 0.53})
+    score = dense_scores.PublishedScore(task="a", metric="acc", figures={"x": 0.5, "y": 0.53})
     known = score.known({"x": "one", "y": "two", "z": "three"})
     assert known.value == pytest.approx(0.515)
-    assert known.band == pytest.approx(0.015 + dense.MARGIN)
+    assert known.band == pytest.approx(0.015 + dense_scores.MARGIN)
     assert known.source == "published by one; two"
-    text = dense.PublishedScore(task="t", metric="word_perplexity", figures={"x": 10.0})
+    text = dense_scores.PublishedScore(task="t", metric="word_perplexity", figures={"x": 10.0})
     assert text.known({"x": "one"}).band == pytest.approx(0.25)
 
 
@@ -180,7 +180,7 @@ def test_a_score_may_be_of_another_metric_than_the_shown_one() -> None:
 
 def test_older_declarations_keep_their_hash() -> None:
     """The workflow would evaluate again what is finished."""
-    score = dense.DenseScore(tasks=("a",), value=0.5, band=0.1)
+    score = dense_scores.DenseScore(tasks=("a",), value=0.5, band=0.1)
     assert repr(score) == "DenseScore(tasks=('a',), value=0.5, band=0.1, documents=None)"
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from adaptprune import devices
 from adaptprune.errors import UserError
+from adaptprune.machine import devices
 
 ROOT = Path(__file__).parent.parent
 
@@ -167,7 +167,7 @@ def test_products_are_repeatable_before_cuda_starts(
 ) -> None:
     import torch
 
-    from adaptprune.stages import Runtime
+    from adaptprune.models.runtime import Runtime
 
     seen = []
 
@@ -176,7 +176,7 @@ def test_products_are_repeatable_before_cuda_starts(
         raise RuntimeError("no driver")
 
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
-    monkeypatch.setattr("adaptprune.stages.hold_devices", lambda count: seen.append(count))
+    monkeypatch.setattr("adaptprune.models.runtime.hold_devices", lambda count: seen.append(count))
     monkeypatch.setattr(torch, "empty", start)
     with pytest.raises(UserError, match="not available here"):
         Runtime(device=device).apply()

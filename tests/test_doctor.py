@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from adaptprune.config import load_profile
+from adaptprune.data.hub_splits import hub_folder
 from adaptprune.doctor import inputs, machine
 from adaptprune.doctor.examine import CHECKS, examine
 from adaptprune.doctor.finding import Finding, Subject
@@ -29,10 +29,10 @@ from adaptprune.doctor.forecast import (
 from adaptprune.doctor.rates import Rates, measure_rates, sample_architecture
 from adaptprune.errors import UserError
 from adaptprune.evaluate import suitedata
-from adaptprune.hubsplits import hub_folder
-from adaptprune.models import catalogue, shape_of
-from adaptprune.registry import find_method
-from adaptprune.shapes import ModelShape
+from adaptprune.models.catalogue import catalogue, shape_of
+from adaptprune.models.shapes import ModelShape
+from adaptprune.pruning.registry import find_method
+from adaptprune.workflow.profiles import load_profile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -270,7 +270,7 @@ def test_models_by_where_they_come_from(
 
 
 def test_a_damaged_model_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from adaptprune.models import locate
+    from adaptprune.models.catalogue import locate
 
     monkeypatch.setenv("ADAPTPRUNE_CACHE", str(tmp_path / "cache"))
     folder = locate("tiny-llama")
@@ -288,7 +288,7 @@ def test_a_damaged_model_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_task_data_and_texts_of_the_registry(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from adaptprune.bigbench import RELEASE
+    from adaptprune.data.bigbench import RELEASE
 
     silence(monkeypatch)
     monkeypatch.setenv("ADAPTPRUNE_CACHE", str(tmp_path / "cache"))
@@ -422,7 +422,7 @@ def test_a_matrix_adds_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 def test_documents_in_the_cache_are_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from adaptprune.local_data import ensure_source
+    from adaptprune.data.sources import ensure_source
 
     monkeypatch.setenv("ADAPTPRUNE_CACHE", str(tmp_path / "cache"))
     profile = subject(tmp_path).profile

@@ -17,9 +17,9 @@ from documented_commands import COMMANDS, Documented
 from matrix_examples import write_cells, write_dense
 
 from adaptprune.cli import app
-from adaptprune.config import OVERRIDES, load_profile
-from adaptprune.declarations import load_declaration
-from adaptprune.results import collect, write_results
+from adaptprune.results.rows import collect, write_results
+from adaptprune.tables.declared import load_declaration
+from adaptprune.workflow.profiles import OVERRIDES, load_profile
 
 if TYPE_CHECKING:
     from collections.abc import Callable

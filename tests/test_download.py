@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 from package_index import Index, serve, sha256
 
-from adaptprune import download
-from adaptprune.download import Release, members, pip_settings, release_file
 from adaptprune.errors import UserError
+from adaptprune.files import releases as download
+from adaptprune.files.releases import Release, members, pip_settings, release_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -138,7 +138,7 @@ def test_pip_settings_come_from_files_and_environment(
 
 def test_two_processes_at_once_download_once(index: Index, release: Release) -> None:
     code = (
-        "from adaptprune.download import Release, release_file;"
+        "from adaptprune.files.releases import Release, release_file;"
         f"release_file(Release('thing', {NAME!r}, {release.sha256!r}))"
     )
     running = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]

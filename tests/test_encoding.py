@@ -4,36 +4,16 @@ import json
 
 import pytest
 import torch
+from byte_tokenizers import BEGIN, END, bytes_tokenizer
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from tiny_models import tiny_model
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from adaptprune.encoding import added_ids, check_tokenizer, plain_batch
+from adaptprune.data.encoding import added_ids, check_tokenizer, plain_batch
 from adaptprune.errors import UserError
 from adaptprune.evaluate.scorer import PrefixScorer
-from adaptprune.jsonlines import read_rows
-
-BEGIN, END = 256, 257
-
-
-def bytes_tokenizer(
-    template="$A", begin: str | None = "<s>", end: str | None = "</s>", extra=(), added=()
-):
-    """Return a tokenizer of one token per byte whose template adds special tokens."""
-    vocabulary = [*sorted(pre_tokenizers.ByteLevel.alphabet()), "<s>", "</s>", *extra]
-    tokenizer = Tokenizer(models.BPE({word: i for i, word in enumerate(vocabulary)}, []))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single=template, special_tokens=[("<s>", BEGIN), ("</s>", END)]
-    )
-    made = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token=begin, eos_token=end, pad_token=end
-    )
-    made.add_tokens(list(added), special_tokens=True)
-    return made
+from adaptprune.files.jsonlines import read_rows
 
 
 @pytest.mark.parametrize(
@@ -166,3 +146,32 @@ def test_a_whole_surrogate_pair_is_one_character(tmp_path):
     path = tmp_path / "mine.jsonl"
     path.write_text(json.dumps({"text": "\U0001f600"}))
     assert list(read_rows(path)) == [(1, {"text": "\U0001f600"})]
+
+
+@pytest.fixture(scope="module")
+def misfit(tmp_path_factory):
+    """Write a model folder whose tokenizer was made for more rows than the model has."""
+    folder = tmp_path_factory.mktemp("misfit") / "model"
+    tiny_model("llama", vocabulary=260).save_pretrained(folder)
+    bytes_tokenizer(extra=["one", "two", "three"]).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "calibrate --dataset tiny-prose --seed 0 --sequences 4 --length 32",
+        "score --method llm-pruner --sparsities 20 --seed 0 --calibration tiny-prose",
+        "prune --method llm-pruner --sparsity 20 --seed 0 --calibration tiny-prose",
+        "evaluate --suite commonsense-tiny",
+        "recover --preset train --data tiny-prose --set sequence_length=32",
+        "count-tokens --data tiny-prose",
+        "sensitivity --suite commonsense-tiny --calibration tiny-prose",
+    ],
+)
+def test_every_command_that_encodes_asks_the_tokenizer_first(command, tmp_path, misfit, line):
+    output = tmp_path / "output"
+    status, _, errors = command(*line.split(), "--model", misfit, "--output", output)
+    assert status == 2
+    assert errors.splitlines()[-1].startswith(f"error: {misfit}: its tokenizer makes token id 260")
+    assert not output.exists()

@@ -16,16 +16,18 @@ from package_index import Index, serve, sha256
 from recovery_examples import assert_same_weights, log_without_times, recovery
 from small_disk import SmallDisk, small_disk
 
-from adaptprune import download, fetch, models
-from adaptprune.download import Release, release_file
 from adaptprune.errors import UserError
 from adaptprune.evaluate import outcome
-from adaptprune.files import atomic_directory, atomic_file, sha256_file, write_json
-from adaptprune.models import locate
-from adaptprune.recover.loop import _Training
-from adaptprune.recover.stage import recover_stage
-from adaptprune.results import collect, read_results, write_results
-from adaptprune.workflow import hold_lock
+from adaptprune.files import manifest
+from adaptprune.files import releases as download
+from adaptprune.files.atomic import atomic_directory, atomic_file, sha256_file, write_json
+from adaptprune.files.releases import Release, release_file
+from adaptprune.machine.workflow_lock import hold_lock
+from adaptprune.models import catalogue as models
+from adaptprune.models.catalogue import locate
+from adaptprune.recovery.loop import _Training
+from adaptprune.recovery.stage import recover_stage
+from adaptprune.results.rows import collect, read_results, write_results
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -70,7 +72,7 @@ def test_full_disk_while_a_model_is_fetched(
     assert not (tmp_path / "model.json").exists()
     disk.enlarge()
     assert command(*again)[0] == 0
-    fetch.verify_folder(model)
+    manifest.verify_folder(model)
 
 
 def test_full_disk_in_the_middle_of_a_download(
@@ -97,7 +99,7 @@ def test_full_disk_while_pruning(disk: SmallDisk, command: Command) -> None:
     assert visible(disk.path) == []
     disk.enlarge()
     assert command(*again)[0] == 0
-    fetch.verify_folder(disk.path / "out")
+    manifest.verify_folder(disk.path / "out")
 
 
 def test_full_disk_while_scoring(command: Command, tmp_path: Path) -> None:
@@ -239,7 +241,7 @@ def test_the_file_of_a_living_writer_stays(tmp_path: Path) -> None:
 
 def _fetch_tiny(cache: Path) -> None:
     os.environ["ADAPTPRUNE_CACHE"] = str(cache)
-    fetch.verify_folder(locate("tiny-llama"))
+    manifest.verify_folder(locate("tiny-llama"))
 
 
 def test_two_clones_that_share_a_cache_fetch_at_once(tmp_path: Path) -> None:
@@ -251,7 +253,7 @@ def test_two_clones_that_share_a_cache_fetch_at_once(tmp_path: Path) -> None:
         process.join()
     assert [process.exitcode for process in both] == [0, 0]
     (model,) = [path for path in (tmp_path / "models").iterdir() if path.is_dir()]
-    fetch.verify_folder(model)
+    manifest.verify_folder(model)
 
 
 def test_a_second_workflow_in_one_folder_is_refused(tmp_path: Path) -> None:

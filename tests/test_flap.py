@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from tiny_models import FAMILIES, SHAPES, logits, tiny_config, tiny_model, tiny_tokens
 
 from adaptprune.errors import NumericalError, UserError
-from adaptprune.method import Context
-from adaptprune.shapes import ModelShape
-from adaptprune.surgery import add_biases, cut_layers, expand_kv_heads, shape_of_model
-from adaptprune.units import LayerUnits
+from adaptprune.models.shapes import ModelShape
+from adaptprune.models.sizes import shape_of_model
+from adaptprune.pruning.method import Context
+from adaptprune.pruning.surgery import add_biases, cut_layers, expand_kv_heads
+from adaptprune.pruning.units import LayerUnits
 from baselines.flap import SPEC, Fluctuation, _metrics, head_cost, select_globally
 
 if TYPE_CHECKING:

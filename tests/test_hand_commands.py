@@ -12,8 +12,8 @@ import pytest
 from test_cli import refused
 
 from adaptprune.commands.profiles import Taken
-from adaptprune.config import load_profile
 from adaptprune.errors import UserError
+from adaptprune.workflow.profiles import load_profile
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,7 +16,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from adaptprune.errors import UserError
 from adaptprune.evaluate import catalog, harness
 from adaptprune.evaluate.harness import EvaluationResult, TaskSelection, evaluate_checkpoint
-from adaptprune.files import write_json
+from adaptprune.files.atomic import write_json
 
 WORDS = ["<s>", "the", "a", "cat", "dog", "sat", "ran", "on", "mat", "hill", "red", "blue", "big"]
 

@@ -18,15 +18,17 @@ from hub_datasets import write_datasets
 from hub_models import write_models
 from loopback_hub import Fault, LoopbackHub
 
-from adaptprune import hub, hubfiles
-from adaptprune.checkpoint import load_model, load_tokenizer, revision
-from adaptprune.corpus import HubCorpus, corpora, fetch_documents, read_texts
+from adaptprune.data.hub_splits import Split, fetch_split, hub_folder
+from adaptprune.data.texts import HubCorpus, corpora, fetch_documents, read_texts
 from adaptprune.errors import UserError
 from adaptprune.evaluate.catalog import load_task
-from adaptprune.fetch import commit_of, fetch_hub_model, verify_folder
-from adaptprune.files import read_json
-from adaptprune.hubsplits import Split, fetch_split, hub_folder
-from adaptprune.models import locate
+from adaptprune.files import hub_client as hub
+from adaptprune.files import hub_files as hubfiles
+from adaptprune.files.atomic import read_json
+from adaptprune.files.manifest import verify_folder
+from adaptprune.models.catalogue import locate
+from adaptprune.models.checkpoint import load_model, load_tokenizer, revision
+from adaptprune.models.fetch import commit_of, fetch_hub_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -163,6 +165,32 @@ def test_a_folder_that_lost_a_file_is_fetched_again(
     assert locate(SHARDED) == folder
     assert revision(folder) == before
     load_model(folder)
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "model.safetensors"])
+@pytest.mark.parametrize("published", [False, True], ids=["of-the-user", "fetched-before"])
+def test_what_is_not_the_suite_s_is_not_replaced(
+    served: LoopbackHub, target: Path, name: str, published: bool
+) -> None:
+    if published:  # and incomplete now, with a file of the user's among the others
+        fetch(target, SHARDED)
+        (target / SHARD).unlink()
+    target.mkdir(parents=True, exist_ok=True)
+    (target / name).write_text("years of work")
+    before = {path.name: path.read_bytes() for path in target.iterdir()}
+    served.requests.clear()
+    with pytest.raises(UserError, match=rf"holds '{name}', which this suite did not write there"):
+        fetch(target, SHARDED)
+    assert {path.name: path.read_bytes() for path in target.iterdir()} == before
+    assert not [request for request in served.requests if "/resolve/" in request.path]
+
+
+def test_a_file_where_a_model_belongs_is_not_replaced(served: LoopbackHub, target: Path) -> None:
+    target.parent.mkdir(parents=True)
+    target.write_text("years of work")
+    with pytest.raises(UserError, match="is no folder"):
+        fetch(target)
+    assert target.read_text() == "years of work"
 
 
 def test_a_shard_that_the_commit_does_not_have_is_named(
@@ -390,6 +418,35 @@ def test_every_failure_of_a_data_set_is_one_line(
     served.faults = [Fault("/large/", times=None, status=status)]
     with pytest.raises(UserError, match=rf"Rowan/hellaswag.*status {status}") as caught:
         fetch_split(tmp_path, HELLASWAG)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "split", "content", "said"),
+    [
+        ("O1-OPEN/OpenO1-SFT", "train", b'{"a": 1\n{', "ArrowInvalid: JSON parse error"),
+        ("Rowan/hellaswag", "validation", b"no parquet", "ArrowInvalid: Parquet magic bytes"),
+    ],
+)
+def test_why_a_file_cannot_be_read_is_told(
+    served: LoopbackHub,
+    root: Path,
+    tmp_path: Path,
+    dataset: str,
+    split: str,
+    content: bytes,
+    said: str,
+) -> None:
+    """The hub's own bytes are no rows: `datasets` alone says "an error occurred"."""
+    served.root = tmp_path / "root"
+    shutil.copytree(root / "datasets" / dataset, served.root / "datasets" / dataset)
+    for file in (served.root / "datasets" / dataset).rglob("*.*"):
+        if file.suffix in (".jsonl", ".parquet"):
+            file.write_bytes(content)
+    with pytest.raises(
+        UserError, match=rf"data set {dataset}, .*cannot be read .*{said}"
+    ) as caught:
+        fetch_split(tmp_path / "hub", Split(dataset, None, split))
     assert "\n" not in str(caught.value)
 
 

@@ -16,7 +16,7 @@ from hub_machine import GATED, Machine
 from hub_stock import COLUMNS
 from loopback_hub import LoopbackHub
 
-from adaptprune.models import slug
+from adaptprune.cells import slug
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,18 +14,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_models import FAMILIES, SHAPES, tiny_model, tiny_tokens
 
-from adaptprune import gradients, importance
 from adaptprune.errors import NumericalError
-from adaptprune.gradients import PassPlan, plan_pass
-from adaptprune.importance import (
+from adaptprune.models.memory import layer_pass
+from adaptprune.models.sizes import shape_of_model
+from adaptprune.pruning import gradients, importance
+from adaptprune.pruning.gradients import PassPlan, plan_pass
+from adaptprune.pruning.importance import (
     group_importance,
     head_importance,
     layer_importance,
     neuron_importance,
     normalise,
 )
-from adaptprune.memory import layer_pass
-from adaptprune.surgery import shape_of_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,16 +15,16 @@ from run_examples import tiny_source, write_provenance, write_results
 from test_speed import write_record
 from training_rows import write_training_hub
 
-from adaptprune.compare.report import compare_files, write_comparison
-from adaptprune.config import load_profile
-from adaptprune.costs import render_costs
-from adaptprune.evaluate.overview import render_overview
+from adaptprune.comparison.report import compare_files, write_comparison
+from adaptprune.data.tokencount import write_counts
+from adaptprune.data.training import find_data
 from adaptprune.evaluate.suites import load_suite
-from adaptprune.figures.catalog import Source
-from adaptprune.recover.data import find_data
-from adaptprune.recover.datatable import render_data_table
-from adaptprune.recover.tokencount import write_counts
-from adaptprune.speedtable import render_speed
+from adaptprune.papers.adapt_pruner.costs import render_costs
+from adaptprune.papers.adapt_pruner.table2 import render_data_table
+from adaptprune.tables.benchmarks import render_overview
+from adaptprune.tables.speed import render_speed
+from adaptprune.workflow.profiles import load_profile
+from adaptprune.workflow.run import Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable

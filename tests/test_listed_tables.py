@@ -11,16 +11,16 @@ import yaml
 from table_examples import DECLARATIONS, SUITE, cell, stopped, write_trained
 
 from adaptprune.cells import Cell
-from adaptprune.config import load_profile
-from adaptprune.declarations import ListedTable, load_declaration
 from adaptprune.errors import UserError
-from adaptprune.listedtable import render_listed_table
-from adaptprune.tablecells import cells_of
+from adaptprune.tables.declared import ListedTable, load_declaration
+from adaptprune.tables.listedtable import render_listed_table
+from adaptprune.tables.select import cells_of
+from adaptprune.workflow.profiles import load_profile
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from adaptprune.results import Row
+    from adaptprune.results.rows import Row
 
 CONFIG = DECLARATIONS.parent / "config"
 TINY = load_profile(CONFIG, "tiny", {"seeds": [0, 1]})

@@ -17,13 +17,13 @@ import pandas as pd
 import pytest
 from hub_rows import MEMBERS, ROWS, write_hub
 
-from adaptprune.corpus import read_texts
+from adaptprune.data.hub_rows import read_split
+from adaptprune.data.texts import read_texts
 from adaptprune.errors import UserError
 from adaptprune.evaluate import harness
 from adaptprune.evaluate.catalog import load_task
 from adaptprune.evaluate.stage import Selection, fetch_suite
 from adaptprune.evaluate.suites import load_suite
-from adaptprune.hubdata import read_split
 
 pytestmark = pytest.mark.xdist_group("lm_eval")
 

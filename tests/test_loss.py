@@ -10,9 +10,9 @@ import torch
 from tiny_models import tiny_model
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from adaptprune import loss
 from adaptprune.errors import UserError
-from adaptprune.loss import hidden_states, logits_of, loss_and_gradient, mean_loss
+from adaptprune.models import loss
+from adaptprune.models.loss import hidden_states, logits_of, loss_and_gradient, mean_loss
 
 TOKENS = torch.tensor([[5, 9, 3, 7, 1, 2, 8], [4, 4, 6, 2, 9, 1, 3]])
 

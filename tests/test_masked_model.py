@@ -9,8 +9,8 @@ import pytest
 import torch
 from tiny_models import FAMILIES, SHAPES, count_parameters, logits, tiny_model, tiny_tokens
 
-from adaptprune.shapes import BlockShape, ModelShape
-from adaptprune.surgery import shape_of_model
+from adaptprune.models.shapes import BlockShape, ModelShape
+from adaptprune.models.sizes import shape_of_model
 from baselines.masked_model import Gates, attach, cut
 
 TOKENS = tiny_tokens(3, 9)

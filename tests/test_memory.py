@@ -9,12 +9,12 @@ import torch
 from live_bytes import LiveBytes
 from tiny_models import tiny_model, tiny_tokens
 
-from adaptprune import gradients
-from adaptprune.gradients import PassPlan
-from adaptprune.importance import group_importance
-from adaptprune.memory import LAYER_BATCH, layer_pass
-from adaptprune.models import shape_of
-from adaptprune.surgery import shape_of_model
+from adaptprune.models.catalogue import shape_of
+from adaptprune.models.memory import LAYER_BATCH, layer_pass
+from adaptprune.models.sizes import shape_of_model
+from adaptprune.pruning import gradients
+from adaptprune.pruning.gradients import PassPlan
+from adaptprune.pruning.importance import group_importance
 
 #: The proportions of LLaMA-3.1-8B: 3.5 neurons per channel, four query heads per kv head.
 LLAMA = {"hidden": 64, "heads": 8, "kv_heads": 2, "head_dim": 8, "intermediate": 224, "layers": 3}

@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 from recovery_examples import log_without_times, model_folder, recovery, weights
 from tiny_models import FAMILIES, logits, save_tiny_model, tiny_model, tiny_tokens
 
-from adaptprune.checkpoint import count_parameters, load_model
+from adaptprune.data.packing import Batch
 from adaptprune.errors import NumericalError, UserError
-from adaptprune.models import shape_of
-from adaptprune.recover.cutting import cut_to_shape
-from adaptprune.recover.packing import Batch
-from adaptprune.recover.stage import recover_stage
-from adaptprune.recover.targets import check_cut, shaped_like
-from adaptprune.shapes import BlockShape, ModelShape
-from adaptprune.surgery import shape_of_model
+from adaptprune.models.catalogue import shape_of
+from adaptprune.models.checkpoint import count_parameters, load_model
+from adaptprune.models.shapes import BlockShape, ModelShape
+from adaptprune.models.sizes import shape_of_model
+from adaptprune.recovery.cutting import cut_to_shape
+from adaptprune.recovery.stage import recover_stage
+from adaptprune.recovery.targets import check_cut, shaped_like
 from baselines.activations import Importances, aggregate, choose_units, largest, measure
 from baselines.minitron import Distillation, forward_kl
 
@@ -348,7 +348,7 @@ def test_heads_that_do_not_divide_the_hidden_size_are_refused() -> None:
     source = shape_of("tiny-llama")
     named = dataclasses.replace(source, hidden_size=source.hidden_size + 1)
     with pytest.MonkeyPatch.context() as context:
-        context.setattr("adaptprune.recover.targets.shape_of", lambda _: named)
+        context.setattr("adaptprune.recovery.targets.shape_of", lambda _: named)
         with pytest.raises(UserError, match="heads do not divide its hidden size"):
             shaped_like("odd", source)
 

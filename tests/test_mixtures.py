@@ -14,15 +14,15 @@ from loopback_hub import LoopbackHub
 from test_cli import refused
 from training_rows import SYSTEM, answer, chat, question, split_file, write_training_hub
 
-from adaptprune.audit.sources import load_claims
+from adaptprune.data import training as training_data
+from adaptprune.data.formats import Exchange, Messages, PlainText
+from adaptprune.data.hub_rows import iterate_rows
+from adaptprune.data.mixtures import HubSource, Mixture, find_mixture, mixtures
+from adaptprune.data.packing import Rows, encode, pack
+from adaptprune.data.training import Domain, check_name, find_data
 from adaptprune.errors import UserError
-from adaptprune.hubdata import iterate_rows
-from adaptprune.recover import data as training_data
-from adaptprune.recover.adapters import Exchange, Messages, PlainText
-from adaptprune.recover.data import Domain, check_name, find_data
-from adaptprune.recover.mixtures import HubSource, Mixture, find_mixture, mixtures
-from adaptprune.recover.packing import Rows, encode, pack
-from adaptprune.tiny import byte_tokenizer
+from adaptprune.models.tiny import byte_tokenizer
+from adaptprune.results.published import load_claims
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,11 +13,12 @@ from loopback_hub import LoopbackHub
 from safetensors.torch import load_file, save_file
 from tiny_models import logits, tiny_tokens
 
-from adaptprune.checkpoint import load_model
 from adaptprune.errors import UserError
-from adaptprune.fetch import fetch_hub_model, verify_folder
-from adaptprune.mobilellm import convert_folder, is_mobilellm
-from adaptprune.models import shape_of
+from adaptprune.files.manifest import verify_folder
+from adaptprune.models.catalogue import shape_of
+from adaptprune.models.checkpoint import load_model
+from adaptprune.models.fetch import fetch_hub_model
+from adaptprune.models.mobilellm import convert_folder, is_mobilellm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

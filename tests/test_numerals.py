@@ -6,7 +6,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from adaptprune.numerals import (
+from adaptprune.results.numerals import (
     MINUS,
     NOTHING,
     interval,
@@ -16,7 +16,7 @@ from adaptprune.numerals import (
     ratio_interval,
     signed,
 )
-from adaptprune.verdict import LEVEL
+from adaptprune.results.verdict import LEVEL
 
 
 @pytest.mark.parametrize(

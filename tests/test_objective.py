@@ -10,18 +10,18 @@ import torch
 from recovery_examples import assert_same_weights, log_without_times, model_folder, recovery
 from test_recover_resume import stop_at
 
-from adaptprune.checkpoint import load_model
-from adaptprune.recover.extra import ExtraTraining
-from adaptprune.recover.method import PlainTraining
-from adaptprune.recover.objective import ExtraParameters, Objective, State, next_token_loss
-from adaptprune.recover.packing import Rows, pack
-from adaptprune.recover.stage import recover_stage
-from adaptprune.tiny import byte_tokenizer
+from adaptprune.data.packing import Rows, pack
+from adaptprune.models.checkpoint import load_model
+from adaptprune.models.tiny import byte_tokenizer
+from adaptprune.recovery.extra import ExtraTraining
+from adaptprune.recovery.method import PlainTraining
+from adaptprune.recovery.objective import ExtraParameters, Objective, State, next_token_loss
+from adaptprune.recovery.stage import recover_stage
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from adaptprune.recover.packing import Batch
+    from adaptprune.data.packing import Batch
 
 
 class Constrained(Objective):

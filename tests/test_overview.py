@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import pytest
 
-from adaptprune.evaluate.overview import overview, render_overview
 from adaptprune.evaluate.suites import load_suite
+from adaptprune.tables.benchmarks import overview, render_overview
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,18 +9,18 @@ import torch
 from official_figures import calibration_tokens, evaluation_loss, figures, kept_units
 from tiny_models import count_parameters
 
-from adaptprune.checkpoint import load_model
-from adaptprune.fetch import verify_folder
-from adaptprune.method import Context
-from adaptprune.models import locate
-from adaptprune.registry import find_method
-from adaptprune.surgery import add_biases, cut_layers, expand_kv_heads
+from adaptprune.files.manifest import verify_folder
+from adaptprune.models.catalogue import locate
+from adaptprune.models.checkpoint import load_model
+from adaptprune.pruning.method import Context
+from adaptprune.pruning.registry import find_method
+from adaptprune.pruning.surgery import add_biases, cut_layers, expand_kv_heads
 from baselines.slicegpt import fuse_norms
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from adaptprune.method import Pruned, Scores
+    from adaptprune.pruning.method import Pruned, Scores
 
 pytestmark = [pytest.mark.parity, pytest.mark.model]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from adaptprune.declarations import Peak
-from adaptprune.peaks import peak_sentence, peak_verdicts
-from adaptprune.stats import summarize
-from adaptprune.tablegrid import Column, Entry, Grid, TableRow
+from adaptprune.results.stats import summarize
+from adaptprune.tables.declared import Peak
+from adaptprune.tables.grid import Column, Entry, Grid, TableRow
+from adaptprune.tables.peak import peak_sentence, peak_verdicts
 
 AVERAGE = Column("average", "Average", "accuracy", "mean")
 PROSE = Column("prose", "Prose ppl.", "perplexity", "word_perplexity")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from adaptprune.files import read_json
+from adaptprune.files.atomic import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,18 +15,18 @@ from hub_rows import ROWS, SPLITS
 from loopback_hub import LoopbackHub
 from training_rows import SPLITS as TRAINING_SPLITS
 
-from adaptprune.config import load_profile
-from adaptprune.corpus import read_texts
+from adaptprune.data.hub_rows import read_split
+from adaptprune.data.texts import read_texts
+from adaptprune.data.training import find_data
 from adaptprune.errors import UserError
 from adaptprune.evaluate.catalog import load_task
 from adaptprune.evaluate.stage import fetch_suite
 from adaptprune.evaluate.suitedata import TaskSource, suite_sources
 from adaptprune.evaluate.suites import load_suite
-from adaptprune.files import cache_directory
-from adaptprune.hubdata import read_split
-from adaptprune.models import locate
-from adaptprune.prefetch import prefetch
-from adaptprune.recover.data import find_data
+from adaptprune.files.atomic import cache_directory
+from adaptprune.models.catalogue import locate
+from adaptprune.workflow.prefetch import prefetch
+from adaptprune.workflow.profiles import load_profile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -174,7 +174,7 @@ def boolq() -> TaskSource:
 
 
 def test_a_mixture_is_fetched_as_splits(served: LoopbackHub, cache: Path, tmp_path: Path) -> None:
-    from adaptprune.prefetch import _mixture
+    from adaptprune.workflow.prefetch import _mixture
 
     files = _mixture("paper", tmp_path)
     assert len(files) == 9

@@ -10,11 +10,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from adaptprune import checkpoint, pretrained
-from adaptprune.corpus import corpora
+from adaptprune.data.texts import corpora
 from adaptprune.errors import UserError
-from adaptprune.models import ModelEntry, catalogue, shape_of
-from adaptprune.recover.loop import _Training
+from adaptprune.models import checkpoint
+from adaptprune.models.catalogue import ModelEntry, catalogue, pretrained_name, shape_of
+from adaptprune.recovery import pretraining as pretrained
+from adaptprune.recovery.loop import _Training
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -112,7 +113,7 @@ def test_a_killed_pretraining_goes_on_and_ends_with_the_same_bits(
 
 def test_every_part_of_a_declaration_is_in_the_name_of_its_folder() -> None:
     names = {
-        pretrained.folder_name(declared)
+        pretrained_name(declared)
         for declared in (
             entry(),
             entry(seed=4),
@@ -136,7 +137,7 @@ def test_a_wrong_declaration_is_one_line(
     cache: Path, tmp_path: Path, changes: dict[str, Any], words: str
 ) -> None:
     declared = entry(**changes)
-    target = tmp_path / pretrained.folder_name(declared)
+    target = tmp_path / pretrained_name(declared)
     with pytest.raises(UserError, match=words) as error:
         pretrained.write_pretrained_model(declared, target)
     assert "\n" not in str(error.value)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from adaptprune.cells import cell_folder, grid
-from adaptprune.progress import Progress
+from adaptprune.workflow.progress import Progress
 
 CELLS = [
     cell_folder(Path("runs"), "tiny", cell)

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 import torch
 
-from adaptprune import provenance
-from adaptprune.provenance import Stopwatch, cpu_model
+from adaptprune.machine import provenance
+from adaptprune.machine.provenance import Stopwatch, cpu_model
 from adaptprune.report.conditions import _machines
 
 if TYPE_CHECKING:

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from tiny_models import SHAPES, count_parameters, tiny_model, tiny_tokens
 
 from adaptprune.errors import NumericalError, UserError
-from adaptprune.method import Context
-from adaptprune.pruner import SPEC, next_sparsities, printed_sparsities
-from adaptprune.surgery import cut_layers, shape_of_model
+from adaptprune.models.sizes import shape_of_model
+from adaptprune.papers.adapt_pruner.method import SPEC, next_sparsities, printed_sparsities
+from adaptprune.pruning.method import Context
+from adaptprune.pruning.surgery import cut_layers
 
 CONTEXT = Context(tiny_tokens(4, 8), seed=0)
 

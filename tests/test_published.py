@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from adaptprune.audit.sources import load_claims
 from adaptprune.evaluate.suites import load_suite
+from adaptprune.results.published import load_claims
 
 PUBLISHED = Path(__file__).parents[1] / "paper_tables" / "published.csv"
 TASKS_1_AND_7 = ["ARC-e", "ARC-c", "HellaSwag", "OBQA", "PIQA", "SIQA", "Winogrande"]

@@ -12,12 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_models import FAMILIES, count_parameters, logits, tiny_model, tiny_tokens
 
-from adaptprune.calibration import CalibrationSet
-from adaptprune.checkpoint import load_model
-from adaptprune.method import Context
-from adaptprune.registry import find_method
-from adaptprune.stages import Job, Runtime, prune_stage
-from adaptprune.surgery import add_biases, cut_layers, shape_of_model
+from adaptprune.data.calibration import CalibrationSet
+from adaptprune.models.checkpoint import load_model
+from adaptprune.models.runtime import Runtime
+from adaptprune.models.sizes import shape_of_model
+from adaptprune.pruning.method import Context
+from adaptprune.pruning.registry import find_method
+from adaptprune.pruning.stage import Job, prune_stage
+from adaptprune.pruning.surgery import add_biases, cut_layers
 
 TOKENS = tiny_tokens(3, 6)
 CALIBRATION = CalibrationSet(tiny_tokens(3, 6, seed=1).tolist(), "made-up", 1)

@@ -11,9 +11,9 @@ from recovery_examples import weights
 from test_cli import refused
 from tiny_models import save_tiny_model
 
-from adaptprune.checkpoint import count_parameters, load_model
-from adaptprune.recover.presets import preset_names
-from adaptprune.surgery import shape_of_model
+from adaptprune.models.checkpoint import count_parameters, load_model
+from adaptprune.models.sizes import shape_of_model
+from adaptprune.recovery.presets import preset_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable

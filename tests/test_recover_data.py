@@ -11,17 +11,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adaptprune.data.packing import Document, Rows, pack
 from adaptprune.errors import UserError
-from adaptprune.files import read_json
-from adaptprune.recover.method import Target
-from adaptprune.recover.packing import Document, Rows, pack
-from adaptprune.recover.plan import Stage, plan_stages
-from adaptprune.recover.presets import Preset, find_preset, preset_names
-from adaptprune.registry import find_recovery
-from adaptprune.tiny import byte_tokenizer
+from adaptprune.files.atomic import read_json
+from adaptprune.models.tiny import byte_tokenizer
+from adaptprune.recovery.plan import Stage, plan_stages
+from adaptprune.recovery.presets import find_preset, preset_names
+from adaptprune.recovery.registry import find_recovery
+from adaptprune.recovery.targets import Target
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from adaptprune.recovery.recipe import Preset
 
 TOKENIZER = byte_tokenizer()
 END = TOKENIZER.eos_token_id

@@ -11,16 +11,16 @@ import torch
 from recovery_examples import LENGTH, log_without_times, model_folder, recovery, weights
 from training_rows import write_training_hub
 
-from adaptprune.checkpoint import load_model, save_model
+from adaptprune.data.packing import Batch, Rows, pack
 from adaptprune.errors import UserError
-from adaptprune.method import Context
-from adaptprune.models import shape_of
-from adaptprune.recover.log import TrainingLog, read_log
-from adaptprune.recover.objective import next_token_loss
-from adaptprune.recover.packing import Batch, Rows, pack
-from adaptprune.recover.stage import recover_stage
-from adaptprune.schedule import WarmupStableDecay
-from adaptprune.tiny import byte_tokenizer
+from adaptprune.models.catalogue import shape_of
+from adaptprune.models.checkpoint import load_model, save_model
+from adaptprune.models.tiny import byte_tokenizer
+from adaptprune.pruning.method import Context
+from adaptprune.recovery.log import TrainingLog, read_log
+from adaptprune.recovery.objective import next_token_loss
+from adaptprune.recovery.schedules import WarmupStableDecay
+from adaptprune.recovery.stage import recover_stage
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 from training_rows import write_training_hub
 
 from adaptprune.errors import NumericalError, UserError
-from adaptprune.recover.checkpoints import restore_random_states
-from adaptprune.recover.stage import recover_stage
+from adaptprune.recovery.checkpoints import restore_random_states
+from adaptprune.recovery.stage import recover_stage
 
 PROFILES = Path(__file__).parent.parent / "profiles" / "accelerate"
 

@@ -19,11 +19,11 @@ from recovery_examples import (
     weights,
 )
 
-from adaptprune.checkpoint import failure
 from adaptprune.errors import NumericalError, UserError
-from adaptprune.files import write_sealed_json
-from adaptprune.recover.loop import _Training
-from adaptprune.recover.stage import recover_stage
+from adaptprune.files.atomic import write_sealed_json
+from adaptprune.models.checkpoint import failure
+from adaptprune.recovery.loop import _Training
+from adaptprune.recovery.stage import recover_stage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 def forks() -> Any:
     """Makes processes that are forks of one in which everything is imported."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["accelerate", "adaptprune.recover.stage"])
+    context.set_forkserver_preload(["accelerate", "adaptprune.recovery.stage"])
     return context
 
 

@@ -11,12 +11,13 @@ import pandas as pd
 import pytest
 
 from adaptprune.cells import Cell
-from adaptprune.config import Profile, load_profile
-from adaptprune.declarations import ListedRow
 from adaptprune.errors import UserError
-from adaptprune.models import shape_of
-from adaptprune.recover.config import RecoveryConfig
-from adaptprune.recover.plan import Draft, plan_stages
+from adaptprune.models.catalogue import shape_of
+from adaptprune.recovery.config import RecoveryConfig
+from adaptprune.recovery.plan import Draft, plan_stages
+from adaptprune.tables.declared import ListedRow
+from adaptprune.tables.select import listed_cells
+from adaptprune.workflow.profiles import Profile, load_profile
 
 CONFIG = Path(__file__).parents[1] / "config"
 PLAIN: dict[str, Any] = {
@@ -92,7 +93,7 @@ def test_a_recovery_is_a_cell_at_every_seed_and_a_dense_model_one(profile: Profi
         ListedRow(title="again", block="b", recovery="accel"),
     ]
     sparsity = profile.recovery("accel").sparsity
-    assert profile.listed_cells(rows) == [
+    assert listed_cells(rows, profile) == [
         Cell("tiny-llama-small", "dense", 0, "none", 3),
         Cell("tiny-llama", "adapt-accel", sparsity, "accel", 3),
         Cell("tiny-llama", "adapt-accel", sparsity, "accel", 5),
@@ -121,7 +122,8 @@ def test_the_published_tokens_suffice_for_every_recovery_of_the_paper(name: str)
 
 def test_all_profiles_are_loaded_without_torch() -> None:
     code = (
-        "import sys; from pathlib import Path; from adaptprune.config import load_profile; "
+        "import sys; from pathlib import Path; "
+        "from adaptprune.workflow.profiles import load_profile; "
         f"load_profile(Path({str(CONFIG)!r}), 'mini'); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

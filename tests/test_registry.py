@@ -13,21 +13,26 @@ import pydantic
 import pytest
 
 import adaptprune
-from adaptprune import registry
+from adaptprune.cells import split_variant
 from adaptprune.errors import UserError, unknown
-from adaptprune.method import Method, Parameters
-from adaptprune.registry import entry_points, find_method, origin, split_variant
+from adaptprune.plugins import Parameters
+from adaptprune.pruning.method import Method
+from adaptprune.pruning.registry import METHODS as INSTALLED
+from adaptprune.pruning.registry import find_method
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 PACKAGE = Path(adaptprune.__file__).parent
-METHODS = ("adapt-pruner", "dense", "flap", "llm-pruner", "magnitude", "random", "slicegpt")
+METHODS = (
+    *("adapt-pruner", "dense", "flap", "llm-pruner", "magnitude", "random", "slicegpt"),
+    *("sparsegpt", "wanda", "weight-magnitude"),
+)
 
 
 def test_methods_of_this_repository_are_registered() -> None:
-    assert set(METHODS) <= set(entry_points())
-    assert all(origin(name).startswith("adaptprune ") for name in METHODS)
+    assert set(METHODS) <= set(INSTALLED.installed())
+    assert all(INSTALLED.origin(name).startswith("adaptprune ") for name in METHODS)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -81,6 +86,11 @@ def test_misspelt_parameter_gets_the_nearest_name() -> None:
         ("llm-pruner", {"alignment": "wrong"}, "alignment"),
         ("slicegpt", {"round_interval": 0}, "round_interval"),
         ("flap", {"bias_compensation": "perhaps"}, "bias_compensation"),
+        ("wanda", {"ties": "random"}, "ties"),
+        ("wanda", {"damping": 0.1}, "parameter of wanda 'damping'"),
+        ("sparsegpt", {"damping": -1}, "damping"),
+        ("sparsegpt", {"block_size": 0}, "block_size"),
+        ("sparsegpt", {"factorisation": "bfloat16"}, "factorisation"),
     ],
 )
 def test_refused_value_is_told_in_one_line(
@@ -101,21 +111,19 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     """Let the registry see given entry points (name, value) and no others."""
 
     def entries(*points: tuple[str, str]) -> None:
-        found = [importlib.metadata.EntryPoint(*point, registry.GROUP) for point in points]
+        found = [importlib.metadata.EntryPoint(*point, INSTALLED.group) for point in points]
         monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: found)
-        entry_points.cache_clear()
-        find_method.cache_clear()
+        INSTALLED.forget()
 
     yield entries
     monkeypatch.undo()
-    entry_points.cache_clear()
-    find_method.cache_clear()
+    INSTALLED.forget()
 
 
 def test_name_that_is_claimed_twice_is_refused(install: Callable[..., None]) -> None:
     install(("mine", "first:SPEC"), ("mine", "second:SPEC"))
     with pytest.raises(UserError, match="'mine' is claimed twice: first:SPEC and second:SPEC"):
-        entry_points()
+        INSTALLED.installed()
 
 
 def test_broken_import_names_the_method(install: Callable[..., None]) -> None:
@@ -159,11 +167,16 @@ def test_method_without_a_score_stage_says_so() -> None:
 LISTING = """
 import sys
 import adaptprune
-from adaptprune import accel, cells, cli, config, models, registry, schedule, shapes, units
-from adaptprune.recover import folder, packing, plan, presets
+from adaptprune import cells, cli
+from adaptprune.data import packing
+from adaptprune.models import catalogue, shapes
+from adaptprune.papers.adapt_pruner import accel
+from adaptprune.pruning import registry, units
+from adaptprune.recovery import folder, plan, presets, schedules
+from adaptprune.workflow import profiles
 from adaptprune.cells import cell_folder
 
-for name in registry.entry_points():
+for name in registry.METHODS.installed():
     registry.find_method(name)
 for words in (["methods"], ["models"], ["tasks"],
               ["params", "--model", "smollm2-135m", "--method", "flap", "--sparsity", "20"]):
@@ -189,11 +202,6 @@ def imported_modules(source: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             names.add(node.module)
     return names
-
-
-@pytest.mark.parametrize("source", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.stem)
-def test_package_never_imports_the_baselines(source: Path) -> None:
-    assert not {name for name in imported_modules(source) if name.split(".")[0] == "baselines"}
 
 
 def test_checkpoint_code_stands_alone() -> None:

@@ -19,22 +19,22 @@ from matrix_examples import write_cells, write_dense, write_scored_cell
 from run_examples import CONFIG, tiny_source
 from table_examples import cell, stopped, write_trained
 
-from adaptprune.config import load_profile
-from adaptprune.declarations import load_declaration
-from adaptprune.figures.catalog import Source
-from adaptprune.report import other_claims, pruner_claims
-from adaptprune.report.claims import judge_claims
+from adaptprune.papers.adapt_pruner import other_claims, pruner_claims
+from adaptprune.papers.adapt_pruner.claims import judge_claims
 from adaptprune.report.conditions import problems_of
 from adaptprune.report.evidence import BASELINES, OURS, Evidence
 from adaptprune.report.page import render_report
-from adaptprune.results import collect, write_results
-from adaptprune.tablecells import cells_of
-from adaptprune.verdict import Outcome, judge
+from adaptprune.results.rows import collect, write_results
+from adaptprune.results.verdict import Outcome, judge
+from adaptprune.tables.declared import load_declaration
+from adaptprune.tables.select import cells_of
+from adaptprune.workflow.profiles import load_profile
+from adaptprune.workflow.run import Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from adaptprune.config import Profile
+    from adaptprune.workflow.profiles import Profile
 
 DECLARATIONS = Path(__file__).parents[1] / "paper_tables"
 METHODS = ("dense", OURS, *BASELINES)

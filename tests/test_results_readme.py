@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from adaptprune.declarations import MethodTitle
 from adaptprune.evaluate.suites import load_suite
-from adaptprune.registry import entry_points, method_title
-from adaptprune.results import read_results
-from adaptprune.tablegrid import Entry, Grid, build_grid, columns_of
+from adaptprune.pruning.registry import METHODS, method_title
+from adaptprune.results.rows import read_results
+from adaptprune.tables.declared import MethodTitle
+from adaptprune.tables.grid import Entry, Grid, build_grid, columns_of
 
 RESULTS = Path(__file__).parent.parent / "results"
 SUITE = load_suite("commonsense-offline")
@@ -29,7 +29,7 @@ def printed_lines() -> dict[tuple[int, str], tuple[str, str, str]]:
 def stored_grid() -> Grid:
     """Return the numbers of all methods, straight from the results."""
     results = read_results(RESULTS / "offline.csv")
-    methods = [name for name in entry_points() if (results["method"] == name).any()]
+    methods = [name for name in METHODS.installed() if (results["method"] == name).any()]
     grid = build_grid(
         results,
         columns_of(SUITE),

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adaptprune.errors import UserError
-from adaptprune.schedule import WarmupStableDecay, data_shares, parameter_targets
+from adaptprune.recovery.schedules import WarmupStableDecay, data_shares, parameter_targets
 
 
 def test_shares_by_hand() -> None:

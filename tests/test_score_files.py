@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from tiny_models import SHAPES, save_tiny_model
 
 from adaptprune.errors import UserError
-from adaptprune.stages import _read_scores, prune_stage, score_stage
+from adaptprune.pruning.stage import _read_scores, prune_stage, score_stage
 
 if TYPE_CHECKING:
     from pathlib import Path

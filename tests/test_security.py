@@ -16,14 +16,14 @@ import pytest
 from safetensors.torch import load_file, save_file
 from tiny_models import save_tiny_model
 
-from adaptprune import fetch
-from adaptprune.checkpoint import load_model, load_tokenizer, revision
-from adaptprune.corpus import HubCorpus, corpus_file
+from adaptprune.data.hub_rows import read_split
+from adaptprune.data.texts import HubCorpus, corpus_file
 from adaptprune.errors import UserError
-from adaptprune.hubdata import read_split
-from adaptprune.hubfiles import Commit
-from adaptprune.models import WheelSource, catalogue
-from adaptprune.weightfiles import check_weight_files
+from adaptprune.files.hub_files import Commit
+from adaptprune.models import fetch
+from adaptprune.models.catalogue import WheelSource, catalogue
+from adaptprune.models.checkpoint import load_model, load_tokenizer, revision
+from adaptprune.models.weightfiles import check_weight_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -403,11 +403,11 @@ def test_what_is_fetched_is_pinned_or_sealed(cache: Path, monkeypatch: pytest.Mo
     corpus = HubCorpus(
         name="made", note="", kind="hub", repository="o/r", split="s", column="c", documents=2
     )
-    monkeypatch.setattr("adaptprune.corpus.find_corpus", lambda name: corpus)
+    monkeypatch.setattr("adaptprune.data.texts.find_corpus", lambda name: corpus)
     rows = [{"c": "one"}, {"c": "two"}]
     commit = Commit("dataset", "o/r", "main", "0" * 40)
-    monkeypatch.setattr("adaptprune.corpus.resolve", lambda *_: commit)
-    monkeypatch.setattr("adaptprune.corpus.FirstRows.rows", lambda *_: iter(rows))
+    monkeypatch.setattr("adaptprune.data.texts.resolve", lambda *_: commit)
+    monkeypatch.setattr("adaptprune.data.texts.FirstRows.rows", lambda *_: iter(rows))
     replace = Path.replace
 
     def killed(self: Path, target: Path) -> Path:
@@ -430,7 +430,7 @@ def test_what_is_fetched_is_pinned_or_sealed(cache: Path, monkeypatch: pytest.Mo
 
 
 def test_split_that_was_altered_since_it_was_fetched_is_refused(tmp_path: Path) -> None:
-    from adaptprune.files import sealed_file
+    from adaptprune.files.atomic import sealed_file
 
     file = tmp_path / "o" / "r" / "default" / "train.jsonl"
     file.parent.mkdir(parents=True)

@@ -7,9 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adaptprune.selection import keep_blocks, keep_largest
-from adaptprune.shapes import BlockShape
-from adaptprune.units import KeptUnits, LayerUnits
+from adaptprune.models.shapes import BlockShape
+from adaptprune.pruning.selection import keep_blocks, keep_largest
+from adaptprune.pruning.units import KeptUnits, LayerUnits
 
 importances = st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=20)
 

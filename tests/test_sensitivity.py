@@ -11,11 +11,12 @@ import torch
 from tiny_models import FAMILIES, SHAPES, logits, tiny_model, tiny_tokens
 
 from adaptprune.errors import NumericalError
-from adaptprune.importance import Importance, group_importance
-from adaptprune.selection import keep_blocks
-from adaptprune.sensitivity import layer_perplexities
-from adaptprune.shapes import uniform_blocks
-from adaptprune.surgery import cut_layers, shape_of_model
+from adaptprune.measure.layers import layer_perplexities
+from adaptprune.models.shapes import uniform_blocks
+from adaptprune.models.sizes import shape_of_model
+from adaptprune.pruning.importance import Importance, group_importance
+from adaptprune.pruning.selection import keep_blocks
+from adaptprune.pruning.surgery import cut_layers
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,10 +11,8 @@ from hypothesis import strategies as st
 from tiny_models import FAMILIES, SHAPES, count_parameters, tiny_config, tiny_model, tiny_tokens
 
 from adaptprune.errors import UserError
-from adaptprune.method import Context
-from adaptprune.models import shape_of
-from adaptprune.registry import find_method
-from adaptprune.shapes import (
+from adaptprune.models.catalogue import shape_of
+from adaptprune.models.shapes import (
     BlockShape,
     ModelShape,
     kept_count,
@@ -22,7 +20,10 @@ from adaptprune.shapes import (
     layer_target,
     uniform_blocks,
 )
-from adaptprune.surgery import add_biases, cut_layers, shape_of_model
+from adaptprune.models.sizes import shape_of_model
+from adaptprune.pruning.method import Context
+from adaptprune.pruning.registry import find_method
+from adaptprune.pruning.surgery import add_biases, cut_layers
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -25,16 +25,16 @@ from sheared_examples import (
 )
 from test_recover_resume import count_steps
 
-from adaptprune.checkpoint import count_compute_parameters, load_model
+from adaptprune.data.packing import Rows, pack
 from adaptprune.errors import UserError
-from adaptprune.files import read_json
-from adaptprune.models import shape_of
-from adaptprune.recover.objective import next_token_loss
-from adaptprune.recover.packing import Rows, pack
-from adaptprune.recover.presets import find_preset
-from adaptprune.recover.stage import recover_stage
-from adaptprune.registry import find_recovery
-from adaptprune.tiny import byte_tokenizer
+from adaptprune.files.atomic import read_json
+from adaptprune.models.catalogue import shape_of
+from adaptprune.models.checkpoint import count_compute_parameters, load_model
+from adaptprune.models.tiny import byte_tokenizer
+from adaptprune.recovery.objective import next_token_loss
+from adaptprune.recovery.presets import find_preset
+from adaptprune.recovery.registry import find_recovery
+from adaptprune.recovery.stage import recover_stage
 from baselines.dynamic_batches import DomainRows, updated_weights
 from baselines.sheared_masks import KINDS
 
@@ -154,7 +154,7 @@ def test_killed_recovery_ends_with_the_same_bits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["accelerate", "adaptprune.recover.stage"])
+    context.set_forkserver_preload(["accelerate", "adaptprune.recovery.stage"])
     process = context.Process(target=shear_until_killed, args=(moment, undisturbed, tmp_path))
     process.start()
     process.join()

@@ -8,7 +8,7 @@ import pytest
 import torch
 from official_figures import figures
 
-from adaptprune.shapes import BlockShape, ModelShape
+from adaptprune.models.shapes import BlockShape, ModelShape
 from baselines.sheared_masks import KINDS, Masks
 
 OFFICIAL = figures("sheared_l0")["modules"][0]

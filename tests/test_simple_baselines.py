@@ -10,12 +10,12 @@ import torch
 from tiny_models import FAMILIES, SHAPES, tiny_model, tiny_tokens
 
 from adaptprune.errors import UserError
-from adaptprune.importance import group_importance
-from adaptprune.method import Context
-from adaptprune.models import shape_of
-from adaptprune.registry import find_method
-from adaptprune.surgery import shape_of_model
-from adaptprune.units import KeptUnits
+from adaptprune.models.catalogue import shape_of
+from adaptprune.models.sizes import shape_of_model
+from adaptprune.pruning.importance import group_importance
+from adaptprune.pruning.method import Context
+from adaptprune.pruning.registry import find_method
+from adaptprune.pruning.units import KeptUnits
 
 UNIFORM = ("llm-pruner", "magnitude", "random")
 

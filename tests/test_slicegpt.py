@@ -11,8 +11,8 @@ from live_bytes import LiveBytes
 from tiny_models import FAMILIES, SHAPES, count_parameters, logits, tiny_model, tiny_tokens
 
 from adaptprune.errors import NumericalError, UserError
-from adaptprune.method import Context
-from adaptprune.surgery import shape_of_model
+from adaptprune.models.sizes import shape_of_model
+from adaptprune.pruning.method import Context
 from baselines import slicegpt
 from baselines.slicegpt import SPEC, Slicer, fuse_norms, principal_components, sliced_width
 

@@ -17,7 +17,7 @@ import yaml
 from one_node_slurm import Cluster, NoClusterError, one_node_cluster
 from test_workflow import run, runs
 
-from adaptprune.config import load_profile
+from adaptprune.workflow.profiles import load_profile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from adaptprune.config import load_profile
 from adaptprune.errors import UserError
-from adaptprune.figures.catalog import Source, draw
+from adaptprune.figures.catalog import draw
 from adaptprune.figures.style import method_styles
-from adaptprune.files import write_sealed_json
-from adaptprune.provenance import cpu_model
-from adaptprune.speed import compare_rates
-from adaptprune.speedtable import read_measures, render_speed
+from adaptprune.files.atomic import write_sealed_json
+from adaptprune.machine.provenance import cpu_model
+from adaptprune.measure.speed import compare_rates
+from adaptprune.tables.speed import read_measures, render_speed
+from adaptprune.workflow.profiles import load_profile
+from adaptprune.workflow.run import Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,8 +69,8 @@ def test_every_kind_of_checkpoint_is_measured(
 def test_the_memory_of_a_large_model_shows(tmp_path: Path) -> None:
     from tiny_models import save_tiny_model
 
-    from adaptprune.speed import Workload, measure_stage
-    from adaptprune.stages import Runtime
+    from adaptprune.measure.speed import Workload, measure_stage
+    from adaptprune.models.runtime import Runtime
 
     if not Path("/proc/self/clear_refs").exists():
         pytest.skip("only Linux tells the peak of resident memory")
@@ -88,7 +89,7 @@ def test_the_memory_of_a_large_model_shows(tmp_path: Path) -> None:
 def test_a_checkpoint_without_a_record_needs_to_be_told_its_dense_model(
     command: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:
-    from adaptprune.models import locate
+    from adaptprune.models.catalogue import locate
 
     model = locate("tiny-llama")
     output = tmp_path / "speed.json"

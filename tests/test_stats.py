@@ -11,7 +11,7 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adaptprune.stats import (
+from adaptprune.results.stats import (
     bootstrap_mean,
     bootstrap_ratio,
     chance_over_seeds,
@@ -107,7 +107,7 @@ def test_equal_seeds_give_equal_intervals() -> None:
 def test_blocks_do_not_change_the_documents_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.random.default_rng(0).normal(size=(30, 2))
     whole = resampled_sums(values, 100, np.random.default_rng(5))
-    monkeypatch.setattr("adaptprune.stats._BLOCK", 70)
+    monkeypatch.setattr("adaptprune.results.stats._BLOCK", 70)
     again = resampled_sums(values, 100, np.random.default_rng(5))
     # Sums of the same documents; a matrix of another height may add them in another order.
     np.testing.assert_allclose(again, whole, rtol=1e-12)

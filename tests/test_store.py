@@ -10,12 +10,10 @@ import pandas as pd
 import pytest
 from matrix_examples import rewritten, stored, write_cells, write_dense, write_scored_cell
 
-from adaptprune.config import load_profile, profile_names
 from adaptprune.errors import UserError
 from adaptprune.evaluate.suites import load_suite
-from adaptprune.files import read_json
-from adaptprune.results import CELL, KEYS
-from adaptprune.store import (
+from adaptprune.files.atomic import read_json
+from adaptprune.results.matrix import (
     beside,
     cell_of,
     check_versions,
@@ -23,6 +21,8 @@ from adaptprune.store import (
     read_matrix,
     store_cells,
 )
+from adaptprune.results.rows import CELL, KEYS
+from adaptprune.workflow.profiles import load_profile, profile_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -285,7 +285,7 @@ def test_documents_that_are_none_are_refused(example: Path, tmp_path: Path) -> N
 
 
 def test_the_results_of_a_run_are_read_with_its_cells(tmp_path: Path) -> None:
-    from adaptprune.results import collect, write_results
+    from adaptprune.results.rows import collect, write_results
 
     cells = write_cells(tmp_path / "cells", ["flap"], [20])
     collected = collect(cells, "tiny")

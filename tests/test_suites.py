@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pydantic
 import pytest
 
-from adaptprune import bigbench
+from adaptprune.data import bigbench
 from adaptprune.errors import UserError
 from adaptprune.evaluate.suites import (
     PerplexityTask,

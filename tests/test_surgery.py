@@ -12,17 +12,12 @@ from hypothesis import strategies as st
 from tiny_models import FAMILIES, SHAPES, count_parameters, logits, tiny_model, tiny_tokens
 
 from adaptprune.errors import UserError
-from adaptprune.surgery import (
-    add_biases,
-    cut_layers,
-    expand_kv_heads,
-    head_channels,
-    shape_of_model,
-)
-from adaptprune.units import KeptUnits, LayerUnits
+from adaptprune.models.sizes import shape_of_model
+from adaptprune.pruning.surgery import add_biases, cut_layers, expand_kv_heads, head_channels
+from adaptprune.pruning.units import KeptUnits, LayerUnits
 
 if TYPE_CHECKING:
-    from adaptprune.shapes import BlockShape
+    from adaptprune.models.shapes import BlockShape
 
 TOKENS = tiny_tokens(3, 9)
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from adaptprune.errors import UserError
-from adaptprune.files import cache_directory
-from adaptprune.surroundings import NO_HOME, check, expanded, settle
+from adaptprune.files.atomic import cache_directory
+from adaptprune.files.surroundings import NO_HOME, check, expanded, settle
 
 ROOT = Path(__file__).parents[1]
 #: Another user, who may read what is needed to start Python here, and has no account.

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from table_examples import DECLARATIONS
 
-from adaptprune.config import load_profile, profile_names
-from adaptprune.declarations import Declaration, load_declaration
+from adaptprune.cells import split_variant
 from adaptprune.errors import UserError
-from adaptprune.registry import split_variant
+from adaptprune.tables.declared import Declaration, load_declaration
+from adaptprune.workflow.profiles import load_profile, profile_names
 
 CONFIG = Path(__file__).parents[1] / "config"
 
@@ -45,7 +45,8 @@ def test_declared_variants_exist_in_every_profile(path: Path) -> None:
 
 def test_declarations_are_read_without_torch_and_pandas() -> None:
     code = (
-        "import sys, adaptprune.declarations; sys.exit(bool({'torch', 'pandas'} & {*sys.modules}))"
+        "import sys, adaptprune.tables.declared; "
+        "sys.exit(bool({'torch', 'pandas'} & {*sys.modules}))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 

@@ -29,12 +29,12 @@ from table_examples import (
     tidy,
 )
 
-from adaptprune.declarations import MethodTitle
 from adaptprune.errors import UserError
-from adaptprune.results import Row, collect, write_results
-from adaptprune.tablegrid import build_grid, columns_of
-from adaptprune.tables import perplexity_note, render_table
-from adaptprune.typeset import MINUS, MISSING, escape_latex
+from adaptprune.results.rows import Row, collect, write_results
+from adaptprune.tables.declared import MethodTitle
+from adaptprune.tables.grid import build_grid, columns_of
+from adaptprune.tables.latex import MINUS, MISSING, escape_latex
+from adaptprune.tables.render import perplexity_note, render_table
 
 GOLDEN = Path(__file__).parent / "golden" / "table1_example.tex"
 

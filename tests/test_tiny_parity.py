@@ -16,13 +16,13 @@ from official_figures import (
 )
 from tiny_models import count_parameters
 
-from adaptprune.method import Context
-from adaptprune.registry import find_method
-from adaptprune.surgery import add_biases, cut_layers
+from adaptprune.pruning.method import Context
+from adaptprune.pruning.registry import find_method
+from adaptprune.pruning.surgery import add_biases, cut_layers
 from baselines.slicegpt import SliceGPTParameters, Slicer
 
 if TYPE_CHECKING:
-    from adaptprune.method import Pruned
+    from adaptprune.pruning.method import Pruned
 
 LOSS_TOLERANCE = 1e-3
 

@@ -13,8 +13,9 @@ import pytest
 import torch_pruning
 from tiny_models import SHAPES, tiny_model, tiny_tokens
 
-from adaptprune.surgery import cut_layers, head_channels, shape_of_model
-from adaptprune.units import KeptUnits, LayerUnits
+from adaptprune.models.sizes import shape_of_model
+from adaptprune.pruning.surgery import cut_layers, head_channels
+from adaptprune.pruning.units import KeptUnits, LayerUnits
 
 #: (projection within the layer, "out" or "in", channels).
 Coupled = set[tuple[str, str, frozenset[int]]]

@@ -12,12 +12,13 @@ from table_examples import DECLARATIONS, write_trained
 from test_listed_tables import TINY, rows_of
 
 from adaptprune.cells import cell_folder
-from adaptprune.config import load_profile
 from adaptprune.errors import UserError
-from adaptprune.figures import fig3, fig4
-from adaptprune.figures.catalog import Source, draw
-from adaptprune.files import sha256_file, write_sealed_json
-from adaptprune.tablecells import run_in_stages
+from adaptprune.figures.catalog import draw
+from adaptprune.files.atomic import sha256_file, write_sealed_json
+from adaptprune.papers.adapt_pruner import fig3, fig4
+from adaptprune.tables.select import run_in_stages
+from adaptprune.workflow.profiles import load_profile
+from adaptprune.workflow.run import Source
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from tiny_models import tiny_config
 
 from adaptprune.errors import UserError
-from adaptprune.shapes import BlockShape, ModelShape
-from adaptprune.units import KeptUnits, LayerUnits
+from adaptprune.models.shapes import BlockShape, ModelShape
+from adaptprune.pruning.units import KeptUnits, LayerUnits
 
 SHAPE = ModelShape.from_config(
     tiny_config(heads=6, kv_heads=3, hidden=24, intermediate=5, layers=2).to_dict()

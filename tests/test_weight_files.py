@@ -10,9 +10,9 @@ import pytest
 from tiny_models import save_tiny_model, tiny_model
 
 from adaptprune.errors import UserError
-from adaptprune.fetch import write_manifest
-from adaptprune.models import find_entry
-from adaptprune.weightfiles import check_weight_files
+from adaptprune.files.manifest import write_manifest
+from adaptprune.models.catalogue import find_entry
+from adaptprune.models.weightfiles import check_weight_files
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,8 +17,8 @@ import pytest
 from closed_network import closed_environment, without_interfaces
 from killing import kill_running
 
-from adaptprune.files import write_sealed_json
-from adaptprune.models import locate
+from adaptprune.files.atomic import write_sealed_json
+from adaptprune.models.catalogue import locate
 
 ROOT = Path(__file__).parent.parent
 MATRIX = ["methods=dense,llm-pruner,flap", "sparsities=20", "seeds=0"]
@@ -275,8 +275,13 @@ def test_wrong_setting_ends_in_one_line_before_any_work(
     assert not (tmp_path / "results").exists()
 
 
-@pytest.mark.parametrize("profile", ["mini", "offline", "small", "paper", "tiny"])
-def test_every_profile_plans_its_run(tmp_path: Path, profile: str) -> None:
+@pytest.mark.parametrize(
+    ("profile", "texts"), [("mini", 0), ("offline", 0), ("small", 1), ("paper", 1), ("tiny", 0)]
+)
+def test_every_profile_plans_its_run(tmp_path: Path, profile: str, texts: int) -> None:
     planned = run(tmp_path, f"profile={profile}", "--dry-run")
     assert planned.returncode == 0, planned.stdout + planned.stderr
     assert "table1" in planned.stdout
+    # One job reads a text of the hub, however many models and seeds draw from it.
+    reads = re.findall(r"^fetch_text +(\d+)$", planned.stdout, re.MULTILINE)
+    assert set(map(int, reads)) == ({texts} if texts else set())

@@ -16,7 +16,7 @@ import pytest
 from killing import kill_running
 from small_disk import small_disk
 
-from adaptprune.files import write_sealed_json
+from adaptprune.files.atomic import write_sealed_json
 
 ROOT = Path(__file__).parent.parent
 
@@ -163,7 +163,7 @@ def test_second_workflow_in_a_clone_is_refused_in_one_line(copy: Path) -> None:
     holder = subprocess.Popen(
         [
             *(sys.executable, "-c"),
-            "import sys, pathlib; from adaptprune.workflow import hold_lock;"
+            "import sys, pathlib; from adaptprune.machine.workflow_lock import hold_lock;"
             "hold_lock(pathlib.Path(sys.argv[1])); print(flush=True); sys.stdin.read()",
             str(copy / "results" / "runs"),
         ],

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from test_workflow import command, run, runs, wait_until_idle
 
-from adaptprune.files import write_sealed_json
+from adaptprune.files.atomic import write_sealed_json
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("trained")]
 

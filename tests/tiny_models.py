@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from adaptprune.randommodels import SHAPES
-from adaptprune.randommodels import random_config as tiny_config
-from adaptprune.randommodels import random_model as tiny_model
-from adaptprune.randommodels import random_tokens as tiny_tokens
+from adaptprune.models.random import SHAPES
+from adaptprune.models.random import random_config as tiny_config
+from adaptprune.models.random import random_model as tiny_model
+from adaptprune.models.random import random_tokens as tiny_tokens
 
 if TYPE_CHECKING:
     from pathlib import Path

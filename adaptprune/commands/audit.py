@@ -13,10 +13,14 @@ def audit(
     tables: Annotated[
         Path, typer.Option(help="folder with published.csv and quoted/claims.yaml")
     ] = Path("paper_tables"),
+    paper: Annotated[
+        str | None, typer.Option(help="which paper's (default: the first installed)")
+    ] = None,
 ) -> None:
     """Set what the paper prints against what follows from architecture and arithmetic alone."""
-    from adaptprune.audit.report import write_audit
-    from adaptprune.outputs import beginning, check_files
+    from adaptprune.commands.outputs import beginning, check_files
+    from adaptprune.workflow.papers import PAPERS, papers
 
     check_files([(output, beginning("# What follows from architecture and arithmetic alone"))])
-    write_audit(tables, output)
+    chosen = papers()[0] if paper is None else PAPERS.find(paper)
+    chosen.part("audit.report").write_audit(tables, output)

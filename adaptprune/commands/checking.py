@@ -23,7 +23,8 @@ def check_method(
     sparsities: Annotated[str, typer.Option(help="percentages to try")] = "20,50,90",
 ) -> None:
     """Check that a method holds what all methods must hold, on tiny models; takes seconds."""
-    from adaptprune.registry import find_method, split_variant
+    from adaptprune.cells import split_variant
+    from adaptprune.pruning.registry import find_method
 
     chosen = find_method(split_variant(choose_method(method, method_file))[0])
     given = parse_settings(settings)

@@ -28,8 +28,8 @@ def store(
 ) -> None:
     """Keep a finished profile: results, seal, provenance, documents and versions, side by side."""
     from adaptprune.cells import cell_folder
-    from adaptprune.outputs import check_files, matrix_files
-    from adaptprune.store import store_cells
+    from adaptprune.commands.outputs import check_files, matrix_files
+    from adaptprune.results.matrix import store_cells
 
     output = output or Path("results") / f"{profile}.csv"
     check_files(matrix_files(output))
@@ -48,10 +48,10 @@ def compare(
     ] = None,
 ) -> None:
     """Compare results over the same documents: one new method with all baselines, or two runs."""
-    from adaptprune.compare.report import compare_files, render_markdown, write_comparison
+    from adaptprune.comparison.report import compare_files, render_markdown, write_comparison
 
     if output is not None:
-        from adaptprune.outputs import check_files, table_files
+        from adaptprune.commands.outputs import check_files, table_files
 
         check_files(table_files(output, ".html"), [baseline, new, method_file])
     if method is not None or method_file is not None:

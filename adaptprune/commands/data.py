@@ -23,10 +23,10 @@ def count_tokens(
     local_data: LocalDataOption = None,
 ) -> None:
     """Count the tokens of each source of training data under a model's tokenizer."""
-    from adaptprune.models import find_entry
-    from adaptprune.outputs import check_files, json_with, model_inputs
-    from adaptprune.recover.data import find_data
-    from adaptprune.recover.tokencount import write_counts
+    from adaptprune.commands.outputs import check_files, json_with, model_inputs
+    from adaptprune.data.tokencount import write_counts
+    from adaptprune.data.training import find_data
+    from adaptprune.models.catalogue import find_entry
 
     check_folder(local_data)
     find_entry(model)
@@ -43,8 +43,8 @@ def data_table(
     ),
 ) -> None:
     """Render counted tokens next to the paper's Table 2; OUTPUT is the path without suffix."""
-    from adaptprune.outputs import check_files, table_files
-    from adaptprune.recover.datatable import render_data_table
+    from adaptprune.commands.outputs import check_files, table_files
+    from adaptprune.workflow.papers import table_module
 
     check_files(table_files(output), [counts, claims])
-    render_data_table(counts, claims, output)
+    table_module("table2").render_data_table(counts, claims, output)

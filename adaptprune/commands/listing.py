@@ -16,30 +16,31 @@ from adaptprune.commands.options import (
 
 def methods() -> None:
     """List the installed pruning methods, where they come from and their parameters."""
-    from adaptprune.registry import entry_points, find_method, origin
+    from adaptprune.pruning.registry import METHODS
 
-    for name in entry_points():
-        method = find_method(name)
+    for name in METHODS.installed():
+        method = METHODS.find(name)
         fields = method.parameters.model_fields.items()
         parameters = ", ".join(f"{key}={field.default}" for key, field in fields)
-        print(f"{name:14} v{method.version}  {origin(name)}  {method.citation}  [{parameters}]")
+        origin = METHODS.origin(name)
+        print(f"{name:14} v{method.version}  {origin}  {method.citation}  [{parameters}]")
 
 
 def recoveries() -> None:
     """List the recovery presets, their methods and all values that ``--set`` changes."""
-    from adaptprune.recover.presets import find_preset, preset_names
-    from adaptprune.registry import RECOVERIES, origin
+    from adaptprune.recovery.presets import find_preset, preset_names
+    from adaptprune.recovery.registry import RECOVERIES
 
     for name in preset_names():
         preset = find_preset(name)
         values = preset.model_dump(exclude={"name", "title", "method", "parameters"})
         listed = ", ".join(f"{key}={value}" for key, value in (values | preset.parameters).items())
-        print(f"{name:18} {preset.method}  {origin(preset.method, RECOVERIES)}  [{listed}]")
+        print(f"{name:18} {preset.method}  {RECOVERIES.origin(preset.method)}  [{listed}]")
 
 
 def models() -> None:
     """List the built-in models and where their weights come from."""
-    from adaptprune.models import catalogue, shape_of
+    from adaptprune.models.catalogue import catalogue, shape_of
 
     for name, entry in catalogue().items():
         print(f"{name:44} {shape_of(name).parameters:>14,}  {entry.source.kind}")
@@ -64,9 +65,10 @@ def params(
     settings: SetOption = None,
 ) -> None:
     """Count the parameters after pruning from the architecture alone, without weights."""
-    from adaptprune.method import in_one_line
-    from adaptprune.models import shape_of
-    from adaptprune.registry import find_method, split_variant
+    from adaptprune.cells import split_variant
+    from adaptprune.models.catalogue import shape_of
+    from adaptprune.plugins import in_one_line
+    from adaptprune.pruning.registry import find_method
 
     chosen = find_method(split_variant(choose_method(method, method_file))[0])
     parameters = chosen.parse(parse_settings(settings))

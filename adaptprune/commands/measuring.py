@@ -34,7 +34,7 @@ from adaptprune.commands.profiles import (
 from adaptprune.commands.pruning import take_calibration
 
 if TYPE_CHECKING:
-    from adaptprune.figures.catalog import Source
+    from adaptprune.workflow.run import Source
 
 
 def sensitivity(
@@ -64,9 +64,9 @@ def sensitivity(
     config_folder: ConfigFolderOption = Path("config"),
 ) -> None:
     """Score a model with one layer cut at a time (Fig. 1)."""
+    from adaptprune.commands.outputs import check_files, json_with, model_inputs
     from adaptprune.evaluate.suites import load_suite
-    from adaptprune.outputs import check_files, json_with, model_inputs
-    from adaptprune.sensitivity import HeldOutText, sensitivity_stage
+    from adaptprune.measure.layers import HeldOutText, sensitivity_stage
 
     read = [*model_inputs(model), named_file(calibration, ".json"), local_data]
     check_files([(output, json_with("uniform", "layers"))], read)
@@ -78,7 +78,7 @@ def sensitivity(
     drawn = taken.calibration(calibration, sequences, length, local_data)
     tokens = take_calibration(drawn, model, seed)
     text = HeldOutText(suite, passages, window, local_data)
-    from adaptprune.stages import Runtime
+    from adaptprune.models.runtime import Runtime
 
     how = taken.runtime(dtype, device, threads, trust_remote_code)
     runtime = Runtime(*how, begin=taken.say)
@@ -103,9 +103,9 @@ def measure(
     config_folder: ConfigFolderOption = Path("config"),
 ) -> None:
     """Measure speed and memory of a checkpoint against the dense model."""
-    from adaptprune.outputs import check_files, json_with, model_inputs
-    from adaptprune.speed import Workload, measure_stage
-    from adaptprune.stages import Runtime
+    from adaptprune.commands.outputs import check_files, json_with, model_inputs
+    from adaptprune.measure.speed import Workload, measure_stage
+    from adaptprune.models.runtime import Runtime
 
     check_files([(output, json_with("schema", "measures"))], model_inputs(model, dense))
     taken = Taken(profile, config_folder)
@@ -116,7 +116,7 @@ def measure(
 
 
 def _source(profile: str, runs: Path, folder: Path, overrides: list[str] | None) -> Source:
-    from adaptprune.figures.catalog import Source
+    from adaptprune.workflow.run import Source
 
     return Source(profile, read_profile(profile, folder, overrides), runs)
 
@@ -129,8 +129,8 @@ def speed(
     override: OverrideOption = None,
 ) -> None:
     """Render what ``measure`` found of a profile; OUTPUT is the path without suffix."""
-    from adaptprune.outputs import check_files, table_files
-    from adaptprune.speedtable import render_speed
+    from adaptprune.commands.outputs import check_files, table_files
+    from adaptprune.tables.speed import render_speed
 
     check_files(table_files(output))
     render_speed(_source(profile, runs, config_folder, override), output)
@@ -144,8 +144,8 @@ def cost(
     override: OverrideOption = None,
 ) -> None:
     """Render what pruning cost in time; OUTPUT is the path without suffix."""
-    from adaptprune.costs import render_costs
-    from adaptprune.outputs import check_files, table_files
+    from adaptprune.commands.outputs import check_files, table_files
+    from adaptprune.workflow.papers import table_module
 
     check_files(table_files(output))
-    render_costs(_source(profile, runs, config_folder, override), output)
+    table_module("cost").render_costs(_source(profile, runs, config_folder, override), output)

@@ -10,7 +10,7 @@ import typer
 import yaml
 
 from adaptprune.errors import UserError
-from adaptprune.surroundings import expanded
+from adaptprune.files.surroundings import expanded
 
 ModelOption = Annotated[str, typer.Option("--model", help="built-in id, local folder or hub id")]
 MethodOption = Annotated[
@@ -92,8 +92,8 @@ def choose_method(name: str | None, file: Path | None) -> str:
         if name is None:
             raise UserError("give --method NAME or --method-file FILE.py")
         return name
-    from adaptprune.methodfile import load_method_file
-    from adaptprune.registry import split_variant
+    from adaptprune.cells import split_variant
+    from adaptprune.pruning.methodfile import load_method_file
 
     found = load_method_file(file).name
     if name is not None and split_variant(name)[0] != found:

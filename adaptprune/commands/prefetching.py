@@ -24,8 +24,8 @@ def prefetch(
     override: OverrideOption = None,
 ) -> None:
     """Fetch all models and data that a profile needs, so that it runs without network."""
-    from adaptprune.outputs import check_cache_to_fill
-    from adaptprune.prefetch import prefetch as fetch_all
+    from adaptprune.commands.outputs import check_cache_to_fill
+    from adaptprune.workflow.prefetch import prefetch as fetch_all
 
     chosen = read_profile(profile, config_folder, override)
     if to is not None:

@@ -18,7 +18,7 @@ from adaptprune.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from adaptprune.config import CalibrationConfig, EvaluationConfig, Profile
+    from adaptprune.workflow.profiles import CalibrationConfig, EvaluationConfig, Profile
 
 T = TypeVar("T")
 
@@ -40,7 +40,7 @@ WINDOW = 2048
 
 def read_profile(name: str, folder: Path, overrides: list[str] | None) -> Profile:
     """Load a profile with the overrides of the command line."""
-    from adaptprune.config import load_profile
+    from adaptprune.workflow.profiles import load_profile
 
     pairs = (pair.partition("=") for pair in overrides or [])
     return load_profile(folder, name, {key: value for key, _, value in pairs})
@@ -257,7 +257,7 @@ class Taken:
 
     def workload(self, *given: int | None) -> list[int]:
         """Return sequences, tokens of the prompt, tokens that follow, and rounds of a timing."""
-        from adaptprune.config import SpeedConfig
+        from adaptprune.workflow.profiles import SpeedConfig
 
         speed = SpeedConfig() if self.profile is None else self.profile.speed
         below = (speed.batch, speed.prompt, speed.new_tokens, speed.rounds)
@@ -311,7 +311,7 @@ class Taken:
         activation_checkpointing: bool | None,
     ) -> dict[str, Any]:
         """Return how a training is computed, by the keys of ``Execution``."""
-        from adaptprune.recover.config import TrainingConfig
+        from adaptprune.recovery.config import TrainingConfig
 
         training = TrainingConfig() if self.profile is None else self.profile.training
         # A training takes whatever GPUs are free.

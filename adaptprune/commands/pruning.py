@@ -39,8 +39,8 @@ from adaptprune.commands.profiles import (
 from adaptprune.errors import UserError
 
 if TYPE_CHECKING:
-    from adaptprune.calibration import CalibrationSet
-    from adaptprune.stages import Job
+    from adaptprune.data.calibration import CalibrationSet
+    from adaptprune.pruning.stage import Job
 
 
 def fetch(
@@ -51,15 +51,15 @@ def fetch(
     local_data: LocalDataOption = None,
 ) -> None:
     """Bring a model, the data of a suite, or a text into the cache, verify it, and note it."""
-    from adaptprune.files import write_json
-    from adaptprune.outputs import check_files, json_with, model_inputs
+    from adaptprune.commands.outputs import check_files, json_with, model_inputs
+    from adaptprune.files.atomic import write_json
 
     if [model, suite, text].count(None) != 2:
         raise UserError("give --model NAME, --suite NAME or --text NAME (one of the three)")
     kind = json_with("commits" if text is not None else "revision")
     check_files([(output, kind)], [*model_inputs(model), local_data])
     if text is not None:
-        from adaptprune.recover.data import find_data
+        from adaptprune.data.training import find_data
 
         check_folder(local_data)
         write_json(output, find_data(text, local_data).describe_origin())
@@ -70,9 +70,10 @@ def fetch(
         check_folder(local_data)
         write_json(output, fetch_suite(suite, local_data))
         return
-    from adaptprune.checkpoint import revision
-    from adaptprune.fetch import commit_of
-    from adaptprune.models import locate, slug
+    from adaptprune.cells import slug
+    from adaptprune.models.catalogue import locate
+    from adaptprune.models.checkpoint import revision
+    from adaptprune.models.fetch import commit_of
 
     assert model is not None
     folder = locate(model)
@@ -92,8 +93,8 @@ def calibrate(
     config_folder: ConfigFolderOption = Path("config"),
 ) -> None:
     """Draw a calibration set: token ids that all methods share at this seed."""
-    from adaptprune.files import write_json
-    from adaptprune.outputs import check_files, json_with, model_inputs
+    from adaptprune.commands.outputs import check_files, json_with, model_inputs
+    from adaptprune.files.atomic import write_json
 
     drawn_before = json_with("dataset", "hash", "tokens")
     check_files([(output, drawn_before)], [*model_inputs(model), local_data])
@@ -114,10 +115,10 @@ def draw_calibration(
     local_data: Path | None = None,
 ) -> CalibrationSet:
     """Draw a calibration set of a named data set with a model's tokenizer."""
-    from adaptprune.calibration import draw
-    from adaptprune.corpus import find_corpus, read_texts
-    from adaptprune.encoding import check_ids, load_checked_tokenizer
-    from adaptprune.models import locate, read_config
+    from adaptprune.data.calibration import draw
+    from adaptprune.data.encoding import check_ids, load_checked_tokenizer
+    from adaptprune.data.texts import find_corpus, read_texts
+    from adaptprune.models.catalogue import locate, read_config
 
     find_corpus(dataset)
     check_folder(local_data)
@@ -131,8 +132,8 @@ def draw_calibration(
 
 def take_calibration(chosen: Calibration, model: str, seed: int) -> CalibrationSet:
     """Take token ids from a file, or draw them from a named data set."""
-    from adaptprune.calibration import read_calibration
-    from adaptprune.models import shape_of
+    from adaptprune.data.calibration import read_calibration
+    from adaptprune.models.catalogue import shape_of
 
     if path := named_file(chosen.source, ".json"):
         return read_calibration(path, shape_of(model).vocab_size)
@@ -142,7 +143,7 @@ def take_calibration(chosen: Calibration, model: str, seed: int) -> CalibrationS
 
 def _files_read(model: str, calibration: str | None, *others: Path | None) -> list[Path | None]:
     """Return the files and folders that a command reads."""
-    from adaptprune.outputs import model_inputs
+    from adaptprune.commands.outputs import model_inputs
 
     return [*model_inputs(model), named_file(calibration, ".json"), *others]
 
@@ -158,9 +159,10 @@ def _build_job(
     sparsities: list[int],
 ) -> Job:
     """Check everything that can be checked without weights, then read the calibration set."""
-    from adaptprune.method import in_one_line
-    from adaptprune.models import find_entry, is_local, shape_of
-    from adaptprune.registry import find_method, split_variant
+    from adaptprune.cells import split_variant
+    from adaptprune.models.catalogue import find_entry, is_local, shape_of
+    from adaptprune.plugins import in_one_line
+    from adaptprune.pruning.registry import find_method
 
     name, variant = split_variant(method)
     chosen = find_method(name)
@@ -184,7 +186,8 @@ def _build_job(
         local_data = taken.local_data(local_data)
         drawn = taken.calibration(source, sequences, length, local_data, method)
         tokens = take_calibration(drawn, model, seed)
-    from adaptprune.stages import Job, Runtime  # imports torch: not before the checks
+    from adaptprune.models.runtime import Runtime
+    from adaptprune.pruning.stage import Job
 
     how = Runtime(*taken.runtime(*runtime), begin=taken.say)
     return Job(model, chosen, variant, parameters, seed, tokens, how)
@@ -210,7 +213,7 @@ def score(
     config_folder: ConfigFolderOption = Path("config"),
 ) -> None:
     """Compute a method's scores once; ``prune --scores`` cuts every sparsity from them."""
-    from adaptprune.outputs import check_files, is_score_file
+    from adaptprune.commands.outputs import check_files, is_score_file
 
     wanted = parse_sparsities(sparsities)
     check_files([(output, is_score_file)], _files_read(model, calibration, method_file, local_data))
@@ -219,7 +222,7 @@ def score(
     name = choose_method(method, method_file)
     taken = Taken(profile, config_folder)
     job = _build_job(taken, model, name, seed, parse_settings(settings), source, runtime, wanted)
-    from adaptprune.stages import score_stage
+    from adaptprune.pruning.stage import score_stage
 
     score_stage(job, wanted, output)
 
@@ -245,7 +248,7 @@ def prune(
     config_folder: ConfigFolderOption = Path("config"),
 ) -> None:
     """Prune a model and write its checkpoint: weights, pruning.json and kept.json."""
-    from adaptprune.outputs import check_folder_to_write
+    from adaptprune.commands.outputs import check_folder_to_write
 
     read = _files_read(model, calibration, method_file, local_data)
     check_folder_to_write(output, [*read, scores])
@@ -254,7 +257,7 @@ def prune(
     name = choose_method(method, method_file)
     taken, given = Taken(profile, config_folder), parse_settings(settings)
     job = _build_job(taken, model, name, seed, given, source, runtime, [sparsity])
-    from adaptprune.stages import prune_stage
+    from adaptprune.pruning.stage import prune_stage
 
     prune_stage(job, sparsity, output, scores)
 
@@ -269,9 +272,10 @@ def loss(
     config_folder: ConfigFolderOption = Path("config"),
 ) -> None:
     """Print the mean next-token cross-entropy (nats) over all predicted positions as JSON."""
-    from adaptprune.calibration import read_tokens
-    from adaptprune.models import locate, read_config
-    from adaptprune.stages import Runtime, mean_loss_of
+    from adaptprune.data.calibration import read_tokens
+    from adaptprune.models.catalogue import locate, read_config
+    from adaptprune.models.runtime import Runtime
+    from adaptprune.pruning.stage import mean_loss_of
 
     taken = Taken(profile, config_folder)
     folder = locate(model)

@@ -30,7 +30,7 @@ from adaptprune.commands.profiles import (
 from adaptprune.errors import UserError, unknown
 
 if TYPE_CHECKING:
-    from adaptprune.config import Profile
+    from adaptprune.workflow.profiles import Profile
 
 
 def _window_lengths(text: str | None) -> list[int] | None:
@@ -81,10 +81,10 @@ def evaluate(
     config_folder: ConfigFolderOption = Path("config"),
 ) -> None:
     """Evaluate a checkpoint with lm-eval tasks and write one JSON file."""
+    from adaptprune.commands.outputs import DOCUMENTS, check_files, json_with, model_inputs, sibling
     from adaptprune.evaluate.perplexity import check_lengths
     from adaptprune.evaluate.stage import Selection, evaluate_stage
-    from adaptprune.outputs import DOCUMENTS, check_files, json_with, model_inputs, sibling
-    from adaptprune.stages import Runtime
+    from adaptprune.models.runtime import Runtime
 
     documents = documents or sibling(output, f"{output.stem}.parquet")
     written = [(output, json_with("schema", "suite")), (documents, DOCUMENTS)]
@@ -140,11 +140,11 @@ def gate(
     accept: Annotated[bool, typer.Option("--accept", help="whatever the scores are")] = False,
 ) -> None:
     """Compare the dense model with its known scores; stop where it misses them."""
-    from adaptprune.cellfiles import Evaluation, read_record
+    from adaptprune.commands.outputs import check_files, json_with
     from adaptprune.evaluate.dense import check_dense
     from adaptprune.evaluate.suites import load_suite
-    from adaptprune.files import write_json
-    from adaptprune.outputs import check_files, json_with
+    from adaptprune.files.atomic import write_json
+    from adaptprune.results.records import Evaluation, read_record
 
     check_files([(output, json_with("model", "suite", "checks"))], [evaluation])
     known = load_suite(suite)
@@ -168,11 +168,11 @@ def collect(
 ) -> None:
     """Collect the cells of a profile into one results file."""
     from adaptprune.cells import cell_folder
-    from adaptprune.declarations import load_declaration
-    from adaptprune.outputs import PROVENANCE, check_files, results_files
-    from adaptprune.results import collect as collect_cells
-    from adaptprune.results import write_results
-    from adaptprune.tablecells import cells_of
+    from adaptprune.commands.outputs import PROVENANCE, check_files, results_files
+    from adaptprune.results.rows import collect as collect_cells
+    from adaptprune.results.rows import write_results
+    from adaptprune.tables.declared import load_declaration
+    from adaptprune.tables.select import cells_of
 
     check_files([*results_files(results), (provenance, PROVENANCE)], [declaration])
     chosen = read_profile(profile, config_folder, override)
@@ -189,8 +189,8 @@ def made_from(
     output: OutputOption,
 ) -> None:
     """Note what generated files were made from; the workflow makes them again for anything else."""
-    from adaptprune.madefrom import write_made_from
-    from adaptprune.outputs import check_files, json_with
+    from adaptprune.commands.outputs import check_files, json_with
+    from adaptprune.workflow.made_from import write_made_from
 
     check_files([(output, json_with("made_from", "files"))], files)
     write_made_from(output, digest, files)
@@ -204,7 +204,7 @@ def status(
 ) -> None:
     """Say which cells of a profile are done, which remain and for how long, as JSON."""
     from adaptprune.cells import cell_folder
-    from adaptprune.progress import Progress
+    from adaptprune.workflow.progress import Progress
 
     cells = read_profile(profile, config_folder, override).cells()
     folders = {cell_folder(runs, profile, cell): cell.key for cell in cells}
@@ -231,11 +231,11 @@ def table(
     override: OverrideOption = None,
 ) -> None:
     """Render a declared table to LaTeX, CSV and Markdown; OUTPUT is the path without suffix."""
-    from adaptprune.declarations import ListedTable, load_declaration
+    from adaptprune.commands.outputs import check_files, table_files
     from adaptprune.evaluate.suites import load_suite
-    from adaptprune.listedtable import render_listed_table
-    from adaptprune.outputs import check_files, table_files
-    from adaptprune.tables import render_table
+    from adaptprune.tables.declared import ListedTable, load_declaration
+    from adaptprune.tables.listedtable import render_listed_table
+    from adaptprune.tables.render import render_table
 
     check_files(table_files(output), [declaration, results, provenance])
     chosen = read_profile(profile, config_folder, override)
@@ -276,9 +276,10 @@ def figure(
     override: OverrideOption = None,
 ) -> None:
     """Draw a figure as PDF, PNG and CSV; OUTPUT is the path without suffix."""
-    from adaptprune.figures.catalog import Source, draw
+    from adaptprune.commands.outputs import check_files, figure_files
+    from adaptprune.figures.catalog import draw
     from adaptprune.figures.style import save_figure
-    from adaptprune.outputs import check_files, figure_files
+    from adaptprune.workflow.run import Source
 
     check_files(figure_files(output))
     chosen = read_profile(profile, config_folder, override)
@@ -296,11 +297,11 @@ def report(
     override: OverrideOption = None,
 ) -> None:
     """Write one HTML page: what was run, the verdict on each claim, tables and figures."""
-    from adaptprune.figures.catalog import Source
-    from adaptprune.files import write_texts
-    from adaptprune.outputs import check_files, holding
+    from adaptprune.commands.outputs import check_files, holding
+    from adaptprune.files.atomic import write_texts
     from adaptprune.report.evidence import Evidence
     from adaptprune.report.page import render_report
+    from adaptprune.workflow.run import Source
 
     check_files([(output, holding("<title>Report of profile "))])
 
@@ -317,9 +318,9 @@ def benchmarks(
     suite: Annotated[str, typer.Option(help="name of a suite")] = "all-paper",
 ) -> None:
     """Render what a suite runs (the paper's Table 6); OUTPUT is the path without suffix."""
-    from adaptprune.evaluate.overview import render_overview
+    from adaptprune.commands.outputs import check_files, table_files
     from adaptprune.evaluate.suites import load_suite
-    from adaptprune.outputs import check_files, table_files
+    from adaptprune.tables.benchmarks import render_overview
 
     check_files(table_files(output))
     render_overview(load_suite(suite), output)

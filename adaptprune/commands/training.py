@@ -75,11 +75,11 @@ def recover(
     config_folder: ConfigFolderOption = Path("config"),
 ) -> None:
     """Train a model, changed between trainings as the preset says; resumes when killed."""
-    from adaptprune.outputs import check_folder_to_write, check_run_folder, model_inputs
-    from adaptprune.recover.data import find_data
-    from adaptprune.recover.folder import Execution
-    from adaptprune.recover.presets import find_preset
-    from adaptprune.registry import find_recovery
+    from adaptprune.commands.outputs import check_folder_to_write, check_run_folder, model_inputs
+    from adaptprune.data.training import find_data
+    from adaptprune.recovery.folder import Execution
+    from adaptprune.recovery.presets import find_preset
+    from adaptprune.recovery.registry import find_recovery
 
     if target_parameters is not None and target_model is not None:
         raise UserError("give --target-parameters or --target-model, not both")
@@ -113,7 +113,7 @@ def recover(
     execution = Execution(
         **taken.execution(device, threads, micro_batch, checkpoint_every, activation_checkpointing)
     )
-    from adaptprune.recover.stage import Recovery, recover_stage  # imports torch
+    from adaptprune.recovery.stage import Recovery, recover_stage  # imports torch
 
     job = Recovery(
         model=task.model,
@@ -134,7 +134,7 @@ def train_stage(
     run: Annotated[Path, typer.Option(help="run folder of a recovery")],
 ) -> None:
     """Train the present stage of a recovery; `recover --launch` starts this in its processes."""
-    from adaptprune.recover.folder import RunFolder
-    from adaptprune.recover.loop import train_stage as train
+    from adaptprune.recovery.folder import RunFolder
+    from adaptprune.recovery.loop import train_stage as train
 
     train(RunFolder(run))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from adaptprune.config import Profile
+    from adaptprune.workflow.profiles import Profile
 
 Level = Literal["ok", "warning", "missing"]
 

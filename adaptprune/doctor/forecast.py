@@ -2,8 +2,8 @@
 
 Counted are the matrix products: 2N operations for each token of a forward pass and 6N with the
 backward one, N being parameters a token is multiplied by; 8N where activations are computed twice
-(``adaptprune.gradients``). Documents have to be estimated where they are not built locally. What
-jobs take besides was measured with the profiles `smoke` and `mini` on two CPU cores (see
+(``adaptprune.pruning.gradients``). Documents have to be estimated where they are not built locally.
+What jobs take besides was measured with the profiles `smoke` and `mini` on two CPU cores (see
 docs/scaling.md).
 """
 
@@ -13,21 +13,23 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from adaptprune.cells import split_variant
+from adaptprune.data.sources import data_folder
 from adaptprune.errors import UserError
 from adaptprune.evaluate.suites import load_suite
-from adaptprune.local_data import data_folder
-from adaptprune.memory import BYTES
-from adaptprune.method import Passes, in_one_line
-from adaptprune.models import folder_of, is_local, shape_of
-from adaptprune.registry import find_method, split_variant
+from adaptprune.models.catalogue import folder_of, is_local, shape_of
+from adaptprune.models.memory import BYTES
+from adaptprune.plugins import in_one_line
+from adaptprune.pruning.method import Passes
+from adaptprune.pruning.registry import find_method
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from adaptprune.config import Profile
     from adaptprune.doctor.rates import Rates
     from adaptprune.evaluate.benchmarks import Benchmark
-    from adaptprune.shapes import ModelShape
+    from adaptprune.models.shapes import ModelShape
+    from adaptprune.workflow.profiles import Profile
 
 #: Seconds of a job beside its passes: start, scheduling, loading the tokenizer.
 JOB_S = 2.0

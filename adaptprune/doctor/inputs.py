@@ -6,20 +6,27 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adaptprune import hub
-from adaptprune.corpus import HubCorpus, cached_documents, find_corpus
+from adaptprune.data.hub_rows import split_file
+from adaptprune.data.hub_splits import hub_folder
+from adaptprune.data.texts import HubCorpus, cached_documents, find_corpus
 from adaptprune.doctor.finding import Finding, Subject
 from adaptprune.errors import UserError
 from adaptprune.evaluate.suites import load_suite
-from adaptprune.fetch import MANIFEST, verify_folder
-from adaptprune.files import cache_directory
-from adaptprune.hubdata import split_file
-from adaptprune.hubsplits import hub_folder
-from adaptprune.models import HubSource, WheelSource, folder_of, is_fetched, is_local, source_of
-from adaptprune.prefetch import texts_of
+from adaptprune.files import hub_client as hub
+from adaptprune.files.atomic import MANIFEST, cache_directory
+from adaptprune.files.manifest import verify_folder
+from adaptprune.models.catalogue import (
+    HubSource,
+    WheelSource,
+    folder_of,
+    is_fetched,
+    is_local,
+    source_of,
+)
+from adaptprune.workflow.prefetch import texts_of
 
 if TYPE_CHECKING:
-    from adaptprune.local_data import LocalSource
+    from adaptprune.data.sources import LocalSource
 
 #: Models of these owners are given to those alone who have asked for them.
 GATED = ("meta-llama/", "google/", "mistralai/")
@@ -34,7 +41,7 @@ def hub_answers() -> bool:
 
 def registry_answers() -> bool:
     """Say whether a package registry answers."""
-    from adaptprune.download import index_answers
+    from adaptprune.files.releases import index_answers
 
     return index_answers(ANSWER_S)
 
@@ -124,7 +131,7 @@ def _local_source(check: str, what: str, source: LocalSource, subject: Subject) 
     """Look for data that are built in the cache."""
     if source == "tiny":
         return Finding(check, "ok", f"{what} is made on first use")
-    from adaptprune.bigbench import RELEASE, local_data_directory
+    from adaptprune.data.bigbench import RELEASE, local_data_directory
 
     folder = local_data_directory()
     if (folder / MANIFEST).is_file():

@@ -14,15 +14,15 @@ from packaging.requirements import Requirement
 
 from adaptprune.doctor.finding import Finding, Subject, in_units
 from adaptprune.doctor.forecast import disk_needed, known_shapes
-from adaptprune.files import cache_directory, nearest_folder
-from adaptprune.memory import BYTES, host_bytes, pruning_bytes, speed_bytes
+from adaptprune.files.atomic import cache_directory, nearest_folder
+from adaptprune.models.memory import BYTES, DRIVER, USABLE, host_bytes, pruning_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from adaptprune.config import Profile
-    from adaptprune.shapes import ModelShape
+    from adaptprune.models.shapes import ModelShape
+    from adaptprune.workflow.profiles import Profile, SpeedConfig
 
 OLDEST_PYTHON = (3, 11)
 
@@ -204,3 +204,21 @@ def check_disk(subject: Subject) -> Finding:
         findings.append(Finding("disk", level, text, cure))
     order = ("missing", "warning", "ok")
     return min(findings, key=lambda finding: order.index(finding.level))
+
+
+def speed_bytes(shape: ModelShape, dtype: str, sparsity: int, speed: SpeedConfig) -> float:
+    """Return the memory that timing a pruned model against its dense one takes: both are there.
+
+    Args:
+        shape: of the dense model.
+        dtype: of the weights.
+        sparsity: percent, of the largest model that is timed.
+        speed: what they are given to do.
+    """
+    size = BYTES[dtype]
+    both = 2 * shape.parameters - shape.decoder_parameters * sparsity / 100
+    keys = sum(2 * block.kv_heads * shape.head_dim for block in shape.blocks)
+    cache = speed.batch * (speed.prompt + speed.new_tokens) * keys
+    neurons = max(block.intermediate_size for block in shape.blocks)
+    prefill = speed.batch * speed.prompt * (3 * neurons + 8 * shape.hidden_size)
+    return DRIVER + size * (both + (cache + prefill) / USABLE)

@@ -10,15 +10,16 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from adaptprune.files import nearest_folder
-from adaptprune.models import find_entry, folder_of
-from adaptprune.shapes import ModelShape
+from adaptprune.files.atomic import nearest_folder
+from adaptprune.machine.timing import repetitions_per_second
+from adaptprune.models.catalogue import find_entry, folder_of
+from adaptprune.models.shapes import ModelShape
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from adaptprune.config import Profile
+    from adaptprune.workflow.profiles import Profile
 
 #: Rows and tokens of a pass, as the stages take them: on a CPU few, on a GPU many.
 ROWS = {"cpu": (1, 256), "cuda": (32, 512)}
@@ -48,7 +49,7 @@ def architecture_of(model: str) -> dict[str, Any]:
     Raises:
         UserError: there is neither.
     """
-    from adaptprune.files import read_json
+    from adaptprune.files.atomic import read_json
 
     entry = find_entry(model)
     return entry.architecture if entry else read_json(folder_of(model) / "config.json")
@@ -60,16 +61,6 @@ def sample_architecture(architecture: dict[str, Any]) -> dict[str, Any]:
     # Numbers of tokens that the vocabulary does not have, and lists with an entry for each layer.
     left = {key for key in architecture if key.endswith("_token_id")} | {"blocks", "layer_types"}
     return {key: value for key, value in architecture.items() if key not in left} | small
-
-
-def repetitions_per_second(work: Callable[[], None], seconds: float) -> float:
-    """Do something again and again for some seconds, once before to warm up."""
-    work()
-    start, count = time.perf_counter(), 0
-    while (passed := time.perf_counter() - start) < seconds or count == 0:
-        work()
-        count += 1
-    return count / passed
 
 
 def measure_rates(profile: Profile, model: str, runs: Path, seconds: float) -> Rates:
@@ -88,8 +79,8 @@ def measure_rates(profile: Profile, model: str, runs: Path, seconds: float) -> R
     """
     import torch
 
-    from adaptprune.stages import Runtime
-    from adaptprune.tiny import random_model
+    from adaptprune.models.runtime import Runtime
+    from adaptprune.models.tiny import random_model
 
     architecture = sample_architecture(architecture_of(model))
     threads = torch.get_num_threads()

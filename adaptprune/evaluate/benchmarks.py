@@ -12,7 +12,7 @@ from typing import Any, Literal
 import pydantic
 
 from adaptprune.errors import unknown
-from adaptprune.files import packaged_yaml
+from adaptprune.files.atomic import packaged_yaml
 
 Version = int | float | str
 

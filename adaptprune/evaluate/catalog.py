@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from adaptprune.data.hub_splits import hub_folder
 from adaptprune.errors import UserError, unknown
 from adaptprune.evaluate.benchmarks import hub_columns
 from adaptprune.evaluate.hubtasks import fetch_splits, hub_source, read_locally
-from adaptprune.files import cache_directory, read_json, write_json
-from adaptprune.hubsplits import hub_folder
+from adaptprune.files.atomic import cache_directory, read_json, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -12,7 +12,7 @@ import torch
 from transformers import DynamicCache
 
 from adaptprune.evaluate.packing import pack, take_trees
-from adaptprune.loss import logits_of
+from adaptprune.models.loss import logits_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

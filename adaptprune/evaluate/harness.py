@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
-from adaptprune.encoding import check_tokenizer
+from adaptprune.data.encoding import check_tokenizer
 from adaptprune.errors import NumericalError, UserError
 from adaptprune.evaluate import outcome
 from adaptprune.evaluate.catalog import check_size, check_tasks, load_task
@@ -25,7 +25,7 @@ from adaptprune.evaluate.documents import (
 from adaptprune.evaluate.outcome import Outcome, write_documents
 from adaptprune.evaluate.perplexity import check_lengths, joined_tokens, token_perplexities
 from adaptprune.evaluate.window import LIMIT, choose_window
-from adaptprune.files import sha256_json
+from adaptprune.files.atomic import sha256_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,8 +10,8 @@ import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from adaptprune.hubdata import find_split, read_split, split_file, split_stem
-from adaptprune.hubsplits import Split, fetch_split
+from adaptprune.data.hub_rows import find_split, read_split, split_file, split_stem
+from adaptprune.data.hub_splits import Split, fetch_split
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from adaptprune.errors import NumericalError, UserError
-from adaptprune.files import (
+from adaptprune.files.atomic import (
     atomic_file,
     read_sealed_json,
     sha256_file,

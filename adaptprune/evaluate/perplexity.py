@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from adaptprune.encoding import plain_ids
+from adaptprune.data.encoding import plain_ids
 from adaptprune.errors import NumericalError, UserError
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from tqdm import tqdm
 
-from adaptprune.encoding import added_ids, check_ids, check_text
+from adaptprune.data.encoding import added_ids, check_ids, check_text
 from adaptprune.errors import UserError
 from adaptprune.evaluate.documents import DocumentError
 from adaptprune.evaluate.forward import Budget, Scores, TreeRunner, Work
@@ -25,6 +25,7 @@ from adaptprune.evaluate.freshstate import FreshState
 from adaptprune.evaluate.packing import Request, plan
 from adaptprune.evaluate.plain import score_plainly
 from adaptprune.evaluate.probe import why_not_packed
+from adaptprune.models.causality import check_causal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,7 +65,7 @@ class PrefixScorer(HFLM):
         precision: of the softmax: float32, or ``stock`` for the model's dtype as lm-eval has it.
 
     Raises:
-        UserError: the model is not decoder-only.
+        UserError: the model is not decoder-only, or not causal.
     """
 
     def __init__(
@@ -92,6 +93,8 @@ class PrefixScorer(HFLM):
         if self.appended:
             logger.warning("the tokenizer appends an end token to every text: it is left off")
         self._state = FreshState(model)
+        check_causal(model)
+        self._state.restore()
         self.stock_reason = why_not_packed(model, self._model_call, self._state, self.max_length)
         if self.stock_reason:
             logger.warning("scoring without shared prefixes: %s", self.stock_reason)

@@ -7,22 +7,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaptprune import checkpoint
-from adaptprune.encoding import load_checked_tokenizer
+from adaptprune.data.encoding import load_checked_tokenizer
+from adaptprune.data.hub_splits import commits_of
+from adaptprune.data.sources import ensure_source
 from adaptprune.evaluate.catalog import TASK_FOLDER, check_size, check_tasks, load_task, members_of
 from adaptprune.evaluate.suitedata import fetch_suite_splits
 from adaptprune.evaluate.suites import load_suite, subset
-from adaptprune.files import write_sealed_json
-from adaptprune.hubsplits import commits_of
-from adaptprune.local_data import ensure_source
-from adaptprune.models import locate
-from adaptprune.provenance import Stopwatch
+from adaptprune.files.atomic import write_sealed_json
+from adaptprune.files.surroundings import expanded
+from adaptprune.machine.provenance import Stopwatch
+from adaptprune.models import checkpoint
+from adaptprune.models.catalogue import locate, recorded_failure
 
 if TYPE_CHECKING:
     from adaptprune.evaluate.benchmarks import Benchmark
     from adaptprune.evaluate.forward import Precision
     from adaptprune.evaluate.harness import TaskSelection
-    from adaptprune.stages import Runtime
+    from adaptprune.models.runtime import Runtime
 
 SCHEMA = 1
 
@@ -164,9 +165,10 @@ def evaluate_stage(
     partial = kept_tasks(output)
     tasks = selection.tasks_to_run()
     check_tasks([task.name for task in tasks], TASK_FOLDER)
-    reason = checkpoint.failure(Path(model))
+    place = expanded(Path(model))
+    reason = recorded_failure(place)
     content: dict[str, Any] = {"schema": SCHEMA, "suite": selection.suite}
-    content["made"] = checkpoint.made_by(Path(model))
+    content["made"] = checkpoint.made_by(place)
     if reason is not None:
         failed = harness.EvaluationResult.failed(reason)
         content |= failed.to_json()

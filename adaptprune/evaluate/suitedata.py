@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from adaptprune.data.hub_splits import hub_folder
 from adaptprune.evaluate.benchmarks import hub_columns
 from adaptprune.evaluate.catalog import TASK_FOLDER, task_config
 from adaptprune.evaluate.hubtasks import HubSource, fetch_splits, hub_source
-from adaptprune.hubsplits import hub_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

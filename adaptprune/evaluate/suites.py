@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import pydantic
 
+from adaptprune.data.sources import LocalSource
 from adaptprune.errors import UserError, unknown
 from adaptprune.evaluate.benchmarks import (
     Benchmark,
@@ -19,9 +20,8 @@ from adaptprune.evaluate.benchmarks import (
     SuiteTask,
     find_facts,
 )
-from adaptprune.evaluate.dense import DenseScores, published_scores
-from adaptprune.files import packaged_yaml
-from adaptprune.local_data import LocalSource
+from adaptprune.evaluate.dense_scores import DenseScores, published_scores
+from adaptprune.files.atomic import packaged_yaml
 
 __all__ = ["PerplexityTask", "Suite", "SuiteTask", "list_suites", "load_suite", "subset"]
 

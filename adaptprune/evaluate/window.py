@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from adaptprune.errors import UserError
-from adaptprune.models import stated_window
+from adaptprune.models.catalogue import stated_window
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import adaptprune.figures
-from adaptprune.cells import Cell, cell_folder
 from adaptprune.errors import UserError, unknown
+from adaptprune.workflow.papers import paper_of_figure, papers
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from adaptprune.config import Profile
+    from adaptprune.workflow.run import Source
+
 
 _NO_FIGURES = {"catalog", "style"}
 
@@ -29,40 +27,23 @@ class Drawing(NamedTuple):
     data: pd.DataFrame
 
 
-@dataclass(frozen=True)
-class Source:
-    """The run that a figure shows.
-
-    Args:
-        name: of the profile.
-        profile: what was run.
-        runs: where the profiles' runs lie.
-    """
-
-    name: str
-    profile: Profile
-    runs: Path
-
-    @property
-    def folder(self) -> Path:
-        """Return the folder of the profile's run."""
-        return self.runs / self.name
-
-    @property
-    def methods(self) -> list[str]:
-        """Return the profile's methods but for dense."""
-        return [method for method in self.profile.methods if method != "dense"]
-
-    def cell(self, model: str, method: str, sparsity: int) -> Path:
-        """Return the folder of a cell at the first seed."""
-        cell = Cell(model, method, sparsity, "none", self.profile.seeds[0])
-        return cell_folder(self.runs, self.name, cell)
-
-
 def figure_names() -> list[str]:
-    """Return the names of all figures."""
+    """Return the names of all figures, the suite's own and the papers'."""
     modules = pkgutil.iter_modules(adaptprune.figures.__path__)
-    return sorted({module.name for module in modules} - _NO_FIGURES)
+    own = {module.name for module in modules} - _NO_FIGURES
+    return sorted(own.union(*(paper.figures for paper in papers())))
+
+
+def figure_module(name: str) -> Any:
+    """Import the module that draws a figure.
+
+    Raises:
+        UserError: there is no figure of that name.
+    """
+    if name not in figure_names():
+        raise unknown("figure", name, figure_names())
+    paper = paper_of_figure(name)
+    return paper.part(name) if paper else importlib.import_module(f"adaptprune.figures.{name}")
 
 
 def draw(name: str, source: Source) -> Drawing:
@@ -71,9 +52,7 @@ def draw(name: str, source: Source) -> Drawing:
     Raises:
         UserError: there is no figure of that name, or what it shows was not run.
     """
-    if name not in figure_names():
-        raise unknown("figure", name, figure_names())
-    drawing: Drawing = importlib.import_module(f"adaptprune.figures.{name}").draw(source)
+    drawing: Drawing = figure_module(name).draw(source)
     if drawing.data.empty:
         raise UserError(f"figure {name}: profile {source.name!r} holds nothing that it shows")
     return drawing

@@ -11,20 +11,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
-from adaptprune.declarations import MethodTitle
 from adaptprune.errors import UserError
 from adaptprune.evaluate.suites import load_suite
-from adaptprune.figures.catalog import Drawing, Source
+from adaptprune.figures.catalog import Drawing
 from adaptprune.figures.style import PAGE, add_legend, method_styles, new_figure, styled
-from adaptprune.registry import method_title
-from adaptprune.results import read_results
-from adaptprune.stats import summarize
-from adaptprune.tablegrid import DENSE, build_grid, columns_of
+from adaptprune.pruning.registry import method_title
+from adaptprune.results.rows import read_results
+from adaptprune.results.stats import summarize
+from adaptprune.tables.declared import MethodTitle
+from adaptprune.tables.grid import DENSE, build_grid, columns_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from matplotlib.axes import Axes
+
+    from adaptprune.workflow.run import Source
 
 
 class Center(NamedTuple):

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from adaptprune.figures.catalog import Drawing, Source
+from adaptprune.figures.catalog import Drawing
 from adaptprune.figures.style import PAGE, add_legend, method_styles, new_figure, styled
-from adaptprune.speedtable import read_measures
+from adaptprune.tables.speed import read_measures
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+
+    from adaptprune.workflow.run import Source
 
 _TITLES = {"prefill": "Prefill", "decode": "Decoding", "memory": "Peak memory"}
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib
 from matplotlib.figure import Figure
 
-from adaptprune.files import atomic_file
+from adaptprune.files.atomic import atomic_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
-from adaptprune.comparable import describe_cell
-from adaptprune.results import CELL, read_results
-from adaptprune.store import cell_of
-from adaptprune.tablecells import cells_of
+from adaptprune.results.conditions import describe_cell
+from adaptprune.results.matrix import cell_of
+from adaptprune.results.rows import CELL, read_results
+from adaptprune.tables.select import cells_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -8,25 +8,25 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from adaptprune.compare.paired import Cells, Pairing, Place, compare_pairings
-from adaptprune.declarations import Declaration, ListedTable, load_declaration
+from adaptprune.comparison.paired import Cells, Pairing, Place, compare_pairings
 from adaptprune.evaluate.suites import load_suite
-from adaptprune.figures.catalog import Source
-from adaptprune.listedgrid import build_listed_grid, listed_columns, read_listed_results
 from adaptprune.report.found import RUN_AS
-from adaptprune.results import profile_results
-from adaptprune.store import read_matrix
-from adaptprune.tablecells import cells_of
-from adaptprune.tables import declared_grid
+from adaptprune.results.matrix import read_matrix
+from adaptprune.results.rows import profile_results
+from adaptprune.tables.declared import Declaration, ListedTable, load_declaration
+from adaptprune.tables.listedgrid import build_listed_grid, listed_columns, read_listed_results
+from adaptprune.tables.render import declared_grid
+from adaptprune.tables.select import cells_of
+from adaptprune.workflow.run import Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from adaptprune.config import Profile
     from adaptprune.evaluate.suites import Suite
-    from adaptprune.store import Matrix
-    from adaptprune.tablegrid import Grid
+    from adaptprune.results.matrix import Matrix
+    from adaptprune.tables.grid import Grid
+    from adaptprune.workflow.profiles import Profile
 
 #: The paper's own method, and the ones that it is set against.
 OURS = "adapt-pruner"

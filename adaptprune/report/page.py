@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import importlib
 import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,14 +10,13 @@ from typing import TYPE_CHECKING
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from adaptprune.audit.report import audit
-from adaptprune.audit.sources import load_claims, load_published
-from adaptprune.figures.catalog import figure_names
-from adaptprune.pages import render_page
-from adaptprune.report.claims import judge_claims
+from adaptprune.figures.catalog import figure_module, figure_names
 from adaptprune.report.conditions import facts_of, problems_of, tasks_of
 from adaptprune.report.found import found_files
-from adaptprune.verdict import Outcome
+from adaptprune.results.published import load_claims, load_published
+from adaptprune.results.verdict import Outcome
+from adaptprune.tables.html import render_page
+from adaptprune.workflow.papers import papers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,7 +53,9 @@ def render_report(evidence: Evidence) -> str:
     Raises:
         UserError: the results of the profile are absent or cannot be trusted.
     """
-    verdicts = judge_claims(evidence)
+    verdicts = [
+        verdict for paper in papers() for verdict in paper.part("claims").judge_claims(evidence)
+    ]
     tables, figures = _tables(evidence), _figures(evidence)
     numbers = load_published(evidence.declarations / "published.csv")
     claims = load_claims(evidence.declarations / "quoted" / "claims.yaml")
@@ -72,7 +72,11 @@ def render_report(evidence: Evidence) -> str:
         tables=[table for table in tables if isinstance(table, Shown)],
         figures=[figure for figure in figures if isinstance(figure, Shown)],
         absent=[other for other in (*tables, *figures) if isinstance(other, NotRun)],
-        statements=audit(numbers, claims),
+        statements=[
+            statement
+            for paper in papers()
+            for statement in paper.part("audit.report").audit(numbers, claims)
+        ],
     )
 
 
@@ -110,8 +114,7 @@ def _figures(evidence: Evidence) -> list[Shown | NotRun]:
     figures: list[Shown | NotRun] = []
     for name in figure_names():
         path = _find(evidence, name, ".png")
-        module = importlib.import_module(f"adaptprune.figures.{name}")
-        caption = " ".join((inspect.getdoc(module) or name).split())
+        caption = " ".join((inspect.getdoc(figure_module(name)) or name).split())
         if path is None:
             figures.append(NotRun(name, _command(evidence, name)))
             continue

@@ -12,8 +12,8 @@ def comparison_files():
     if COMPARED is None:
         return []
     # Not above: they bring pandas, which the other targets can do without.
-    from adaptprune.compare.conditions import check_plan
-    from adaptprune.results import read_results
+    from adaptprune.comparison.conditions import check_plan
+    from adaptprune.results.rows import read_results
 
     try:
         stored = read_results(Path(baseline_file()))

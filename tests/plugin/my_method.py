@@ -2,8 +2,9 @@
 
 from functools import partial
 
-from adaptprune.method import Budget, Method, Parameters, Pruned, Scores
-from adaptprune.shapes import uniform_blocks
+from adaptprune.models.shapes import uniform_blocks
+from adaptprune.plugins import Parameters
+from adaptprune.pruning.method import Budget, Method, Pruned, Scores
 
 
 class MineParameters(Parameters):
@@ -44,8 +45,8 @@ class Mine(Method):
         return Scores(tensors)
 
     def prune(self, model, scores, sparsity, context, parameters):
-        from adaptprune.selection import keep_blocks
-        from adaptprune.surgery import shape_of_model
+        from adaptprune.models.sizes import shape_of_model
+        from adaptprune.pruning.selection import keep_blocks
 
         blocks = self._blocks(shape_of_model(model), sparsity)
         scores = scores or self.score(model, context, parameters, [sparsity])

@@ -6,14 +6,14 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from adaptprune.data.sources import ensure_source
 from adaptprune.errors import UserError
-from adaptprune.jsonlines import read_rows
-from adaptprune.local_data import ensure_source
+from adaptprune.files.jsonlines import read_rows
 
 if TYPE_CHECKING:
     import datasets
 
-    from adaptprune.local_data import LocalSource
+    from adaptprune.data.sources import LocalSource
 
 
 def load_local(

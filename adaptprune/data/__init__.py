@@ -1,0 +1,1 @@
+"""Texts and tokens: where they come from, calibration sets, training data."""

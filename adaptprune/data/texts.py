@@ -1,0 +1,216 @@
+"""Named collections of text for calibration: one file in ``corpora/`` each."""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import pydantic
+
+from adaptprune.data.hub_rows import read_split
+from adaptprune.data.hub_splits import FirstRows, Split, note_origin, remove_partial
+from adaptprune.data.sources import LocalSource, ensure_source
+from adaptprune.errors import UserError, unknown
+from adaptprune.files.atomic import (
+    cache_directory,
+    is_as_sealed,
+    locked,
+    packaged_yaml,
+    sealed_file,
+    writing,
+)
+from adaptprune.files.hub_client import explained
+from adaptprune.files.hub_files import resolve
+from adaptprune.files.jsonlines import read_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+
+class _Closed(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+    name: str
+    note: str
+
+
+class LocalCorpus(_Closed):
+    """A split of prose that this suite builds in the cache itself."""
+
+    kind: LocalSource
+    split: str
+    #: Of the documents, where not all of them are meant.
+    source: str | None = None
+
+
+class HubCorpus(_Closed):
+    """The first documents of a hub data set's split, read once and kept in the cache.
+
+    ``files`` says which files of the repository they lie in, where these are too many to be listed
+    (see ``FirstRows``).
+    """
+
+    kind: Literal["hub"]
+    repository: str
+    configuration: str | None = None
+    split: str
+    column: str
+    documents: int
+    files: str | None = None
+
+    @property
+    def reader(self) -> str | None:
+        """The module that its files take besides those that all profiles need."""
+        return "zstandard" if (self.files or "").endswith(".zst") else None
+
+    @property
+    def hub_split(self) -> Split:
+        """The split that they are from."""
+        return Split(self.repository, self.configuration, self.split)
+
+
+Corpus = LocalCorpus | HubCorpus
+_ADAPTER: pydantic.TypeAdapter[Corpus] = pydantic.TypeAdapter(
+    Annotated[Corpus, pydantic.Field(discriminator="kind")]
+)
+
+
+@functools.cache
+def corpora() -> dict[str, Corpus]:
+    """Return all named collections of text."""
+    contents = packaged_yaml("adaptprune.data", "corpora").values()
+    entries = (_ADAPTER.validate_python(content) for content in contents)
+    return {entry.name: entry for entry in entries}
+
+
+def find_corpus(name: str) -> Corpus:
+    """Return a named collection of text.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    if name not in corpora():
+        raise unknown("calibration data", name, corpora())
+    return corpora()[name]
+
+
+def cached_documents(corpus: HubCorpus) -> Path:
+    """Return where the cache holds the documents of a collection of the hub, fetched or not."""
+    return cache_directory() / "corpora" / f"{corpus.name}.jsonl"
+
+
+def corpus_file(name: str) -> Path:
+    """Return the JSON-lines file of a collection, making it in the cache when absent.
+
+    Raises:
+        UserError: the name is unknown, or the data cannot be fetched or were altered since.
+    """
+    corpus = find_corpus(name)
+    if isinstance(corpus, HubCorpus):
+        path = cached_documents(corpus)
+        if not path.is_file():
+            fetch_documents(corpus, path)
+        if not is_as_sealed(path):
+            raise UserError(f"{path}: altered since it was fetched; delete it and run again")
+        return path
+    return ensure_source(corpus.kind) / "prose" / f"{corpus.split}.jsonl"
+
+
+def read_texts(name: str, local_data: Path | None = None) -> list[str]:
+    """Return the documents of a collection.
+
+    Args:
+        name: of the collection.
+        local_data: folder that stands for the hub's data sets, None for the hub.
+
+    Raises:
+        UserError: the name is unknown, the data cannot be had, or a line is not a document.
+    """
+    corpus = find_corpus(name)
+    if isinstance(corpus, HubCorpus) and local_data is not None:
+        where = (local_data, corpus.repository, corpus.configuration, corpus.split)
+        rows = read_split(*where, [corpus.column], limit=corpus.documents)
+        return [str(text) for text in rows[corpus.column]]
+    source = corpus.source if isinstance(corpus, LocalCorpus) else None
+    return list(iterate_texts(corpus_file(name), source))
+
+
+def iterate_texts(path: Path, source: str | None = None) -> Iterator[str]:
+    """Yield the documents of a JSON-lines file, one ``{"text": …}`` a line.
+
+    Args:
+        path: the file.
+        source: yield those alone whose ``source`` it is; None for all.
+
+    Raises:
+        UserError: a line is not a document.
+    """
+    for line, document in read_rows(path):
+        text = document.get("text")
+        if not isinstance(text, str):
+            raise UserError(f"{path}: line {line} holds no document with a 'text'")
+        if source is None or document.get("source") == source:
+            yield text
+
+
+def fetch_documents(corpus: HubCorpus, path: Path) -> Path:
+    """Write the documents of a collection of the hub, unless they are there.
+
+    Two processes never read the same from the hub. An interrupted reading goes on where it stopped.
+
+    Args:
+        corpus: the collection.
+        path: of the file to make, ``.jsonl`` of ``{"document": …, "text": …}`` or ``.parquet`` with
+            the column of the hub.
+
+    Raises:
+        UserError: the hub cannot be read, or the data set has no such column.
+    """
+    with locked(path):
+        if path.is_file():
+            return path
+        page = f"datasets/{corpus.repository}"
+        with explained(f"text {corpus.name!r}", page), writing(path):
+            commit = resolve("dataset", corpus.repository, "main")
+            partial = path.with_name(f".{path.name}.{commit.id}.part")
+            first = FirstRows(corpus.hub_split, corpus.documents, corpus.files)
+            texts = _column(first.rows(commit, partial), corpus)
+            with sealed_file(path) as temporary:
+                write = _write_parquet if path.suffix == ".parquet" else _write_lines
+                write(temporary, texts, corpus.column)
+                note_origin(path, commit, first.read, documents=first.found, bytes=first.bytes)
+        remove_partial(path)
+        logger.warning(
+            "text %s: %d of %d documents, from %d file(s) of %s (%.1f MB) at commit %s",
+            *(corpus.name, first.found, corpus.documents, len(first.read), corpus.repository),
+            *(first.bytes / 1e6, commit.id[:12]),
+        )
+    return path
+
+
+def _column(rows: Iterator[dict[str, Any]], corpus: HubCorpus) -> Iterator[str]:
+    for row in rows:
+        if corpus.column not in row:
+            raise UserError(f"{corpus.repository}: no column {corpus.column!r} (has {sorted(row)})")
+        yield row[corpus.column]
+
+
+def _write_lines(path: Path, texts: Iterator[str], column: str) -> None:
+    with path.open("w") as stream:
+        for index, text in enumerate(texts):
+            stream.write(json.dumps({"document": str(index), "text": text}) + "\n")
+
+
+def _write_parquet(path: Path, texts: Iterator[str], column: str) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    schema = pyarrow.schema([(column, pyarrow.string())])
+    with pyarrow.parquet.ParquetWriter(path, schema) as writer:
+        while some := list(islice(texts, 1000)):
+            writer.write_table(pyarrow.table({column: some}, schema))

@@ -1,0 +1,1 @@
+"""Models: shapes, the catalogue, fetching, loading and saving."""

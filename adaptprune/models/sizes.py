@@ -1,0 +1,101 @@
+"""How large a model is, counted in its weights: never taken from what a method or a config says."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from adaptprune.modeling import EXTRA_BIASES
+from adaptprune.models.shapes import BlockShape, ModelShape
+from adaptprune.models.tying import is_tied
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class ModelSize:
+    """Counts of one model.
+
+    Args:
+        parameters: of the whole model, a shared tensor once.
+        decoder: of its decoder layers.
+        channels: prunable channels, k channels and neurons of all layers; None where a layer has
+            no such projections.
+        width: of the residual stream.
+    """
+
+    parameters: int
+    decoder: int
+    channels: int | None
+    width: int
+
+    @classmethod
+    def of(cls, model: Any) -> ModelSize:
+        """Count a causal language model with ``model.layers``; its tensors may hold no numbers."""
+        layers = model.model.layers
+        channels: int | None
+        try:
+            channels = sum(
+                layer.self_attn.k_proj.weight.shape[0] + layer.mlp.up_proj.weight.shape[0]
+                for layer in layers
+            )
+        except AttributeError:
+            channels = None
+        return cls(
+            parameters=sum(parameter.numel() for parameter in model.parameters()),
+            decoder=sum(parameter.numel() for parameter in layers.parameters()),
+            channels=channels,
+            width=model.get_input_embeddings().weight.shape[1],
+        )
+
+    def removed_from(self, before: ModelSize) -> float | None:
+        """Return the fraction of prunable channels that are gone since ``before``.
+
+        A layer that is gone took all of its channels along; a narrower residual stream narrows
+        every channel.
+        """
+        if self.channels is None or before.channels is None:
+            return None
+        return 1 - self.channels / before.channels * (self.width / before.width)
+
+
+def shape_of_model(model: Any) -> ModelShape:
+    """Read the present shape of a loaded model from its config and its weights.
+
+    The weights decide the per-layer sizes, the added biases and whether the head is tied, so the
+    shape is right in the middle of a trajectory and whatever the config says.
+    """
+    shape = ModelShape.from_config(model.config.to_dict())
+    return dataclasses.replace(
+        shape,
+        tied=is_tied(model),
+        added_biases=sum(
+            bias.numel() for biases in added_biases(model) for bias in biases.values()
+        ),
+        blocks=tuple(
+            BlockShape(
+                layer.self_attn.k_proj.out_features // shape.head_dim,
+                layer.mlp.up_proj.out_features,
+            )
+            for layer in model.model.layers
+        ),
+    )
+
+
+def added_biases(model: Any) -> list[dict[str, torch.Tensor]]:
+    """Return, for each layer, the biases of projections that their family gives none (FLAP).
+
+    They go by the keys that a heterogeneous config has for them.
+    """
+    shape = ModelShape.from_config(model.config.to_dict())
+    own = {"o_proj_bias": shape.output_bias, "down_proj_bias": shape.mlp_bias}
+    listed = []
+    for layer in model.model.layers:
+        found = {
+            key: getattr(getattr(layer, parent), name).bias
+            for key, (parent, name) in EXTRA_BIASES.items()
+        }
+        listed.append({k: bias for k, bias in found.items() if bias is not None and not own[k]})
+    return listed

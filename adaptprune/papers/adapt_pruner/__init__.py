@@ -1,0 +1,11 @@
+"""Adapt-Pruner (arXiv 2502.03460): its method, training, claims, figures and tables."""
+
+from adaptprune.workflow.papers import Paper
+
+PAPER = Paper(
+    name="adapt_pruner",
+    title="Adapt-Pruner (arXiv 2502.03460)",
+    package=__name__,
+    figures=("fig1", "fig2", "fig3", "fig4"),
+    tables={"table2": "table2", "cost": "costs"},
+)

@@ -1,0 +1,118 @@
+"""Table 2: the sources of the training data, counted, next to the published numbers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from adaptprune.errors import UserError
+from adaptprune.files.atomic import read_json, unseal, write_texts
+from adaptprune.papers.adapt_pruner.audit.training import amount
+from adaptprune.results.numerals import signed
+from adaptprune.results.published import load_claims
+from adaptprune.tables.latex import MISSING
+from adaptprune.tables.plain import plain_latex, plain_markdown
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CAPTION = "Training data: the mixture {name}, counted, and Table 2 of the paper."
+TOTAL = "Total"
+_COUNTS = ["documents", "tokens", "counted"]
+
+
+def data_table(sources: list[dict[str, Any]], published: dict[str, float]) -> pd.DataFrame:
+    """Join counted and published tokens by source, the counted sources first.
+
+    Args:
+        sources: ``name``, ``documents``, ``tokens`` and ``counted`` of each.
+        published: tokens by the name of a data set.
+
+    Returns:
+        One row per source; what is not known is missing.
+    """
+    rows = [{key: source[key] for key in ("name", *_COUNTS)} for source in sources]
+    rows += [{"name": name} for name in published if name not in {row["name"] for row in rows}]
+    table = pd.DataFrame(rows, columns=["name", *_COUNTS])
+    table["published"] = table["name"].map(published)
+    return table
+
+
+def _tokens(value: float) -> str:
+    if pd.isna(value):
+        return MISSING
+    for scale, suffix in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if value >= scale:
+            return f"{value / scale:.2f}{suffix}"
+    return f"{value:.0f}"
+
+
+def _difference(tokens: float, published: float) -> str:
+    if pd.isna(tokens) or pd.isna(published):
+        return MISSING
+    return f"{signed(100 * (tokens / published - 1))}%"
+
+
+def _printed(table: pd.DataFrame, total: float) -> list[list[str]]:
+    """Return the header and the lines as text; ``total`` is the published one."""
+    sums = {key: table[key].sum() for key in _COUNTS}
+    shown = [*table.to_dict("records"), {"name": TOTAL, "published": total} | sums]
+    known = set(table["name"][table["tokens"].notna()])
+    comparable = known == set(table["name"][table["published"].notna()])
+    lines = [["Source", "Documents", "Tokens", "Counted in the loss", "Published", "Difference"]]
+    for row in shown:
+        compared = row["name"] != TOTAL or comparable
+        lines.append(
+            [
+                row["name"],
+                MISSING if pd.isna(row["documents"]) else f"{int(row['documents']):,}",
+                _tokens(row["tokens"]),
+                _tokens(row["counted"]),
+                _tokens(row["published"]),
+                _difference(row["tokens"], row["published"]) if compared else MISSING,
+            ]
+        )
+    return lines
+
+
+def _notes(conditions: dict[str, Any], table: pd.DataFrame, total: float) -> list[str]:
+    cut = conditions["cut"]
+    length = f"chats are cut after {cut:,} tokens" if cut else "no document is cut"
+    return [
+        f"Counted with the tokenizer of {conditions['model']}; {length}, and each document's end "
+        "is a token. The paper does not say whose tokenizer counted.",
+        f"The published rows add up to {_tokens(table['published'].sum())}, printed is "
+        f"{_tokens(total)}.",
+    ]
+
+
+def render_data_table(counts: Path, claims: Path, output_stem: Path) -> None:
+    """Render counts to ``<stem>.md``, ``<stem>.csv`` (unrounded) and ``<stem>.tex``.
+
+    Args:
+        counts: what ``write_counts`` wrote.
+        claims: ``quoted/claims.yaml``, which holds Table 2 as printed.
+        output_stem: path without suffix.
+
+    Raises:
+        UserError: a file is absent or not what it should be.
+    """
+    record = read_json(counts)
+    if not isinstance(record, dict) or "sources" not in record:
+        raise UserError(f"{counts}: holds no counted tokens; `adaptprune count-tokens` writes them")
+    record, printed = unseal(counts, record), load_claims(claims).training_data
+    published = {name: amount(text)[0] for name, text in printed.tokens.items()}
+    total, _ = amount(printed.total)
+    table = data_table(record["sources"], published)
+    conditions = record["conditions"]
+    lines, notes = _printed(table, total), _notes(conditions, table, total)
+    caption = CAPTION.format(name=conditions["data"]["name"])
+    outputs = {
+        ".md": plain_markdown(lines, notes, caption, numbers=True),
+        ".csv": table.to_csv(index=False, lineterminator="\n"),
+        ".tex": plain_latex(
+            lines, notes, caption, f"tab:{output_stem.name}", numbers=True, total=True
+        ),
+    }
+    write_texts(output_stem, outputs)

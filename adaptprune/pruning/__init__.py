@@ -1,0 +1,1 @@
+"""Pruning: what a method is, what it decides, how a model is cut."""

@@ -1,0 +1,164 @@
+"""Layer by layer: the inputs that the pruned layers before give, and the rule applied to each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from adaptprune.errors import NumericalError
+from adaptprune.models.anatomy import blocks_of, linears_of, weight_shapes
+from adaptprune.pruning.decisions import Masked
+from adaptprune.pruning.masks import Mask
+
+if TYPE_CHECKING:
+    from adaptprune.models.anatomy import Linear
+    from adaptprune.pruning.choice import Quirk
+    from adaptprune.pruning.metrics import Rule
+    from adaptprune.pruning.patterns import Pattern
+
+
+@torch.no_grad()
+def prune_weights(
+    model: Any,
+    tokens: torch.Tensor | None,
+    rule: Rule,
+    pattern: Pattern,
+    sequential: Quirk = "official",
+) -> tuple[Masked, list[dict[str, Any]]]:
+    """Prune the linear layers of all decoder blocks, in place.
+
+    Args:
+        model: a causal language model whose family has an anatomy.
+        tokens: calibration token ids [sequences, length]; None for a rule without statistics.
+        rule: how one matrix is pruned.
+        pattern: what it leaves.
+        sequential: ``official`` takes the statistics of all linear layers of a block from one pass
+            of the dense block; ``corrected`` prunes those that read one input before the inputs
+            of the next are looked at.
+
+    Returns:
+        The decision, and a log of every linear layer.
+
+    Raises:
+        UserError: the family has no anatomy, or the pattern does not divide a row.
+        NumericalError: a weight or an input is not finite.
+    """
+    pattern.check_rows(weight_shapes(model))
+    decision, log = Masked(pattern, {}), []
+    streams = None
+    if rule.statistics is not None:
+        assert tokens is not None, "statistics need calibration tokens"
+        streams = Streams(model, tokens)
+    for index in range(len(blocks_of(model))):
+        groups = linears_of(model, index)
+        for together in [groups] if sequential == "official" else [[group] for group in groups]:
+            found = streams.observe(index, together, rule) if streams else [None] * len(together)
+            for group, statistics in zip(together, found, strict=True):
+                for linear in group:
+                    log.append(_prune_linear(linear, rule, statistics, decision))
+            del found, statistics  # of one layer at a time
+        if streams:
+            streams.advance(index)
+    return decision, log
+
+
+def _prune_linear(linear: Linear, rule: Rule, statistics: Any, decision: Masked) -> dict[str, Any]:
+    """Prune one matrix in place, add it to the decision, and return its line of the log."""
+    matrix = linear.matrix
+    try:
+        choice = rule.choose(matrix, statistics)
+    except NumericalError as error:
+        raise NumericalError(f"{linear.name}: {error}") from None
+    if choice.weight is not None:
+        matrix.copy_(choice.weight)
+        decision.weights[linear.name] = matrix
+    matrix.masked_fill_(choice.pruned, 0)
+    mask = decision.masks[linear.name] = Mask.pack(~choice.pruned)
+    return {"weight": linear.name, "weights": mask.weights, "kept": mask.kept, **choice.log}
+
+
+class _Enough(Exception):  # noqa: N818 - nothing is wrong
+    """Ends a forward pass whose rest is not needed."""
+
+
+class Streams:
+    """The residual stream of every calibration sequence on its way through the blocks.
+
+    One sequence at a time passes a block, as in the official codes: their running means depend on
+    it in the last bits.
+
+    Args:
+        model: a causal language model.
+        tokens: token ids [sequences, length].
+    """
+
+    def __init__(self, model: Any, tokens: torch.Tensor):
+        self.model = model
+        self.blocks = blocks_of(model)
+        # What a block is given besides the stream depends on its kind (sliding attention, say) and
+        # on the length alone, which is the same for all sequences.
+        given = self._record(tokens[:1], len(self.blocks))
+        self.arguments = [(positional, named) for _, positional, named in given]
+        self.streams = [self._record(row, 1)[0][0] for row in tokens.split(1)]
+
+    def _record(self, row: torch.Tensor, count: int) -> list[tuple[torch.Tensor, tuple, dict]]:
+        """Return what the first blocks are given: the stream, positional and named arguments."""
+        given: list[tuple[torch.Tensor, tuple, dict]] = []
+
+        def record(_: Any, positional: tuple, named: dict) -> None:
+            named = dict(named)
+            stream = positional[0] if positional else named.pop("hidden_states")
+            given.append((stream, positional[1:], named))
+            if len(given) == count:
+                raise _Enough
+
+        handles = [
+            block.register_forward_pre_hook(record, with_kwargs=True)
+            for block in self.blocks[:count]
+        ]
+        try:
+            self.model.base_model(input_ids=row, use_cache=False)
+        except _Enough:
+            pass
+        finally:
+            for handle in handles:
+                handle.remove()
+        return given
+
+    def _pass(self, index: int, stream: torch.Tensor) -> torch.Tensor:
+        positional, named = self.arguments[index]
+        output = self.blocks[index](stream, *positional, **named)
+        return output if isinstance(output, torch.Tensor) else output[0]
+
+    def observe(self, index: int, groups: list[list[Linear]], rule: Rule) -> list[Any]:
+        """Pass all sequences through a block; return the statistics of each group's inputs.
+
+        Args:
+            index: of the block.
+            groups: linear layers that read one input together.
+            rule: whose statistics are gathered.
+        """
+        assert rule.statistics is not None, "a rule without statistics observes nothing"
+        found, handles = [], []
+        for first, *_ in groups:
+            statistics = rule.statistics(first.shape[1], first.matrix.device)
+            found.append(statistics)
+            handles.append(first.module.register_forward_pre_hook(_adding_to(statistics)))
+        try:
+            for stream in self.streams:
+                self._pass(index, stream)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return found
+
+    def advance(self, index: int) -> None:
+        """Move all streams behind a block, unless it is the last."""
+        if index + 1 < len(self.blocks):
+            for place, stream in enumerate(self.streams):
+                self.streams[place] = self._pass(index, stream)
+
+
+def _adding_to(statistics: Any) -> Any:
+    return lambda _, inputs: statistics.add(inputs[0].flatten(0, -2))

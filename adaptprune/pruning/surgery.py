@@ -1,0 +1,102 @@
+"""Cutting a model in place by kept units."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from adaptprune.models.sizes import shape_of_model
+from adaptprune.models.tying import is_tied
+
+if TYPE_CHECKING:
+    from adaptprune.pruning.units import KeptUnits
+
+
+def _keep_rows(linear: nn.Linear, rows: torch.Tensor) -> None:
+    linear.weight = nn.Parameter(linear.weight.detach()[rows].contiguous())
+    if linear.bias is not None:
+        linear.bias = nn.Parameter(linear.bias.detach()[rows].contiguous())
+    linear.out_features = len(rows)
+
+
+def _keep_columns(linear: nn.Linear, columns: torch.Tensor) -> None:
+    linear.weight = nn.Parameter(linear.weight.detach()[:, columns].contiguous())
+    linear.in_features = len(columns)
+
+
+def head_channels(heads: list[int], head_dim: int) -> torch.Tensor:
+    """Return the channels of some heads, in order: [len(heads) × head_dim]."""
+    starts = torch.tensor(heads, dtype=torch.long) * head_dim
+    return (starts[:, None] + torch.arange(head_dim)).reshape(-1)
+
+
+def cut_layers(model: Any, kept: KeptUnits) -> None:
+    """Remove every kv head (with its query heads) and neuron that is not kept, in place.
+
+    Args:
+        model: a supported causal language model; its config is left alone.
+        kept: units that stay, counted in the model as it is now.
+
+    Raises:
+        UserError: the indices do not fit the model.
+    """
+    shape = shape_of_model(model)
+    kept.check(shape)
+    with torch.no_grad():
+        for layer, units in zip(model.model.layers, kept.layers, strict=True):
+            attention, mlp = layer.self_attn, layer.mlp
+            device = attention.k_proj.weight.device
+            if len(units.kv_heads) * shape.head_dim < attention.k_proj.out_features:
+                keys = head_channels(list(units.kv_heads), shape.head_dim).to(device)
+                queries = head_channels(
+                    units.query_heads(shape.queries_per_kv_head), shape.head_dim
+                ).to(device)
+                _keep_rows(attention.q_proj, queries)
+                _keep_rows(attention.k_proj, keys)
+                _keep_rows(attention.v_proj, keys)
+                _keep_columns(attention.o_proj, queries)
+            if len(units.mlp) < mlp.up_proj.out_features:
+                neurons = torch.tensor(units.mlp, dtype=torch.long, device=device)
+                _keep_rows(mlp.gate_proj, neurons)
+                _keep_rows(mlp.up_proj, neurons)
+                _keep_columns(mlp.down_proj, neurons)
+
+
+def add_biases(model: Any, biases: dict[int, tuple[torch.Tensor, torch.Tensor]]) -> None:
+    """Give the output and down projections of layers the biases of a method, in place.
+
+    Args:
+        model: a supported causal language model.
+        biases: layer index → (output projection bias, down projection bias), each [hidden].
+    """
+    for index, (output_bias, down_bias) in biases.items():
+        layer = model.model.layers[index]
+        for linear, bias in (
+            (layer.self_attn.o_proj, output_bias),
+            (layer.mlp.down_proj, down_bias),
+        ):
+            total = bias if linear.bias is None else linear.bias.detach() + bias
+            linear.bias = nn.Parameter(total.to(linear.weight.dtype).clone())
+
+
+def expand_kv_heads(model: Any) -> Any:
+    """Return the multi-head twin of a GQA model: each kv head repeated for its query heads.
+
+    The function computed is the same; official FLAP, which knows no GQA, can be run on it.
+    """
+    config = type(model.config).from_dict(model.config.to_dict())
+    config.tie_word_embeddings = is_tied(model)
+    ratio = config.num_attention_heads // config.num_key_value_heads
+    head_dim = model.model.layers[0].self_attn.head_dim
+    config.num_key_value_heads = config.num_attention_heads
+    weights = model.state_dict()
+    for name, tensor in weights.items():
+        if ".k_proj." in name or ".v_proj." in name:
+            heads = tensor.view(-1, head_dim, *tensor.shape[1:])
+            weights[name] = heads.repeat_interleave(ratio, 0).reshape(-1, *tensor.shape[1:])
+    twin = type(model)(config).to(model.dtype)
+    twin.load_state_dict(weights)
+    twin.tie_weights()
+    return twin.eval()

@@ -1,0 +1,156 @@
+"""Cutting a uniform model along all its axes to a smaller uniform shape of the stock class."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import AutoModelForCausalLM
+
+from adaptprune import modeling
+from adaptprune.errors import UserError
+from adaptprune.pruning.surgery import head_channels
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from adaptprune.models.shapes import ModelShape
+
+#: What a family's config lists per layer.
+_PER_LAYER = "layer_types"
+
+
+@dataclass(frozen=True)
+class LayerCut:
+    """What stays of one layer, as sorted indices of the model that is cut.
+
+    Args:
+        layer: which layer it is.
+        kv_heads: kept kv heads.
+        query_heads: kept query heads; equally many of every kept kv head.
+        neurons: kept intermediate neurons.
+    """
+
+    layer: int
+    kv_heads: tuple[int, ...]
+    query_heads: tuple[int, ...]
+    neurons: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class UniformCut:
+    """What stays of a whole model.
+
+    Args:
+        hidden: kept channels of the residual stream, sorted.
+        layers: the kept layers in order, equally large.
+    """
+
+    hidden: tuple[int, ...]
+    layers: tuple[LayerCut, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the content of ``kept.json``."""
+        return {
+            "layers": [
+                {
+                    "layer": cut.layer,
+                    "kv_heads": list(cut.kv_heads),
+                    "q_heads": list(cut.query_heads),
+                    "mlp": list(cut.neurons),
+                }
+                for cut in self.layers
+            ],
+            "hidden": list(self.hidden),
+        }
+
+
+def uniform_config(config: Any, shape: ModelShape, layers: Sequence[int] | None = None) -> Any:
+    """Return a stock config of a uniform shape that is otherwise like another one.
+
+    Args:
+        config: of a model of the same family.
+        shape: the shape to have.
+        layers: which of the config's layers stay; None for the first ones, repeated as needed.
+
+    Raises:
+        UserError: the stock class refuses the shape.
+    """
+    block, count = shape.blocks[0], len(shape.blocks)
+    stock = modeling.FAMILIES[shape.family][0].config_class.__base__
+    left_out = ("blocks", "auto_map", "architectures")
+    content = {key: value for key, value in config.to_dict().items() if key not in left_out}
+    kinds = content.get(_PER_LAYER)
+    if kinds:
+        chosen = range(count) if layers is None else layers
+        content[_PER_LAYER] = [kinds[index % len(kinds)] for index in chosen]
+    content |= {
+        "model_type": shape.family,
+        "hidden_size": shape.hidden_size,
+        "num_hidden_layers": count,
+        "num_attention_heads": block.kv_heads * shape.queries_per_kv_head,
+        "num_key_value_heads": block.kv_heads,
+        "head_dim": shape.head_dim,
+        "intermediate_size": block.intermediate_size,
+        "tie_word_embeddings": shape.tied,
+    }
+    try:
+        return stock.from_dict(content)
+    except ValueError as error:
+        raise UserError(f"target shape: {error}") from None
+
+
+def cut_to_shape(model: Any, cut: UniformCut, shape: ModelShape) -> Any:
+    """Return a stock model of the units that stay; weights are taken over unchanged.
+
+    RMS norms keep their weights and take their mean over the channels that stay.
+
+    Args:
+        model: a uniform stock model.
+        cut: what stays.
+        shape: the uniform shape that it makes.
+    """
+    config = uniform_config(model.config, shape, [layer.layer for layer in cut.layers])
+    smaller: Any = AutoModelForCausalLM.from_config(config, dtype=model.dtype)
+    hidden = torch.tensor(cut.hidden)
+    source = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
+    state = {
+        "model.embed_tokens.weight": source["model.embed_tokens.weight"][:, hidden],
+        "model.norm.weight": source["model.norm.weight"][hidden],
+        "lm_head.weight": source["lm_head.weight"][:, hidden],
+    }
+    for index, layer in enumerate(cut.layers):
+        before, after = f"model.layers.{layer.layer}.", f"model.layers.{index}."
+        for name, tensor in source.items():
+            if name.startswith(before):
+                key = name.removeprefix(before)
+                state[after + key] = _cut_tensor(key, tensor, layer, hidden, shape.head_dim)
+    smaller.load_state_dict(state)
+    smaller.tie_weights()
+    return smaller.to(model.device).eval()
+
+
+def _cut_tensor(
+    key: str, tensor: torch.Tensor, layer: LayerCut, hidden: torch.Tensor, head_dim: int
+) -> torch.Tensor:
+    """Return what stays of one weight or bias of a layer, by its name within the layer."""
+    queries = head_channels(list(layer.query_heads), head_dim)
+    keys = head_channels(list(layer.kv_heads), head_dim)
+    neurons = torch.tensor(layer.neurons)
+    # Name of the projection → (kept outputs, kept inputs).
+    projections = {
+        "q_proj": (queries, hidden),
+        "k_proj": (keys, hidden),
+        "v_proj": (keys, hidden),
+        "o_proj": (hidden, queries),
+        "gate_proj": (neurons, hidden),
+        "up_proj": (neurons, hidden),
+        "down_proj": (hidden, neurons),
+    }
+    name = key.split(".")[-2]
+    if name in projections:
+        outputs, inputs = projections[name]
+        return tensor[outputs] if key.endswith("bias") else tensor[outputs][:, inputs]
+    # Norms of queries and keys run over a head, which stays whole.
+    return tensor if name in ("q_norm", "k_norm") else tensor[hidden]

@@ -1,0 +1,1 @@
+"""Finished cells: their records, rows, conditions and statistics."""

@@ -1,0 +1,1 @@
+"""Tables: declared, filled from results, rendered."""

@@ -1,0 +1,100 @@
+"""Table 6 and its like: the benchmarks of a suite, rendered from the files that are run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from adaptprune.evaluate.catalog import TASK_FOLDER, task_config
+from adaptprune.evaluate.hubtasks import hub_source
+from adaptprune.files.atomic import write_texts
+from adaptprune.tables.plain import plain_latex, plain_markdown
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from adaptprune.evaluate.benchmarks import Benchmark
+    from adaptprune.evaluate.suites import PerplexityTask, Suite, SuiteTask
+
+CAPTION = "Benchmarks of the suite {name}: what is run (the paper's Table 6 beside it)."
+
+
+def _versions(benchmark: Benchmark) -> str:
+    return ", ".join(dict.fromkeys(str(member.version) for member in benchmark.tasks().values()))
+
+
+def _data(benchmark: Benchmark) -> str:
+    """Return the data sets and splits that lm-eval's task files name, the same ones once."""
+    places: dict[str, None] = {}
+    for task in benchmark.tasks():
+        source = hub_source(task_config(task, TASK_FOLDER) | {"num_fewshot": benchmark.shots})
+        if source is None:
+            places["built locally"] = None
+            continue
+        several = len(benchmark.members) > 1
+        name = source.dataset
+        if several and name.startswith("hails/agieval-"):
+            name = "hails/agieval-*"
+        elif source.configuration and not several:
+            name += f" ({source.configuration})"
+        places[f"{name}, {' and '.join(source.splits)}"] = None
+    return "; ".join(places)
+
+
+def _decided(benchmark: SuiteTask | PerplexityTask) -> str:
+    """Say whose the choice is, and what it is where it is ours."""
+    if benchmark.paper is None:
+        return f"ours: {benchmark.choice}" if benchmark.choice else "ours"
+    if not benchmark.choice:
+        return "Table 6"
+    return f"Table 6, and ours: {benchmark.choice}"
+
+
+def overview(suite: Suite) -> pd.DataFrame:
+    """Return one row per benchmark of a suite, in its order."""
+    rows = []
+    for benchmark in suite.benchmarks:
+        paper = benchmark.paper
+        rows.append(
+            {
+                "Benchmark": benchmark.title,
+                "lm-eval task": benchmark.task,
+                "Tasks": len(benchmark.tasks()),
+                "Version": _versions(benchmark),
+                "Metric": benchmark.metric,
+                "n-shot": "task file" if benchmark.shots is None else str(benchmark.shots),
+                "Documents": benchmark.documents,
+                "Data": _data(benchmark),
+                "Table 6": f"{paper.metric}, {paper.shots}-shot" if paper else "",
+                "Decided by": _decided(benchmark),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _markdown(table: pd.DataFrame, caption: str) -> str:
+    return plain_markdown([list(table.columns), *table.astype(str).values.tolist()], [], caption)
+
+
+def _latex(table: pd.DataFrame, caption: str, label: str) -> str:
+    """Return the narrow columns as a table, and the choices as its notes."""
+    shown = table.drop(columns=["Data", "Decided by"]).astype(str)
+    notes = [
+        f"{row['Benchmark']}: {row['Decided by']}."
+        for _, row in table.iterrows()
+        if "ours" in row["Decided by"]
+    ]
+    return plain_latex([list(shown.columns), *shown.values.tolist()], notes, caption, label)
+
+
+def render_overview(suite: Suite, output_stem: Path) -> None:
+    """Render the benchmarks of a suite to ``<stem>.md``, ``<stem>.csv`` and ``<stem>.tex``."""
+    table = overview(suite)
+    caption = CAPTION.format(name=suite.name)
+    outputs = {
+        ".md": _markdown(table, caption),
+        ".csv": table.to_csv(index=False, lineterminator="\n"),
+        ".tex": _latex(table, caption, f"tab:{output_stem.name}"),
+    }
+    write_texts(output_stem, outputs)

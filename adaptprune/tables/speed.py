@@ -1,0 +1,141 @@
+"""The table of what pruning gains in time and memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from adaptprune.cells import slug
+from adaptprune.errors import UserError
+from adaptprune.files.atomic import read_sealed_json
+from adaptprune.measure.speed import PHASES
+from adaptprune.pruning.registry import method_title
+from adaptprune.tables.latex import MISSING, Heading, Panel, Text, lay_out
+from adaptprune.tables.render import write_panels
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from adaptprune.workflow.run import Source
+
+_HEADERS = {"prefill": "Prefill tok/s", "decode": "Decoding tok/s", "memory": "Peak MB"}
+_WORKLOAD = ("batch", "prompt", "new_tokens", "rounds")
+_CONDITIONS = (*_WORKLOAD, "dtype", "device", "device_name", "threads")
+
+
+def read_measures(source: Source) -> pd.DataFrame:
+    """Return one row per checkpoint and measure.
+
+    Columns: model, method, title, sparsity, status, reason, params, params_dense, measure, unit,
+    dense, pruned, ratio, ratio_least, ratio_most, faster. A checkpoint that could not be measured
+    has one row without a measure.
+
+    Raises:
+        UserError: a record is absent or altered, or two were measured under other conditions.
+    """
+    records = [
+        _read(source, model, method, sparsity)
+        for model in source.profile.models
+        for sparsity in source.profile.sparsities
+        for method in source.methods
+    ]
+    measured = [record for record in records if record["status"] == "ok"]
+    for record in measured:
+        for condition in _CONDITIONS:
+            if record[condition] != measured[0][condition]:
+                raise UserError(
+                    f"mixed conditions: {condition} is {measured[0][condition]} in one record of "
+                    f"{source.folder / 'speed'} and {record[condition]} in another; delete them "
+                    "and run again"
+                )
+    rows = []
+    for record in records:
+        for name, measure in record.get("measures", {None: {}}).items():
+            rows.append({**record, "measure": name, **measure})
+    keys = ("model", "method", "title", "sparsity", "status", "reason", "params", "params_dense")
+    values = ("measure", "unit", "dense", "pruned", "ratio", "ratio_least", "ratio_most", "faster")
+    return pd.DataFrame(rows, columns=[*keys, *values, *_CONDITIONS])
+
+
+def _read(source: Source, model: str, method: str, sparsity: int) -> dict[str, Any]:
+    """Return a checkpoint's record, its workload spread out."""
+    path = source.folder / "speed" / slug(model) / method / f"{sparsity}.json"
+    record = read_sealed_json(path)
+    title = method_title(method)
+    cell = {"model": model, "method": method, "title": title, "sparsity": sparsity}
+    return record | record["workload"] | cell
+
+
+def render_speed(source: Source, stem: Path) -> None:
+    """Render the table to ``<stem>.tex``, ``<stem>.csv`` and ``<stem>.md``.
+
+    Raises:
+        UserError: see ``read_measures``.
+    """
+    measures = read_measures(source)
+    lines = []
+    for (model, sparsity, _), cell in measures.groupby(["model", "sparsity", "method"], sort=False):
+        lines.append((model, f"{sparsity}%", cell["title"].iloc[0], _texts(cell)))
+    headers = ["Size", *(part for title in _HEADERS.values() for part in (title, "×"))]
+    panels = [Panel("", headers, [], lay_out(lines))]
+    heading = Heading(
+        "speed",
+        "Speed and memory of pruned models, and the ratio to the dense model.",
+        "tab:speed",
+        source.name,
+        len(measures),
+    )
+    write_panels(stem, panels, _notes(measures), heading, measures)
+
+
+def _texts(cell: pd.DataFrame) -> list[Text]:
+    """Return the printed entries of one checkpoint."""
+    first = cell.iloc[0]
+    if first["status"] != "ok":
+        return [Text(first["status"])] * (1 + 2 * len(_HEADERS))
+    texts = [Text(f"{100 * first['params'] / first['params_dense']:.1f}%")]
+    for name in _HEADERS:
+        measure = cell[cell["measure"] == name].iloc[0]
+        if pd.isna(measure["ratio"]):
+            texts += [Text(MISSING), Text(MISSING)]
+            continue
+        decimals = 1 if measure["pruned"] < 100 else 0
+        texts += [Text(f"{measure['pruned']:.{decimals}f}"), Text(f"{measure['ratio']:.2f}")]
+    return texts
+
+
+def _notes(measures: pd.DataFrame) -> list[str]:
+    """Return the conditions, and for which checkpoints pruning makes nothing faster."""
+    measured = measures[measures["status"] == "ok"]
+    notes = []
+    if len(measured):
+        first = measured.iloc[0]
+        notes.append(
+            f"Prefill of {first['prompt']} tokens and decoding of {first['new_tokens']} more, "
+            f"{first['batch']} sequence(s) at once, {first['dtype']} on "
+            f"{first['device_name'] or first['device']}, {first['threads']} CPU thread(s), eager "
+            "transformers; nothing else of the workflow ran meanwhile. Measured are the pruned "
+            "models of the first seed, and no trained ones."
+        )
+        notes.append(
+            f"×: the ratio to the dense model, median of {first['rounds']} rounds in which both "
+            "took turns in one process. Size: parameters in % of dense. Peak MB: weights and all "
+            "that running them takes."
+        )
+    for phase, name in zip(PHASES, ("prefill", "decoding"), strict=True):
+        chosen = measured[measured["measure"] == phase]
+        slow = chosen[~chosen["faster"].astype(bool)]
+        listed = ", ".join(
+            f"{row['title']} at {row['sparsity']} % of {row['model']} ({row['ratio_least']:.2f} to "
+            f"{row['ratio_most']:.2f})"
+            for _, row in slow.iterrows()
+        )
+        if listed:
+            notes.append(f"Pruning does not make {name} faster in every round: {listed}.")
+        elif len(chosen):
+            notes.append(f"Every pruned model was faster at {name} in every round.")
+    for _, row in measures[measures["status"] != "ok"].iterrows():
+        place = f"{row['title']} at {row['sparsity']} % of {row['model']}"
+        notes.append(f"Not measured: {place}, {row['status']}: {row['reason']}.")
+    return notes

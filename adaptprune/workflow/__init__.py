@@ -1,0 +1,1 @@
+"""The workflow: profiles, cells, progress, fetching beforehand."""

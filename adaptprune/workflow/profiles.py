@@ -1,0 +1,363 @@
+"""Profiles: what to run, as typed YAML with one base and small overrides. Torch-free."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+
+from adaptprune.cells import Cell, grid, slug, split_variant
+from adaptprune.data.mixtures import find_mixture
+from adaptprune.data.texts import find_corpus
+from adaptprune.errors import UserError, unknown
+from adaptprune.evaluate.perplexity import check_lengths
+from adaptprune.evaluate.suites import load_suite
+from adaptprune.files.atomic import read_yaml
+from adaptprune.models.catalogue import find_entry
+from adaptprune.plugins import in_one_line
+from adaptprune.pruning.methodfile import load_method_file
+from adaptprune.pruning.registry import find_method
+from adaptprune.recovery.config import RecoveryConfig, TrainingConfig
+
+
+class _Closed(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+
+class CalibrationConfig(_Closed):
+    """How a calibration set is drawn."""
+
+    dataset: str
+    sequences: int = pydantic.Field(ge=1)
+    length: int = pydantic.Field(ge=2)
+
+    @property
+    def slug(self) -> str:
+        """Name of the set among the files of a model, without its seed."""
+        return f"{self.dataset}-{self.sequences}x{self.length}"
+
+
+class EvaluationConfig(_Closed):
+    """What is measured on every checkpoint.
+
+    ``token_perplexity`` lists window lengths at which the suite's perplexity text is scored
+    besides; every length is a metric of its own. A model is shown ``max_length`` tokens, or those
+    of its own window where that is smaller. ``scorer_precision`` is that of the softmax: float32,
+    or that of the model's dtype, as stock lm-eval has it.
+    """
+
+    suite: str
+    documents_per_task: int | None = pydantic.Field(None, ge=1)
+    perplexity_documents: int | None = pydantic.Field(None, ge=1)
+    token_perplexity: list[int] = []
+    max_length: int = pydantic.Field(2048, ge=16)
+    batch: Annotated[int, pydantic.Field(ge=1)] | Literal["auto"] = "auto"
+    scorer_precision: Literal["float32", "stock"] = "float32"
+
+
+class SpeedConfig(_Closed):
+    """What pruned and dense models are timed with (``adaptprune.measure.speed.Workload``)."""
+
+    batch: int = pydantic.Field(default=1, ge=1)
+    prompt: int = pydantic.Field(default=256, ge=1)
+    new_tokens: int = pydantic.Field(default=16, ge=1)
+    rounds: int = pydantic.Field(default=7, ge=1)
+
+
+class MethodSettings(_Closed):
+    """What a method, or a named variant of it, runs with in a profile.
+
+    A variant states what differs from the plain method; a parameter that is null is taken away.
+    """
+
+    parameters: dict[str, Any] = {}
+    calibration: CalibrationConfig | None = None
+
+
+class Profile(_Closed):
+    """One profile: the matrix of cells and the conditions they share.
+
+    ``local_data`` is a folder that stands for the hub's data sets; ``dense_gate`` says whether the
+    dense model must meet the known scores of the suite before anything else is evaluated.
+    ``method_file`` is a Python file that defines a further method. ``mixture`` is the training data
+    that Table 2 counts. ``recoveries`` are trained cells beside the matrix, run for the tables and
+    figures that show them; ``training`` says how they are computed.
+    """
+
+    title: str
+    note: str = ""
+    models: list[str] = pydantic.Field(min_length=1)
+    methods: list[str] = pydantic.Field(min_length=1)
+    sparsities: list[int] = pydantic.Field(min_length=1)
+    seeds: list[Annotated[int, pydantic.Field(ge=0)]] = pydantic.Field(min_length=1)
+    settings: dict[str, MethodSettings] = {}
+    calibration: CalibrationConfig
+    evaluation: EvaluationConfig
+    speed: SpeedConfig = SpeedConfig()
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    device: str = pydantic.Field("cpu", pattern=r"^(cpu|cuda(:[0-9]+)?)$")
+    threads: int = pydantic.Field(1, ge=1)
+    memory_mb: int = pydantic.Field(4000, ge=1)
+    trust_remote_code: bool = False
+    local_data: str | None = None
+    dense_gate: bool = True
+    mixture: str = "paper"
+    method_file: str | None = None
+    recoveries: dict[str, RecoveryConfig] = {}
+    training: TrainingConfig = TrainingConfig()
+
+    @property
+    def all_models(self) -> list[str]:
+        """Return the models of the matrix and those of the recoveries."""
+        trained = [model for recovery in self.recoveries.values() for model in recovery.models]
+        return list(dict.fromkeys([*self.models, *trained]))
+
+    def settings_of(self, method: str) -> MethodSettings:
+        """Return the settings of a method, or of a variant laid over those of its method.
+
+        Raises:
+            UserError: the profile has no such variant; a plain method may have no settings.
+        """
+        plain = self.settings.get(split_variant(method)[0], MethodSettings())
+        if "@" not in method:
+            return plain
+        if method not in self.settings:
+            raise unknown("variant", method, [name for name in self.settings if "@" in name])
+        variant = self.settings[method]
+        parameters = plain.parameters | variant.parameters
+        return MethodSettings(
+            parameters={key: value for key, value in parameters.items() if value is not None},
+            calibration=variant.calibration or plain.calibration,
+        )
+
+    def calibration_of(self, method: str) -> CalibrationConfig:
+        """Return the calibration of a method or variant."""
+        return self.settings_of(method).calibration or self.calibration
+
+    def shares_scores(self, name: str) -> bool:
+        """Say whether the sparsities of a method or variant are cut from one score file.
+
+        Raises:
+            UserError: the method cannot say so.
+        """
+        method = find_method(split_variant(name)[0])
+        with in_one_line(method):
+            return method.shares_scores(method.parse(self.settings_of(name).parameters))
+
+    def cells(self, methods: list[str] | None = None) -> list[Cell]:
+        """Return the matrix of cells, of some methods or of all."""
+        return grid(self.models, methods or self.methods, self.sparsities, self.seeds)
+
+    def recovery_cells(self, name: str) -> list[Cell]:
+        """Return the cells of a recovery, one for each seed.
+
+        Raises:
+            UserError: the profile has none of that name.
+        """
+        chosen = self.recovery(name)
+        method, sparsity = chosen.recipe.method, chosen.sparsity
+        return [Cell(chosen.model, method, sparsity, name, seed) for seed in self.seeds]
+
+    def recovery(self, name: str) -> RecoveryConfig:
+        """Return a recovery of the profile.
+
+        Raises:
+            UserError: it has none of that name.
+        """
+        if name not in self.recoveries:
+            raise unknown("recovery", name, self.recoveries)
+        return self.recoveries[name]
+
+    def with_variants(self, declared: list[str]) -> Profile:
+        """Return the profile with those declared variants added whose method it runs.
+
+        Raises:
+            UserError: a variant is unknown or cannot reach a sparsity of the profile.
+        """
+        added = [name for name in self._runs(declared) if name not in self.methods]
+        widened = self.model_copy(update={"methods": [*self.methods, *added]})
+        widened.check()
+        return widened
+
+    def with_sparsities(self, declared: list[str], sparsities: list[int]) -> Profile:
+        """Return the profile with other sparsities, and of the declared methods those it runs.
+
+        Raises:
+            UserError: a method is unknown, cannot reach a sparsity, or is cut from scores, which
+                are computed for the profile's own sparsities.
+        """
+        update = {"methods": self._runs(declared), "sparsities": sparsities}
+        other = self.model_copy(update=update)
+        other.check()
+        for name in other.methods:
+            if self.shares_scores(name):
+                raise UserError(
+                    f"{name} is cut from scores of the profile's sparsities; a table with "
+                    "sparsities of its own shows methods that share no scores"
+                )
+        return other
+
+    def _runs(self, declared: list[str]) -> list[str]:
+        """Return the declared methods and variants whose method the profile runs."""
+        return [name for name in declared if split_variant(name)[0] in self.methods]
+
+    def check(self) -> None:
+        """Refuse, before any work, names and numbers that no run could use.
+
+        Raises:
+            UserError: an unknown model, method, variant, parameter, suite or data set; a
+                sparsity out of range; a repeated entry; a name that no folder can have.
+        """
+        for key in ("models", "methods", "sparsities", "seeds"):
+            values = getattr(self, key)
+            if len(set(values)) != len(values):
+                raise UserError(f"config key {key} lists an entry twice: {values}")
+        for sparsity in self.sparsities:
+            if not 1 <= sparsity <= 99:
+                raise UserError(f"sparsity {sparsity} is outside 1..99 (percent)")
+        for model in self.all_models:
+            find_entry(model)
+            _check_path("models", model)
+            _check_path("models", slug(model))
+        _check_distinct(self.all_models)
+        find_corpus(self.calibration.dataset)
+        for name in [*self.methods, *self.settings]:
+            self._check_method(name)
+        for name, recovery in self.recoveries.items():
+            recovery.check(name)
+        find_mixture(self.mixture)
+        load_suite(self.evaluation.suite)
+        check_lengths(self.evaluation.token_perplexity, self.evaluation.max_length)
+        if self.local_data is not None:
+            _check_path("local_data", self.local_data)
+            if not Path(self.local_data).is_dir():
+                raise UserError(f"config key local_data: {self.local_data} is no folder")
+
+    def _check_method(self, name: str) -> None:
+        plain, variant = split_variant(name)
+        method = find_method(plain)
+        if variant is not None and not re.fullmatch(_NAME, variant):
+            raise UserError(
+                f"variant {name!r}: a name is made of letters, digits, '.', '_' and '-', and does "
+                "not begin with '.'"
+            )
+        find_corpus(self.calibration_of(name).dataset)
+        with in_one_line(method):
+            parameters = method.parse(self.settings_of(name).parameters)
+            for sparsity in self.sparsities if name in self.methods else []:
+                method.check(0 if method.name == "dense" else sparsity, parameters)
+        self.shares_scores(name)
+
+
+#: Names that become folders and words of a job's command: of profiles and of variants.
+_NAME = r"[A-Za-z0-9_-][A-Za-z0-9._-]*"
+
+
+def _check_path(key: str, path: str) -> None:
+    """Refuse a name that the shell of a workflow's job would not read as one word."""
+    if not re.fullmatch(r"[\w./@+~:-]+", path):
+        raise UserError(
+            f"config key {key}: {path!r} has a blank or a special character; rename the folder or "
+            "link to it under a name of letters, digits and . _ - @ + ~ : /"
+        )
+
+
+def _check_distinct(models: list[str]) -> None:
+    """Refuse two models whose files would lie in one folder."""
+    owners: dict[str, str] = {}
+    for model in models:
+        other = owners.setdefault(slug(model), model)
+        if other != model:
+            raise UserError(
+                f"models {other} and {model} would share the folder {slug(model)!r} of results; "
+                "rename one of them"
+            )
+
+
+#: Keys that ``--config key=value`` may set on the command line, besides ``profile``.
+OVERRIDES = ("models", "methods", "sparsities", "seeds", "local_data", "dense_gate", "method_file")
+_LISTS = OVERRIDES[:4]
+
+
+#: What every profile lies over in the end.
+_BASE = "base"
+
+
+def profile_names(folder: Path) -> list[str]:
+    """Return the profiles in a config folder."""
+    names = (path.stem for path in folder.glob("*.yaml") if path.is_file())
+    return sorted(name for name in names if name != _BASE and re.fullmatch(_NAME, name))
+
+
+def _merge(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
+    """Lay ``top`` over ``base``: mappings merge key by key, everything else replaces."""
+    merged = dict(base)
+    for key, value in top.items():
+        below = merged.get(key)
+        both = isinstance(below, dict) and isinstance(value, dict)
+        merged[key] = _merge(below, value) if both and below is not None else value
+    return merged
+
+
+def _read_chain(folder: Path, name: str, seen: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Read a profile laid over what it ``extends``."""
+    if name in seen:
+        raise UserError(f"config/{name}.yaml extends itself")
+    path = folder / f"{name}.yaml"
+    # Looked up, not tried: a name may lead out of the folder, or be a number.
+    if name not in (*profile_names(folder), _BASE) or not path.is_file():
+        raise unknown("profile", name, profile_names(folder))
+    content = read_yaml(path)
+    parent = content.pop("extends", None)
+    if parent is None:
+        return content
+    return _merge(_read_chain(folder, parent, (*seen, name)), content)
+
+
+def load_profile(folder: Path, name: str, overrides: dict[str, Any] | None = None) -> Profile:
+    """Load and check a profile.
+
+    Args:
+        folder: where the profiles lie.
+        name: of the profile, a file ``name.yaml``.
+        overrides: values of the keys in ``OVERRIDES``, lists as such or comma-separated.
+
+    Raises:
+        UserError: the profile is unknown, or a key or value in it is wrong.
+    """
+    content = _read_chain(folder, name)
+    for key, value in (overrides or {}).items():
+        if key not in OVERRIDES:
+            raise unknown("config key", key, ["profile", *OVERRIDES])
+        content[key] = _as_list(key, value) if key in _LISTS else value
+    for key in content:
+        if key not in Profile.model_fields:
+            raise unknown(f"config key in config/{name}.yaml", key, Profile.model_fields)
+    try:
+        profile = Profile(**content)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"config/{name}.yaml: {where}: {first['msg']}") from None
+    if profile.method_file is not None:
+        load_method_file(Path(profile.method_file))
+    profile.check()
+    return profile
+
+
+def _as_list(key: str, value: Any) -> list[Any]:
+    items = value if isinstance(value, list) else str(value).split(",")
+    if key not in ("sparsities", "seeds"):
+        return [str(item).strip() for item in items]
+    try:
+        return [int(str(item)) for item in items]
+    except ValueError:
+        raise UserError(f"config key {key} must be whole numbers, not {value!r}") from None
+
+
+def settings_hash(value: Any) -> str:
+    """Return a short hash of settings, for the workflow to notice when they change."""
+    return hashlib.sha256(repr(value).encode()).hexdigest()[:12]

@@ -1,0 +1,43 @@
+"""A profile's run: what was run, and where its files lie."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from adaptprune.cells import Cell, cell_folder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from adaptprune.workflow.profiles import Profile
+
+
+@dataclass(frozen=True)
+class Source:
+    """The run that a figure shows.
+
+    Args:
+        name: of the profile.
+        profile: what was run.
+        runs: where the profiles' runs lie.
+    """
+
+    name: str
+    profile: Profile
+    runs: Path
+
+    @property
+    def folder(self) -> Path:
+        """Return the folder of the profile's run."""
+        return self.runs / self.name
+
+    @property
+    def methods(self) -> list[str]:
+        """Return the profile's methods but for dense."""
+        return [method for method in self.profile.methods if method != "dense"]
+
+    def cell(self, model: str, method: str, sparsity: int) -> Path:
+        """Return the folder of a cell at the first seed."""
+        cell = Cell(model, method, sparsity, "none", self.profile.seeds[0])
+        return cell_folder(self.runs, self.name, cell)
