@@ -8,7 +8,7 @@ CORES ?= 4
 # Of two calls in one clone, one installs and the other waits.
 LOCK := $(shell command -v flock > /dev/null && echo flock .venv.lock)
 
-.PHONY: table1 smoke test sparse-parity lint format setup clean
+.PHONY: table1 smoke test hub-whole sparse-parity lint format setup clean
 
 table1: $(STAMP)
 	$(BIN)/snakemake table1 --cores $(CORES)
@@ -26,6 +26,10 @@ test: $(STAMP)
 WIDEST := $(shell grep -w avx512vl /proc/cpuinfo 2> /dev/null | grep -qw avx512dq && echo avx512)
 sparse-parity: $(STAMP)
 	OMP_NUM_THREADS=1 ATEN_CPU_CAPABILITY=$(or $(WIDEST),avx2) $(BIN)/python -m pytest -m sparse_parity
+
+# What `test` does with a hub on this machine, and both of the paper's profiles again without it.
+hub-whole: $(STAMP)
+	ADAPTPRUNE_HUB_WHOLE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m hub -n 2 --dist loadgroup
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -30,7 +30,7 @@ class Row:
     told: str = ""
     fails: bool = False
     token: str = "hf_member"
-    seconds: tuple[float, float] = (0.0, 60.0)
+    seconds: tuple[float, float] = (0.0, 120.0)
 
     @property
     def is_gated(self) -> bool:
@@ -50,7 +50,7 @@ MODELS = [
         "status-429-retry-after",
         Fault("safetensors$", status=429, headers={"Retry-After": "3"}),
         r"status 429.*in 3 s",
-        seconds=(3.0, 60.0),
+        seconds=(3.0, 120.0),
     ),
     Row(
         "status-429-for-an-hour",
@@ -91,8 +91,8 @@ MODELS = [
         r"config\.json: its bytes are not those",
         True,
     ),
-    Row("slow", Fault("00002-of.*$", method="GET", rate=30_000), seconds=(1.0, 60.0)),
-    Row("late", Fault("tree", delay=2.0), seconds=(2.0, 60.0)),
+    Row("slow", Fault("00002-of.*$", method="GET", rate=30_000), seconds=(1.0, 120.0)),
+    Row("late", Fault("tree", delay=2.0), seconds=(2.0, 120.0)),
 ]
 
 #: Of a data set, which `evaluate --tasks` brings; the name of the row has the task in it.

@@ -89,7 +89,7 @@ def machine(hub: LoopbackHub, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 def finish(process: subprocess.Popen[str], began: float) -> Ended:
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=300)
     return Ended(process.returncode, errors, time.monotonic() - began)
 
 
@@ -446,7 +446,7 @@ def test_without_network_what_is_missing_is_said_in_seconds(
             hub.start()
     for one in (ended, missing):
         one.must_be_one_line("adaptprune prefetch")
-        assert one.seconds < 40  # most of it imports libraries
+        assert one.seconds < 60  # most of it imports libraries
     assert hub.requests[before:] == []
 
 
