@@ -106,7 +106,7 @@ class ModelEntry(_Closed):
 @functools.cache
 def catalogue() -> dict[str, ModelEntry]:
     """Return the built-in models by id."""
-    contents = packaged_yaml("adaptprune.models.catalogue", "architectures").values()
+    contents = packaged_yaml("adaptprune.models", "architectures").values()
     entries = (ModelEntry(**content) for content in contents)
     return {entry.id: entry for entry in entries}
 
