@@ -100,7 +100,7 @@ ATTRIBUTES = [
     ("name = None", "letters, digits"),
     ("version = '1.0'", "version of method 'mine' must be of type int"),
     ("title = None", "title of method 'mine' must be of type str"),
-    ("parameters = dict", "derived from adaptprune.pruning.method.Parameters"),
+    ("parameters = dict", "derived from adaptprune.plugins.Parameters"),
     ("def budget(self, *_): raise KeyError('size')", "KeyError: 'size'"),
     ("def check(self, *_): raise OSError('no')", "OSError: no"),
     ("def parse(self, *_): raise OSError('no')", "OSError: no"),

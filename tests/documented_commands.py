@@ -148,7 +148,7 @@ COMMANDS = [
         "machine",
     ),
     Documented("adaptprune prefetch --profile paper --to DIR", "machine"),
-    Documented("export ADAPTPRUNE_CACHE=DIR HF_HUB_OFFLINE=1", "machine"),
+    Documented("export ADAPTPRUNE_CACHE=DIR", "machine"),
     Documented("snakemake table1 --cores 8 --config profile=paper local_data=DIR", "machine"),
     Documented("python benchmarks/kills.py table1 --kills 100 --minutes 20 --seed 2", "minutes"),
     Documented("python benchmarks/kills.py recover --kills 50 --minutes 20 --seed 0", "minutes"),

@@ -224,7 +224,7 @@ def test_altered_checkpoint_is_refused(command: Command, tmp_path: Path) -> None
     [
         ((*PARAMS, "flap"), "--sparsity"),
         (("pruen",), "pruen"),
-        (("fetch", "--output", "x"), "give --model NAME or --suite NAME"),
+        (("fetch", "--output", "x"), "give --model NAME, --suite NAME or --text NAME"),
         (("evaluate", "--model", "tiny-llama", "--output", "x.json"), "--suite NAME or --tasks"),
         (("loss", "--model", "tiny-llama", "--tokens", "none.json"), "none.json: no such file"),
         (("status", "--profile", "min", "--config-folder", CONFIG), "did you mean 'mini'"),

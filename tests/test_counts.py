@@ -72,19 +72,19 @@ def test_every_count_is_that_of_the_files(family: str, head: str, tmp_path: Path
     looked_up = 0 if head == "tied" else model.model.embed_tokens.weight.numel()
     assert count_compute_parameters(model) == elements(dense) - looked_up
     for method, (sparsity, _) in RUNS.items():
-        prune_stage(job(dense, method), sparsity, tmp_path / method)
-        check_counts(dense, tmp_path / method)
+        prune_stage(job(dense, method), sparsity, tmp_path / "pruned" / method)
+        check_counts(dense, tmp_path / "pruned" / method)
         chosen = find_method(method)
         budget = chosen.budget(shape_of(str(dense)), sparsity, job(dense, method).parameters)
-        assert budget.minimum <= elements(tmp_path / method) <= budget.maximum
+        assert budget.minimum <= elements(tmp_path / "pruned" / method) <= budget.maximum
 
 
 @pytest.mark.parametrize("biases", [{"attention_bias": True}, {"mlp_bias": True}])
 def test_counts_with_biases_of_the_family(biases: dict[str, bool], tmp_path: Path) -> None:
     dense = save_tiny_model(tmp_path / "dense", **biases)
     for method, (sparsity, _) in RUNS.items():
-        prune_stage(job(dense, method), sparsity, tmp_path / method)
-        check_counts(dense, tmp_path / method)
+        prune_stage(job(dense, method), sparsity, tmp_path / "pruned" / method)
+        check_counts(dense, tmp_path / "pruned" / method)
 
 
 def test_a_head_of_its_own_under_a_tied_config_survives(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 
 JOB = """
 import sys
-from adaptprune.devices import hold_devices
+from adaptprune.machine.devices import hold_devices
 print(",".join(hold_devices(int(sys.argv[1]), interval=0.02)), flush=True)
 sys.stdin.read()
 """

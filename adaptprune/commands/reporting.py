@@ -81,14 +81,22 @@ def evaluate(
     config_folder: ConfigFolderOption = Path("config"),
 ) -> None:
     """Evaluate a checkpoint with lm-eval tasks and write one JSON file."""
-    from adaptprune.commands.outputs import DOCUMENTS, check_files, json_with, model_inputs, sibling
+    from adaptprune.commands.outputs import (
+        DOCUMENTS,
+        check_files,
+        check_kept_tasks,
+        json_with,
+        model_inputs,
+        sibling,
+    )
     from adaptprune.evaluate.perplexity import check_lengths
-    from adaptprune.evaluate.stage import Selection, evaluate_stage
+    from adaptprune.evaluate.stage import Selection, evaluate_stage, kept_tasks
     from adaptprune.models.runtime import Runtime
 
     documents = documents or sibling(output, f"{output.stem}.parquet")
     written = [(output, json_with("schema", "suite")), (documents, DOCUMENTS)]
     check_files(written, [*model_inputs(model), local_data])
+    check_kept_tasks(kept_tasks(output))
     taken = Taken(profile, config_folder)
     chosen = taken.evaluation(
         suite=suite,

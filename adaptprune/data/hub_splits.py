@@ -148,12 +148,25 @@ def remove_partial(file: Path) -> None:
         shutil.rmtree(other, ignore_errors=True)
 
 
-def _builder(partial: Path, *names: str | None, **options: Any) -> datasets.DatasetBuilder:
+def _builder(
+    partial: Path,
+    path: str,
+    name: str | None = None,
+    *,
+    revision: str | None = None,
+    data_files: dict[str, list[str]] | None = None,
+) -> datasets.DatasetBuilder:
     """Return a builder of `datasets` whose use is not counted on another host than the hub."""
     import datasets
 
     datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False
-    return datasets.load_dataset_builder(*names, cache_dir=str(partial / "cache"), **options)
+    return datasets.load_dataset_builder(
+        path,
+        name,
+        revision=revision,
+        data_files=data_files,
+        cache_dir=str(partial / "cache"),
+    )
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ tile the file, shapes); what it leaves open is checked here.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError, safe_open
@@ -121,3 +122,13 @@ def _check_header(file: Path) -> list[str]:
         reason = " ".join(str(error).split())
         raise UserError(f"{file}: broken weights ({reason})") from None
     return names
+
+
+def stored_sizes(folder: Path) -> dict[str, int]:
+    """Return the number of elements of every tensor in a folder's weight files, by name."""
+    sizes = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, "pt") as stream:
+            for name in stream.keys():  # noqa: SIM118 - it is no mapping
+                sizes[name] = math.prod(stream.get_slice(name).get_shape())
+    return sizes

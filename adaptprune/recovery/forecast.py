@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from adaptprune.models.catalogue import read_config, shape_of
+from adaptprune.models.catalogue import read_config
+from adaptprune.models.weightfiles import stored_sizes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +31,7 @@ def say_training(
     """Print one line on stderr: how many tokens and steps, and about how long that takes here."""
     rows = sum(stage.trained_rows(preset.batch) for stage in stages)
     tokens, steps = rows * preset.sequence_length, sum(stage.trained_steps for stage in stages)
-    flops = 6.0 * shape_of(str(source)).compute_parameters * tokens
+    flops = 6.0 * _multiplied(source) * tokens
     rate = _PART * processes * products_per_second(source, execution)
     print(
         f"training: {tokens:,} tokens in {steps:,} steps of {preset.batch} rows of "
@@ -39,6 +40,13 @@ def say_training(
         file=sys.stderr,
         flush=True,
     )
+
+
+def _multiplied(source: Path) -> int:
+    """Count the weights that a token is multiplied by: all but an embedding beside a head."""
+    sizes = stored_sizes(source)
+    embedding = sizes["model.embed_tokens.weight"] if "lm_head.weight" in sizes else 0
+    return sum(sizes.values()) - embedding
 
 
 def products_per_second(source: Path, execution: Execution) -> float:
