@@ -21,7 +21,7 @@ from recovery_examples import (
 
 from adaptprune.errors import NumericalError, UserError
 from adaptprune.files.atomic import write_sealed_json
-from adaptprune.models.checkpoint import failure
+from adaptprune.models.catalogue import recorded_failure
 from adaptprune.recovery.loop import _Training
 from adaptprune.recovery.stage import recover_stage
 
@@ -254,6 +254,6 @@ def test_failed_model_stays_failed(undisturbed: Path, tmp_path: Path) -> None:
     write_sealed_json(tmp_path / "failed" / "pruning.json", {"status": "failed", "reason": "nan"})
     job = recovery(undisturbed, preset="train", model=tmp_path / "failed")
     recover_stage(job, tmp_path / "out", tmp_path / "run", record_failure=True)
-    assert failure(tmp_path / "out") == "nan"
+    assert recorded_failure(tmp_path / "out") == "nan"
     with pytest.raises(UserError, match=r"holds no config\.json"):
         recover_stage(job, tmp_path / "again", tmp_path / "run")
