@@ -181,7 +181,10 @@ def test_a_probe_goes_beyond_what_the_window_reaches():
     assert last_threshold(model, 64) == ("sliding window", 40)
     assert last_threshold(model, 40) == ("", 0)  # no text is longer: nothing is crossed
     lengths = []
-    model.register_forward_pre_hook(lambda _, args: lengths.append(args[0].shape[1]))
+    model.register_forward_pre_hook(
+        lambda _, args, options: lengths.append((*args, *options.values())[0].shape[1]),
+        with_kwargs=True,
+    )
     PrefixScorer(model, byte_tokenizer(), max_length=40)
     assert max(lengths) == 16  # the probe of a model without thresholds stays short
     PrefixScorer(model, byte_tokenizer(), max_length=64)
