@@ -509,3 +509,16 @@ wildcard_constraints:
     seed=r"\d+",
     selection=r"|-[a-z0-9_]+",
     known=r"[0-9a-f]{12}",
+
+
+def counted_tokens(wildcards):
+    """Return the counts that Table 2 shows; have them made again where they are a model's."""
+    name = wildcards.profile
+    file = f"results/runs/{name}/tokens/{profile(name).mixture}.json"
+    counted = read_fetched(file).get("conditions") or {}
+    if counted.get("model") != profile(name).models[0]:
+        remake(file)
+    remake_if_stale(
+        f"results/runs/{name}/made/table2.json", profile_made_from(wildcards), [file]
+    )
+    return file

@@ -1,19 +1,6 @@
 # Training data: the tokens of each source of the profile's mixture, next to the published ones.
 
 
-def counted_tokens(wildcards):
-    """Return the counts that Table 2 shows; have them made again where they are a model's."""
-    name = wildcards.profile
-    file = f"results/runs/{name}/tokens/{profile(name).mixture}.json"
-    counted = read_fetched(file).get("conditions") or {}
-    if counted.get("model") != profile(name).models[0]:
-        remake(file)
-    remake_if_stale(
-        f"results/runs/{name}/made/table2.json", profile_made_from(wildcards), [file]
-    )
-    return file
-
-
 rule count_tokens:
     input:
         lambda wildcards: f"results/runs/{wildcards.profile}/models/{slug(profile(wildcards.profile).models[0])}.json",
@@ -54,6 +41,7 @@ rule data_table:
         "../environment.yml"
     params:
         made_from=profile_made_from,
+        written=lambda wildcards, output: " ".join(output[:3]),
         stem=lambda wildcards, output: output[0].removesuffix(".md"),
     message:
         "render table2 of profile {wildcards.profile}"
@@ -61,7 +49,7 @@ rule data_table:
         "(python -m adaptprune data-table --counts {input.counts} --claims {input.claims:q} "
         "--output {params.stem} "
         "&& python -m adaptprune made-from --digest {params.made_from} --output {output.made} "
-        "{output[0]} {output[1]} {output[2]}) > {log} 2>&1"
+        "{params.written}) > {log} 2>&1"
 
 
 # The paper's training data belong to the models that it trains, which have a profile of their own.

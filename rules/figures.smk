@@ -106,6 +106,7 @@ rule figure:
         overrides=overrides_flags,
         folder=str(ROOT / "config"),
         made_from=profile_made_from,
+        written=lambda wildcards, output: " ".join(output[:3]),
         stem=lambda wildcards, output: output[0].removesuffix(".pdf"),
     message:
         "draw {wildcards.figure} of profile {wildcards.profile}"
@@ -113,7 +114,7 @@ rule figure:
         "(python -m adaptprune figure --name {wildcards.figure} --profile {wildcards.profile} "
         "--config-folder {params.folder:q} {params.overrides} --output {params.stem} "
         "&& python -m adaptprune made-from --digest {params.made_from} --output {output.made} "
-        "{output[0]} {output[1]} {output[2]}) > {log} 2>&1"
+        "{params.written}) > {log} 2>&1"
 
 
 rule measured_table:
@@ -133,6 +134,7 @@ rule measured_table:
         overrides=overrides_flags,
         folder=str(ROOT / "config"),
         made_from=profile_made_from,
+        written=lambda wildcards, output: " ".join(output[:3]),
         stem=lambda wildcards, output: output[0].removesuffix(".md"),
     message:
         "render {wildcards.measured} of profile {wildcards.profile}"
@@ -140,7 +142,7 @@ rule measured_table:
         "(python -m adaptprune {wildcards.measured} --profile {wildcards.profile} "
         "--config-folder {params.folder:q} {params.overrides} --output {params.stem} "
         "&& python -m adaptprune made-from --digest {params.made_from} --output {output.made} "
-        "{output[0]} {output[1]} {output[2]}) > {log} 2>&1"
+        "{params.written}) > {log} 2>&1"
 
 
 rule fig1:

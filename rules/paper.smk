@@ -20,15 +20,18 @@ rule table:
         overrides=overrides_flags,
         folder=str(ROOT / "config"),
         made_from=table_made_from,
+        results=lambda wildcards, input: input[0],
+        provenance=lambda wildcards, input: input[1],
+        written=lambda wildcards, output: " ".join(output[:3]),
         stem=lambda wildcards, output: output[0].removesuffix(".tex"),
     message:
         "render {wildcards.table} of profile {wildcards.profile}"
     shell:
-        "(python -m adaptprune table --declaration {input.declaration:q} --results {input[0]} "
-        "--provenance {input[1]} --profile {wildcards.profile} --config-folder {params.folder:q} {params.overrides} "
+        "(python -m adaptprune table --declaration {input.declaration:q} --results {params.results} "
+        "--provenance {params.provenance} --profile {wildcards.profile} --config-folder {params.folder:q} {params.overrides} "
         "--output {params.stem} "
         "&& python -m adaptprune made-from --digest {params.made_from} --output {output.made} "
-        "{output[0]} {output[1]} {output[2]}) > {log} 2>&1"
+        "{params.written}) > {log} 2>&1"
 
 
 rule table1:
