@@ -8,11 +8,12 @@ import platform
 from importlib.metadata import version
 
 from adaptprune.files.surroundings import settle
-from adaptprune.moved import keep_old_names
+from adaptprune.moved import keep_old_names, keep_the_function
 
 __version__ = version("adaptprune")
 
 keep_old_names()
+keep_the_function()
 
 # One vector width on every x86 machine. torch's float32 log-softmax over a vocabulary depends on
 # it (about 1e-5 of the loss between AVX2 and AVX-512), which is enough to swap two units whose

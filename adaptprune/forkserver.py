@@ -32,9 +32,9 @@ _VARIABLE = "ADAPTPRUNE_FORKSERVER"
 #: What most jobs import.
 _MODULES = (
     "adaptprune.cli",
-    "adaptprune.evaluate.stage",
-    "adaptprune.evaluate.harness",
-    "adaptprune.evaluate.scorer",
+    "adaptprune.evaluation.stage",
+    "adaptprune.evaluation.harness",
+    "adaptprune.evaluation.scorer",
     "lm_eval.evaluator",
     "lm_eval.tasks",
     "transformers.models.llama.modeling_llama",

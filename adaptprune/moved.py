@@ -1,4 +1,8 @@
-"""Old names of modules that methods outside this repository import; they go on working."""
+"""Names of modules that go on working: old ones, and those of task files beside a function.
+
+Methods outside this repository import modules by the names that they had. Task files lie in
+``adaptprune/evaluate/``, a folder of data, and `adaptprune.evaluate` is a function.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,8 @@ import importlib
 import sys
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
+from importlib.util import module_from_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -47,3 +53,15 @@ def keep_old_names() -> None:
     """Let imports by old names succeed in this process; idempotent."""
     if not any(isinstance(finder, _OldNames) for finder in sys.meta_path):
         sys.meta_path.insert(0, _OldNames())
+
+
+def keep_the_function(name: str = "adaptprune.evaluate") -> None:
+    """Let Python files of a data folder be imported without hiding a function of its name.
+
+    The import system sets a submodule as an attribute of its package when it loads it, never when
+    it finds it loaded. So the folder counts as loaded from the start.
+    """
+    if name not in sys.modules:
+        spec = ModuleSpec(name, None, is_package=True)
+        spec.submodule_search_locations = [str(Path(__file__).parent / name.rpartition(".")[2])]
+        sys.modules[name] = module_from_spec(spec)

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from lm_eval.models.huggingface import HFLM
 
-from adaptprune.evaluate.forward import Work
-from adaptprune.evaluate.scorer import Encoded, PrefixScorer
+from adaptprune.evaluation.forward import Work
+from adaptprune.evaluation.scorer import Encoded, PrefixScorer
 from adaptprune.models.catalogue import locate
 from adaptprune.models.checkpoint import load_model, load_tokenizer
 

@@ -17,7 +17,7 @@ from adaptprune.workflow.profiles import (
 )
 from adaptprune.tables.declared import load_declaration
 from adaptprune.errors import UserError, unknown
-from adaptprune.evaluate.suites import load_suite
+from adaptprune.evaluation.suites import load_suite
 from adaptprune.forkserver import start_forkserver
 from adaptprune.workflow.made_from import is_made_from
 from adaptprune.pruning.methodfile import load_method_file

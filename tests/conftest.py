@@ -24,7 +24,7 @@ from hub_rows import small_facts
 from transformers.utils import logging as transformers_logging
 
 from adaptprune.data.bigbench import ensure_local_data
-from adaptprune.evaluate import benchmarks, suites
+from adaptprune.evaluation import benchmarks, suites
 from adaptprune.models.catalogue import locate
 from adaptprune.pruning.registry import METHODS
 

@@ -11,7 +11,7 @@ import yaml
 from hub_rows import SPLITS, bird
 from training_rows import SPLITS as TRAINING
 
-from adaptprune.evaluate.benchmarks import benchmark_facts
+from adaptprune.evaluation.benchmarks import benchmark_facts
 
 if TYPE_CHECKING:
     from collections.abc import Callable

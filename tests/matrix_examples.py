@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from cell_examples import EVALUATION, PRUNING, TASK, changed, write_cell
 
-from adaptprune.evaluate.outcome import write_documents
+from adaptprune.evaluation.outcome import write_documents
 from adaptprune.results.matrix import Matrix, store_cells
 
 if TYPE_CHECKING:

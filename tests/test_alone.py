@@ -11,10 +11,10 @@ from lm_eval.models.huggingface import HFLM
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from adaptprune.errors import UserError
-from adaptprune.evaluate.freshstate import FreshState
-from adaptprune.evaluate.probe import last_threshold
-from adaptprune.evaluate.scorer import PrefixScorer
-from adaptprune.evaluate.window import choose_window, learned_positions
+from adaptprune.evaluation.freshstate import FreshState
+from adaptprune.evaluation.probe import last_threshold
+from adaptprune.evaluation.scorer import PrefixScorer
+from adaptprune.evaluation.window import choose_window, learned_positions
 from adaptprune.models.catalogue import stated_window
 from adaptprune.models.tiny import byte_tokenizer
 

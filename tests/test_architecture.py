@@ -20,7 +20,7 @@ LINES = (
     ("machine",),
     ("models", "results"),
     ("data",),
-    ("evaluate", "pruning"),
+    ("evaluate", "evaluation", "pruning"),  # evaluate/ holds data: tasks, benchmarks, suites
     ("recovery", "measure", "testing"),
     ("workflow", "baselines"),
     ("tables", "doctor"),

@@ -12,7 +12,7 @@ import pytest
 from cell_examples import EVALUATION, PRUNING, TRAINING, changed, sealed, write_evaluation
 
 from adaptprune.cells import Cell, cell_folder
-from adaptprune.evaluate.suites import load_suite
+from adaptprune.evaluation.suites import load_suite
 from adaptprune.pruning.registry import find_method
 from adaptprune.workflow.asked import Asked, lacks_sparsities
 from adaptprune.workflow.made_from import is_made_from, write_made_from

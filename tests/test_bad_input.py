@@ -17,7 +17,7 @@ import pytest
 from bad_inputs import GOOD, Case
 from tiny_models import save_tiny_model
 
-from adaptprune.evaluate import catalog, stage
+from adaptprune.evaluation import catalog, stage
 from adaptprune.files.atomic import write_sealed_json
 from adaptprune.files.manifest import write_manifest
 from adaptprune.models.catalogue import locate

@@ -8,10 +8,10 @@ import pydantic
 import pytest
 
 from adaptprune.errors import UserError
-from adaptprune.evaluate.benchmarks import PerplexityTask, SuiteTask, benchmark_facts, find_facts
-from adaptprune.evaluate.catalog import members_of, task_config
-from adaptprune.evaluate.hubtasks import hub_source
-from adaptprune.evaluate.suites import load_suite
+from adaptprune.evaluation.benchmarks import PerplexityTask, SuiteTask, benchmark_facts, find_facts
+from adaptprune.evaluation.catalog import members_of, task_config
+from adaptprune.evaluation.hubtasks import hub_source
+from adaptprune.evaluation.suites import load_suite
 
 if TYPE_CHECKING:
     from pathlib import Path

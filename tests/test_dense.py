@@ -11,9 +11,9 @@ import pytest
 from cell_examples import EVALUATION, changed
 
 from adaptprune.errors import UserError
-from adaptprune.evaluate import dense_scores
-from adaptprune.evaluate.dense import check_dense
-from adaptprune.evaluate.suites import Suite, list_suites, load_suite
+from adaptprune.evaluation import dense_scores
+from adaptprune.evaluation.dense import check_dense
+from adaptprune.evaluation.suites import Suite, list_suites, load_suite
 from adaptprune.files.atomic import write_sealed_json
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ from adaptprune.doctor.forecast import (
 )
 from adaptprune.doctor.rates import Rates, measure_rates, sample_architecture
 from adaptprune.errors import UserError
-from adaptprune.evaluate import suitedata
+from adaptprune.evaluation import suitedata
 from adaptprune.models.catalogue import catalogue, shape_of
 from adaptprune.models.shapes import ModelShape
 from adaptprune.pruning.registry import find_method

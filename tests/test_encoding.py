@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 
 from adaptprune.data.encoding import added_ids, check_tokenizer, plain_batch
 from adaptprune.errors import UserError
-from adaptprune.evaluate.scorer import PrefixScorer
+from adaptprune.evaluation.scorer import PrefixScorer
 from adaptprune.files.jsonlines import read_rows
 
 

@@ -17,7 +17,7 @@ from recovery_examples import assert_same_weights, log_without_times, recovery
 from small_disk import SmallDisk, small_disk
 
 from adaptprune.errors import UserError
-from adaptprune.evaluate import outcome
+from adaptprune.evaluation import outcome
 from adaptprune.files import manifest
 from adaptprune.files import releases as download
 from adaptprune.files.atomic import atomic_directory, atomic_file, sha256_file, write_json

@@ -16,7 +16,7 @@ from lm_eval.models.huggingface import HFLM
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from adaptprune.evaluate.scorer import PrefixScorer
+from adaptprune.evaluation.scorer import PrefixScorer
 from adaptprune.models.catalogue import shape_of
 from adaptprune.models.shapes import FAMILIES
 from adaptprune.models.tying import is_tied

@@ -17,7 +17,7 @@ from test_scorer import (
 )
 
 from adaptprune import modeling
-from adaptprune.evaluate.scorer import PrefixScorer
+from adaptprune.evaluation.scorer import PrefixScorer
 
 if TYPE_CHECKING:
     from collections.abc import Callable

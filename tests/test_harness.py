@@ -14,8 +14,8 @@ from tokenizers.pre_tokenizers import Whitespace
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from adaptprune.errors import UserError
-from adaptprune.evaluate import catalog, harness
-from adaptprune.evaluate.harness import EvaluationResult, TaskSelection, evaluate_checkpoint
+from adaptprune.evaluation import catalog, harness
+from adaptprune.evaluation.harness import EvaluationResult, TaskSelection, evaluate_checkpoint
 from adaptprune.files.atomic import write_json
 
 WORDS = ["<s>", "the", "a", "cat", "dog", "sat", "ran", "on", "mat", "hill", "red", "blue", "big"]

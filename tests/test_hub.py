@@ -21,7 +21,7 @@ from loopback_hub import Fault, LoopbackHub
 from adaptprune.data.hub_splits import Split, fetch_split, hub_folder
 from adaptprune.data.texts import HubCorpus, corpora, fetch_documents, read_texts
 from adaptprune.errors import UserError
-from adaptprune.evaluate.catalog import load_task
+from adaptprune.evaluation.catalog import load_task
 from adaptprune.files import hub_client as hub
 from adaptprune.files import hub_files as hubfiles
 from adaptprune.files.atomic import read_json

@@ -18,7 +18,7 @@ from training_rows import write_training_hub
 from adaptprune.comparison.report import compare_files, write_comparison
 from adaptprune.data.tokencount import write_counts
 from adaptprune.data.training import find_data
-from adaptprune.evaluate.suites import load_suite
+from adaptprune.evaluation.suites import load_suite
 from adaptprune.papers.adapt_pruner.costs import render_costs
 from adaptprune.papers.adapt_pruner.table2 import render_data_table
 from adaptprune.tables.benchmarks import render_overview

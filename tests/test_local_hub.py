@@ -20,10 +20,10 @@ from hub_rows import MEMBERS, ROWS, write_hub
 from adaptprune.data.hub_rows import read_split
 from adaptprune.data.texts import read_texts
 from adaptprune.errors import UserError
-from adaptprune.evaluate import harness
-from adaptprune.evaluate.catalog import load_task
-from adaptprune.evaluate.stage import Selection, fetch_suite
-from adaptprune.evaluate.suites import load_suite
+from adaptprune.evaluation import harness
+from adaptprune.evaluation.catalog import load_task
+from adaptprune.evaluation.stage import Selection, fetch_suite
+from adaptprune.evaluation.suites import load_suite
 
 pytestmark = pytest.mark.xdist_group("lm_eval")
 
@@ -58,7 +58,8 @@ def environment(cache: Path) -> dict[str, str]:
 def call(output: Path, hub: Path, *options: str) -> list[str]:
     """Return the call of the command line, on facts of the folder's size."""
     script = (
-        "import sys; from adaptprune.evaluate import benchmarks; from hub_rows import small_facts; "
+        "import sys; from adaptprune.evaluation import benchmarks; "
+        "from hub_rows import small_facts; "
         "facts = small_facts(benchmarks.benchmark_facts()); "
         "benchmarks.benchmark_facts = lambda: facts; from adaptprune.cli import main; main()"
     )

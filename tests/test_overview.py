@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import pytest
 
-from adaptprune.evaluate.suites import load_suite
+from adaptprune.evaluation.suites import load_suite
 from adaptprune.tables.benchmarks import overview, render_overview
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adaptprune.evaluate.packing import Group, Request, Tree, pack, plan, take_trees
+from adaptprune.evaluation.packing import Group, Request, Tree, pack, plan, take_trees
 
 # Few token ids and short sequences: shared prefixes of every depth, repeats, prefixes of others.
 sequences = st.lists(st.integers(0, 2), min_size=1, max_size=12)

@@ -10,8 +10,8 @@ import torch
 from test_scorer import WINDOW, tiny_model, tiny_tokenizer
 
 from adaptprune.errors import NumericalError, UserError
-from adaptprune.evaluate.perplexity import check_lengths, cut_windows, token_perplexities
-from adaptprune.evaluate.scorer import PrefixScorer
+from adaptprune.evaluation.perplexity import check_lengths, cut_windows, token_perplexities
+from adaptprune.evaluation.scorer import PrefixScorer
 
 if TYPE_CHECKING:
     from typing import Any

@@ -19,10 +19,10 @@ from adaptprune.data.hub_rows import read_split
 from adaptprune.data.texts import read_texts
 from adaptprune.data.training import find_data
 from adaptprune.errors import UserError
-from adaptprune.evaluate.catalog import load_task
-from adaptprune.evaluate.stage import fetch_suite
-from adaptprune.evaluate.suitedata import TaskSource, suite_sources
-from adaptprune.evaluate.suites import load_suite
+from adaptprune.evaluation.catalog import load_task
+from adaptprune.evaluation.stage import fetch_suite
+from adaptprune.evaluation.suitedata import TaskSource, suite_sources
+from adaptprune.evaluation.suites import load_suite
 from adaptprune.files.atomic import cache_directory
 from adaptprune.models.catalogue import locate
 from adaptprune.workflow.prefetch import prefetch

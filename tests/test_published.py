@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from adaptprune.evaluate.suites import load_suite
+from adaptprune.evaluation.suites import load_suite
 from adaptprune.results.published import load_claims
 
 PUBLISHED = Path(__file__).parents[1] / "paper_tables" / "published.csv"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from adaptprune.evaluate.suites import load_suite
+from adaptprune.evaluation.suites import load_suite
 from adaptprune.pruning.registry import METHODS, method_title
 from adaptprune.results.rows import read_results
 from adaptprune.tables.declared import MethodTitle

@@ -26,8 +26,8 @@ from transformers import (
 )
 
 from adaptprune import modeling
-from adaptprune.evaluate.forward import TreeRunner
-from adaptprune.evaluate.scorer import PrefixScorer
+from adaptprune.evaluation.forward import TreeRunner
+from adaptprune.evaluation.scorer import PrefixScorer
 
 WINDOW = 24
 VOCABULARY = 40
@@ -152,7 +152,7 @@ def test_scores_as_stock(scorers, case):
 
 
 def test_kept_prefixes_score_as_stock(scorers, monkeypatch):
-    monkeypatch.setattr("adaptprune.evaluate.scorer.FORWARD_OVERHEAD", 0)
+    monkeypatch.setattr("adaptprune.evaluation.scorer.FORWARD_OVERHEAD", 0)
     monkeypatch.setattr(scorers[0].budget, "row", 1)
     for pairs in CASES.values():
         assert_equal_scores(scorers, pairs)
@@ -248,7 +248,7 @@ def test_a_kept_prefix_that_has_no_room_goes_in_halves(monkeypatch):
         return forward(self, trees, prefix, keep)
 
     monkeypatch.setattr(TreeRunner, "_forward", limited)
-    monkeypatch.setattr("adaptprune.evaluate.scorer.FORWARD_OVERHEAD", 0)
+    monkeypatch.setattr("adaptprune.evaluation.scorer.FORWARD_OVERHEAD", 0)
     beginning = list(range(3, 21))  # 18 tokens: 9 and 9, then 4 and 5 of each
     requests = [([*beginning, token, token + 1], [1, 2]) for token in range(21, 29, 2)]
     requests.append((beginning[:3], beginning[3:12]))  # scored within the prefix
@@ -291,7 +291,7 @@ def sliced_model():
 def test_pruned_models_score_as_stock(make, monkeypatch):
     scorers = both(make())
     assert scorers[0].stock_reason is None
-    monkeypatch.setattr("adaptprune.evaluate.scorer.FORWARD_OVERHEAD", 0)
+    monkeypatch.setattr("adaptprune.evaluation.scorer.FORWARD_OVERHEAD", 0)
     for row in (1, 256):
         scorers[0].budget.row = row
         for pairs in CASES.values():

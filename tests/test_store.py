@@ -11,7 +11,7 @@ import pytest
 from matrix_examples import rewritten, stored, write_cells, write_dense, write_scored_cell
 
 from adaptprune.errors import UserError
-from adaptprune.evaluate.suites import load_suite
+from adaptprune.evaluation.suites import load_suite
 from adaptprune.files.atomic import read_json
 from adaptprune.results.matrix import (
     beside,

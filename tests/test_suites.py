@@ -13,7 +13,7 @@ import pytest
 
 from adaptprune.data import bigbench
 from adaptprune.errors import UserError
-from adaptprune.evaluate.suites import (
+from adaptprune.evaluation.suites import (
     PerplexityTask,
     Suite,
     SuiteTask,

@@ -48,7 +48,7 @@ def models() -> None:
 
 def tasks() -> None:
     """List the task suites and their tasks."""
-    from adaptprune.evaluate.suites import list_suites, load_suite
+    from adaptprune.evaluation.suites import list_suites, load_suite
 
     for name in list_suites():
         suite = load_suite(name)

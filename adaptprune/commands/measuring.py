@@ -65,7 +65,7 @@ def sensitivity(
 ) -> None:
     """Score a model with one layer cut at a time (Fig. 1)."""
     from adaptprune.commands.outputs import check_files, json_with, model_inputs
-    from adaptprune.evaluate.suites import load_suite
+    from adaptprune.evaluation.suites import load_suite
     from adaptprune.measure.layers import HeldOutText, sensitivity_stage
 
     read = [*model_inputs(model), named_file(calibration, ".json"), local_data]

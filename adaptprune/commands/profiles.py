@@ -246,7 +246,7 @@ class Taken:
         return taken
 
     def _perplexity_documents(self, suite: str, given: int | None) -> int | None:
-        from adaptprune.evaluate.suites import load_suite
+        from adaptprune.evaluation.suites import load_suite
 
         text = load_suite(suite).perplexity
         taken = self._value(given, lambda profile: profile.evaluation.perplexity_documents, None)

@@ -65,7 +65,7 @@ def fetch(
         write_json(output, find_data(text, local_data).describe_origin())
         return
     if suite is not None:
-        from adaptprune.evaluate.stage import fetch_suite
+        from adaptprune.evaluation.stage import fetch_suite
 
         check_folder(local_data)
         write_json(output, fetch_suite(suite, local_data))

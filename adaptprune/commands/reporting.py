@@ -89,8 +89,8 @@ def evaluate(
         model_inputs,
         sibling,
     )
-    from adaptprune.evaluate.perplexity import check_lengths
-    from adaptprune.evaluate.stage import Selection, evaluate_stage, kept_tasks
+    from adaptprune.evaluation.perplexity import check_lengths
+    from adaptprune.evaluation.stage import Selection, evaluate_stage, kept_tasks
     from adaptprune.models.runtime import Runtime
 
     documents = documents or sibling(output, f"{output.stem}.parquet")
@@ -149,8 +149,8 @@ def gate(
 ) -> None:
     """Compare the dense model with its known scores; stop where it misses them."""
     from adaptprune.commands.outputs import check_files, json_with
-    from adaptprune.evaluate.dense import check_dense
-    from adaptprune.evaluate.suites import load_suite
+    from adaptprune.evaluation.dense import check_dense
+    from adaptprune.evaluation.suites import load_suite
     from adaptprune.files.atomic import write_json
     from adaptprune.results.records import Evaluation, read_record
 
@@ -240,7 +240,7 @@ def table(
 ) -> None:
     """Render a declared table to LaTeX, CSV and Markdown; OUTPUT is the path without suffix."""
     from adaptprune.commands.outputs import check_files, table_files
-    from adaptprune.evaluate.suites import load_suite
+    from adaptprune.evaluation.suites import load_suite
     from adaptprune.tables.declared import ListedTable, load_declaration
     from adaptprune.tables.listedtable import render_listed_table
     from adaptprune.tables.render import render_table
@@ -327,7 +327,7 @@ def benchmarks(
 ) -> None:
     """Render what a suite runs (the paper's Table 6); OUTPUT is the path without suffix."""
     from adaptprune.commands.outputs import check_files, table_files
-    from adaptprune.evaluate.suites import load_suite
+    from adaptprune.evaluation.suites import load_suite
     from adaptprune.tables.benchmarks import render_overview
 
     check_files(table_files(output))

@@ -9,7 +9,7 @@ import pandas as pd
 
 from adaptprune.cells import split_variant
 from adaptprune.errors import UserError
-from adaptprune.evaluate.suites import load_suite
+from adaptprune.evaluation.suites import load_suite
 from adaptprune.pruning.registry import find_method
 from adaptprune.results.conditions import OF_METHOD, SOURCE, check_comparable, minor_version
 

@@ -15,7 +15,7 @@ from adaptprune.results.stats import Bootstrap, bootstrap_mean, bootstrap_ratio,
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from adaptprune.evaluate.suites import PerplexityTask, Suite, SuiteTask
+    from adaptprune.evaluation.suites import PerplexityTask, Suite, SuiteTask
     from adaptprune.results.matrix import Matrix
 
 #: The seed of a row that takes all seeds together.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from adaptprune.comparison.alike import Seeds
-    from adaptprune.evaluate.suites import Suite
+    from adaptprune.evaluation.suites import Suite
 
 #: What a comparison is of.
 PAIR = ["model", "recovery", "sparsity", "method", "baseline"]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from adaptprune.comparison.alike import Seeds
     from adaptprune.comparison.sides import Sides
-    from adaptprune.evaluate.suites import Suite
+    from adaptprune.evaluation.suites import Suite
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import pandas as pd
 from adaptprune.comparison.conditions import check_between
 from adaptprune.comparison.paired import Cells, Pairing
 from adaptprune.errors import UserError, unknown
-from adaptprune.evaluate.suites import load_suite
+from adaptprune.evaluation.suites import load_suite
 from adaptprune.pruning.registry import method_title
 from adaptprune.results.matrix import read_matrix
 from adaptprune.results.rows import label_of, labels_of
@@ -19,7 +19,7 @@ from adaptprune.tables.grid import DENSE
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from adaptprune.evaluate.suites import Suite
+    from adaptprune.evaluation.suites import Suite
     from adaptprune.results.matrix import Matrix
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from adaptprune.cells import split_variant
 from adaptprune.data.sources import data_folder
 from adaptprune.errors import UserError
-from adaptprune.evaluate.suites import load_suite
+from adaptprune.evaluation.suites import load_suite
 from adaptprune.models.catalogue import folder_of, is_local, shape_of
 from adaptprune.models.memory import BYTES
 from adaptprune.plugins import in_one_line
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from adaptprune.doctor.rates import Rates
-    from adaptprune.evaluate.benchmarks import Benchmark
+    from adaptprune.evaluation.benchmarks import Benchmark
     from adaptprune.models.shapes import ModelShape
     from adaptprune.workflow.profiles import Profile
 

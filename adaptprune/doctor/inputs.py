@@ -11,7 +11,7 @@ from adaptprune.data.hub_splits import hub_folder
 from adaptprune.data.texts import HubCorpus, cached_documents, find_corpus
 from adaptprune.doctor.finding import Finding, Subject
 from adaptprune.errors import UserError
-from adaptprune.evaluate.suites import load_suite
+from adaptprune.evaluation.suites import load_suite
 from adaptprune.files import hub_client as hub
 from adaptprune.files.atomic import MANIFEST, cache_directory
 from adaptprune.files.manifest import verify_folder
@@ -146,7 +146,7 @@ def check_tasks(subject: Subject) -> list[Finding]:
     suite = load_suite(subject.profile.evaluation.suite)
     if suite.data != "hub":
         return [_local_source("tasks", f"suite {suite.name}", suite.data, subject)]
-    from adaptprune.evaluate.suitedata import suite_sources
+    from adaptprune.evaluation.suitedata import suite_sources
 
     folder = subject.profile.local_data
     findings, datasets, lacking = [], set(), set()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pandas as pd
 
 from adaptprune.errors import UserError
-from adaptprune.evaluate.suites import load_suite
+from adaptprune.evaluation.suites import load_suite
 from adaptprune.figures.catalog import Drawing
 from adaptprune.figures.style import PAGE, add_legend, method_styles, new_figure, styled
 from adaptprune.pruning.registry import method_title

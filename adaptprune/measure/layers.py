@@ -64,10 +64,10 @@ class HeldOutText:
                 beyond the model's, or the model's tokenizer does not fit it.
         """
         from adaptprune.data.encoding import check_ids, load_checked_tokenizer, plain_ids
-        from adaptprune.evaluate.catalog import TASK_FOLDER, load_task
-        from adaptprune.evaluate.perplexity import SEPARATOR, cut_windows
-        from adaptprune.evaluate.stage import Selection
-        from adaptprune.evaluate.suites import load_suite
+        from adaptprune.evaluation.catalog import TASK_FOLDER, load_task
+        from adaptprune.evaluation.perplexity import SEPARATOR, cut_windows
+        from adaptprune.evaluation.stage import Selection
+        from adaptprune.evaluation.suites import load_suite
         from adaptprune.models.catalogue import read_config, stated_window
 
         if load_suite(self.suite).perplexity is None:

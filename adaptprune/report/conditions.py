@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from adaptprune.cells import Cell
-    from adaptprune.evaluate.suites import PerplexityTask, SuiteTask
+    from adaptprune.evaluation.suites import PerplexityTask, SuiteTask
     from adaptprune.report.evidence import Evidence
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from adaptprune.comparison.paired import Cells, Pairing, Place, compare_pairings
-from adaptprune.evaluate.suites import load_suite
+from adaptprune.evaluation.suites import load_suite
 from adaptprune.report.found import RUN_AS
 from adaptprune.results.matrix import read_matrix
 from adaptprune.results.rows import profile_results
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from adaptprune.evaluate.suites import Suite
+    from adaptprune.evaluation.suites import Suite
     from adaptprune.results.matrix import Matrix
     from adaptprune.tables.grid import Grid
     from adaptprune.workflow.profiles import Profile

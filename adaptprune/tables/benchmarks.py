@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from adaptprune.evaluate.catalog import TASK_FOLDER, task_config
-from adaptprune.evaluate.hubtasks import hub_source
+from adaptprune.evaluation.catalog import TASK_FOLDER, task_config
+from adaptprune.evaluation.hubtasks import hub_source
 from adaptprune.files.atomic import write_texts
 from adaptprune.tables.plain import plain_latex, plain_markdown
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from adaptprune.evaluate.benchmarks import Benchmark
-    from adaptprune.evaluate.suites import PerplexityTask, Suite, SuiteTask
+    from adaptprune.evaluation.benchmarks import Benchmark
+    from adaptprune.evaluation.suites import PerplexityTask, Suite, SuiteTask
 
 CAPTION = "Benchmarks of the suite {name}: what is run (the paper's Table 6 beside it)."
 

@@ -13,7 +13,7 @@ from adaptprune.results.stats import Summary, macro_average_stderr, summarize
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from adaptprune.evaluate.suites import Suite
+    from adaptprune.evaluation.suites import Suite
     from adaptprune.tables.declared import MethodTitle
 
 DENSE = "dense"

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from adaptprune.evaluate.suites import Suite
+    from adaptprune.evaluation.suites import Suite
     from adaptprune.tables.declared import ListedRow
     from adaptprune.workflow.profiles import Profile
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from adaptprune.evaluate.suites import Suite
+    from adaptprune.evaluation.suites import Suite
     from adaptprune.tables.declared import ListedRow, ListedTable
     from adaptprune.tables.grid import Grid
     from adaptprune.workflow.profiles import Profile

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from adaptprune.evaluate.suites import PerplexityTask, Suite
+    from adaptprune.evaluation.suites import PerplexityTask, Suite
 
 
 #: Why a column is without marks.

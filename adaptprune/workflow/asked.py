@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from adaptprune.cells import NO_RECOVERY, record_name, split_variant
-from adaptprune.evaluate.suites import load_suite
+from adaptprune.evaluation.suites import load_suite
 from adaptprune.models.catalogue import find_entry
 from adaptprune.pruning.registry import find_method
 

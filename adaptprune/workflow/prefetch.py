@@ -14,8 +14,8 @@ from adaptprune.data.mixtures import CorpusSource, find_mixture, mixtures
 from adaptprune.data.sources import ensure_source
 from adaptprune.data.texts import HubCorpus, corpora, corpus_file, fetch_documents, find_corpus
 from adaptprune.data.training import fetch_source
-from adaptprune.evaluate.suitedata import fetch_suite_splits
-from adaptprune.evaluate.suites import load_suite
+from adaptprune.evaluation.suitedata import fetch_suite_splits
+from adaptprune.evaluation.suites import load_suite
 from adaptprune.files.atomic import read_json, sha256_file, write_json
 from adaptprune.models.catalogue import is_pretrained, locate
 from adaptprune.pruning.registry import find_method

@@ -13,8 +13,8 @@ from adaptprune.cells import Cell, grid, slug, split_variant
 from adaptprune.data.mixtures import find_mixture
 from adaptprune.data.texts import find_corpus
 from adaptprune.errors import UserError, unknown
-from adaptprune.evaluate.perplexity import check_lengths
-from adaptprune.evaluate.suites import load_suite
+from adaptprune.evaluation.perplexity import check_lengths
+from adaptprune.evaluation.suites import load_suite
 from adaptprune.files.atomic import read_yaml
 from adaptprune.models.catalogue import find_entry
 from adaptprune.plugins import in_one_line

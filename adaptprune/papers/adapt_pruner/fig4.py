@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from adaptprune.errors import UserError
-from adaptprune.evaluate.suites import load_suite
+from adaptprune.evaluation.suites import load_suite
 from adaptprune.figures.catalog import Drawing
 from adaptprune.figures.style import COLUMN, new_figure, series_style, styled
 from adaptprune.models.catalogue import shape_of

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from transformers import DynamicCache
 
-from adaptprune.evaluate.packing import pack, take_trees
+from adaptprune.evaluation.packing import pack, take_trees
 from adaptprune.models.loss import logits_of
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedModel
 
-    from adaptprune.evaluate.packing import Group, Rows, Tree
+    from adaptprune.evaluation.packing import Group, Rows, Tree
 
 logger = logging.getLogger(__name__)
 

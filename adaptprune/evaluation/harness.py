@@ -14,17 +14,17 @@ import torch
 
 from adaptprune.data.encoding import check_tokenizer
 from adaptprune.errors import NumericalError, UserError
-from adaptprune.evaluate import outcome
-from adaptprune.evaluate.catalog import check_size, check_tasks, load_task
-from adaptprune.evaluate.documents import (
+from adaptprune.evaluation import outcome
+from adaptprune.evaluation.catalog import check_size, check_tasks, load_task
+from adaptprune.evaluation.documents import (
     check_answers,
     first_line,
     in_one_line,
     rolling_texts,
 )
-from adaptprune.evaluate.outcome import Outcome, write_documents
-from adaptprune.evaluate.perplexity import check_lengths, joined_tokens, token_perplexities
-from adaptprune.evaluate.window import LIMIT, choose_window
+from adaptprune.evaluation.outcome import Outcome, write_documents
+from adaptprune.evaluation.perplexity import check_lengths, joined_tokens, token_perplexities
+from adaptprune.evaluation.window import LIMIT, choose_window
 from adaptprune.files.atomic import sha256_json
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from lm_eval.models.huggingface import HFLM
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from adaptprune.evaluate.forward import Precision
+    from adaptprune.evaluation.forward import Precision
 
 __all__ = ["EvaluationResult", "TaskSelection", "check_tasks", "evaluate_checkpoint"]
 
@@ -256,7 +256,7 @@ def _language_model(
 ) -> HFLM:
     """Wrap a model for lm-eval."""
     if scorer == "prefix":
-        from adaptprune.evaluate.scorer import PrefixScorer
+        from adaptprune.evaluation.scorer import PrefixScorer
 
         return PrefixScorer(
             model,

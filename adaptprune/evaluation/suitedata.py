@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from adaptprune.data.hub_splits import hub_folder
-from adaptprune.evaluate.benchmarks import hub_columns
-from adaptprune.evaluate.catalog import TASK_FOLDER, task_config
-from adaptprune.evaluate.hubtasks import HubSource, fetch_splits, hub_source
+from adaptprune.evaluation.benchmarks import hub_columns
+from adaptprune.evaluation.catalog import TASK_FOLDER, task_config
+from adaptprune.evaluation.hubtasks import HubSource, fetch_splits, hub_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from adaptprune.evaluate.suites import Suite
+    from adaptprune.evaluation.suites import Suite
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from adaptprune.evaluate.forward import Scores, log_softmax
+from adaptprune.evaluation.forward import Scores, log_softmax
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from adaptprune.evaluate.forward import Budget, Precision
-    from adaptprune.evaluate.freshstate import FreshState
-    from adaptprune.evaluate.packing import Request
+    from adaptprune.evaluation.forward import Budget, Precision
+    from adaptprune.evaluation.freshstate import FreshState
+    from adaptprune.evaluation.packing import Request
 
 logger = logging.getLogger(__name__)
 

@@ -129,7 +129,7 @@ class PerplexityTask(Benchmark):
 @functools.cache
 def benchmark_facts() -> dict[str, dict[str, Any]]:
     """Return the content of the files in ``benchmarks/`` by name."""
-    return packaged_yaml("adaptprune.evaluate", "benchmarks")
+    return packaged_yaml("adaptprune", "evaluate/benchmarks")
 
 
 def find_facts(name: str) -> dict[str, Any]:

@@ -15,10 +15,10 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from adaptprune.errors import UserError
-from adaptprune.evaluate.dense_scores import PERPLEXITY, DenseScore
+from adaptprune.evaluation.dense_scores import PERPLEXITY, DenseScore
 
 if TYPE_CHECKING:
-    from adaptprune.evaluate.suites import Suite
+    from adaptprune.evaluation.suites import Suite
 
 STANDARD_ERRORS = 3
 

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from adaptprune.evaluate.forward import Budget, Scores, TreeRunner
-from adaptprune.evaluate.packing import Request, plan
-from adaptprune.evaluate.plain import score_plainly
+from adaptprune.evaluation.forward import Budget, Scores, TreeRunner
+from adaptprune.evaluation.packing import Request, plan
+from adaptprune.evaluation.plain import score_plainly
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from transformers import PreTrainedModel
 
-    from adaptprune.evaluate.freshstate import FreshState
+    from adaptprune.evaluation.freshstate import FreshState
 
 # A tree that is not understood is wrong by whole nats. Rounding stays far below, though a sliced
 # model, which has no normalised stream, has shown 0.002 nats in float32.

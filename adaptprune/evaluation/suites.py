@@ -14,13 +14,13 @@ import pydantic
 
 from adaptprune.data.sources import LocalSource
 from adaptprune.errors import UserError, unknown
-from adaptprune.evaluate.benchmarks import (
+from adaptprune.evaluation.benchmarks import (
     Benchmark,
     PerplexityTask,
     SuiteTask,
     find_facts,
 )
-from adaptprune.evaluate.dense_scores import DenseScores, published_scores
+from adaptprune.evaluation.dense_scores import DenseScores, published_scores
 from adaptprune.files.atomic import packaged_yaml
 
 __all__ = ["PerplexityTask", "Suite", "SuiteTask", "list_suites", "load_suite", "subset"]
@@ -76,7 +76,7 @@ class Suite(pydantic.BaseModel):
 
 @functools.cache
 def _contents() -> dict[str, Any]:
-    return packaged_yaml("adaptprune.evaluate", "suites")
+    return packaged_yaml("adaptprune", "evaluate/suites")
 
 
 def list_suites() -> list[str]:

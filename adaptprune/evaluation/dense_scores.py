@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import pydantic
 
-from adaptprune.evaluate.benchmarks import Closed
+from adaptprune.evaluation.benchmarks import Closed
 from adaptprune.files.atomic import packaged_yaml
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class PublishedScores(Closed):
 
 @functools.cache
 def _published() -> tuple[PublishedScores, ...]:
-    contents = packaged_yaml("adaptprune.evaluate", "dense").values()
+    contents = packaged_yaml("adaptprune", "evaluate/dense").values()
     return tuple(PublishedScores(**content) for content in contents)
 
 

@@ -19,12 +19,12 @@ from tqdm import tqdm
 
 from adaptprune.data.encoding import added_ids, check_ids, check_text
 from adaptprune.errors import UserError
-from adaptprune.evaluate.documents import DocumentError
-from adaptprune.evaluate.forward import Budget, Scores, TreeRunner, Work
-from adaptprune.evaluate.freshstate import FreshState
-from adaptprune.evaluate.packing import Request, plan
-from adaptprune.evaluate.plain import score_plainly
-from adaptprune.evaluate.probe import why_not_packed
+from adaptprune.evaluation.documents import DocumentError
+from adaptprune.evaluation.forward import Budget, Scores, TreeRunner, Work
+from adaptprune.evaluation.freshstate import FreshState
+from adaptprune.evaluation.packing import Request, plan
+from adaptprune.evaluation.plain import score_plainly
+from adaptprune.evaluation.probe import why_not_packed
 from adaptprune.models.causality import check_causal
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from adaptprune.evaluate.forward import Precision
+    from adaptprune.evaluation.forward import Precision
 
 logger = logging.getLogger(__name__)
 

@@ -10,9 +10,15 @@ from typing import TYPE_CHECKING, Any
 from adaptprune.data.encoding import load_checked_tokenizer
 from adaptprune.data.hub_splits import commits_of
 from adaptprune.data.sources import ensure_source
-from adaptprune.evaluate.catalog import TASK_FOLDER, check_size, check_tasks, load_task, members_of
-from adaptprune.evaluate.suitedata import fetch_suite_splits
-from adaptprune.evaluate.suites import load_suite, subset
+from adaptprune.evaluation.catalog import (
+    TASK_FOLDER,
+    check_size,
+    check_tasks,
+    load_task,
+    members_of,
+)
+from adaptprune.evaluation.suitedata import fetch_suite_splits
+from adaptprune.evaluation.suites import load_suite, subset
 from adaptprune.files.atomic import write_sealed_json
 from adaptprune.files.surroundings import expanded
 from adaptprune.machine.provenance import Stopwatch
@@ -20,9 +26,9 @@ from adaptprune.models import checkpoint
 from adaptprune.models.catalogue import locate, recorded_failure
 
 if TYPE_CHECKING:
-    from adaptprune.evaluate.benchmarks import Benchmark
-    from adaptprune.evaluate.forward import Precision
-    from adaptprune.evaluate.harness import TaskSelection
+    from adaptprune.evaluation.benchmarks import Benchmark
+    from adaptprune.evaluation.forward import Precision
+    from adaptprune.evaluation.harness import TaskSelection
     from adaptprune.models.runtime import Runtime
 
 SCHEMA = 1
@@ -70,7 +76,7 @@ class Selection:
 
     def _select(self, benchmark: Benchmark, count: int | None, seed: int) -> list[TaskSelection]:
         """Return the tasks of one benchmark with the documents to take of each."""
-        from adaptprune.evaluate.harness import TaskSelection
+        from adaptprune.evaluation.harness import TaskSelection
 
         whole = count is None or count >= benchmark.documents or self.limit is not None
         chosen = None if whole else subset(benchmark, benchmark.documents, count, seed)
@@ -91,7 +97,7 @@ class Selection:
 
 def _tasks_of(name: str) -> list[TaskSelection]:
     """Return the tasks behind an lm-eval name that was given by hand."""
-    from adaptprune.evaluate.harness import TaskSelection
+    from adaptprune.evaluation.harness import TaskSelection
 
     check_tasks([name], TASK_FOLDER)
     members = members_of(name, TASK_FOLDER)
@@ -159,7 +165,7 @@ def evaluate_stage(
     Raises:
         UserError: an unknown task or model, or data that cannot be had.
     """
-    from adaptprune.evaluate import harness
+    from adaptprune.evaluation import harness
 
     watch = Stopwatch()
     partial = kept_tasks(output)

@@ -18,8 +18,8 @@ import yaml
 
 from adaptprune.data.hub_splits import hub_folder
 from adaptprune.errors import UserError, unknown
-from adaptprune.evaluate.benchmarks import hub_columns
-from adaptprune.evaluate.hubtasks import fetch_splits, hub_source, read_locally
+from adaptprune.evaluation.benchmarks import hub_columns
+from adaptprune.evaluation.hubtasks import fetch_splits, hub_source, read_locally
 from adaptprune.files.atomic import cache_directory, read_json, write_json
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from lm_eval.api.task import Task
 
 #: The folder of this suite's own task files.
-TASK_FOLDER = Path(__file__).parent / "tasks"
+TASK_FOLDER = Path(__file__).parents[1] / "evaluate" / "tasks"
 GROUP_KEYS = {
     *("group", "group_alias", "task", "task_alias"),
     *("aggregate_metric_list", "metadata", "tag"),
