@@ -3,8 +3,7 @@
 
 rule audit:
     input:
-        published=ROOT / "paper_tables" / "published.csv",
-        claims=ROOT / "paper_tables" / "quoted" / "claims.yaml",
+        papers()[0].printed(ROOT / "paper_tables"),
     output:
         "paper_tables/generated/audit.md",
     log:
@@ -13,7 +12,7 @@ rule audit:
     conda:
         "../environment.yml"
     params:
-        tables=lambda wildcards, input: Path(input.published).parent,
+        tables=str(ROOT / "paper_tables"),
         versions={
             name: find_method(name).version
             for name in ("adapt-pruner", "flap", "llm-pruner", "slicegpt")

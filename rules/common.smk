@@ -23,6 +23,13 @@ from adaptprune.workflow.made_from import is_made_from
 from adaptprune.pruning.methodfile import load_method_file
 from adaptprune.models.catalogue import catalogue, find_entry, known_window
 from adaptprune.cells import slug
+from adaptprune.workflow.papers import (
+    claims_file,
+    declared_tables,
+    paper_of_table,
+    papers,
+    published_file,
+)
 from adaptprune.workflow.progress import Progress, report_progress
 from adaptprune.data.training import is_on_hub
 from adaptprune.data.mixtures import find_mixture
@@ -49,12 +56,16 @@ def overrides():
     return given if COMPARED is None else given | {"methods": str(COMPARED)}
 
 
-TABLES = sorted(path.stem for path in (ROOT / "paper_tables").glob("*.yaml"))
+try:
+    #: Every declared table and where its declaration lies.
+    TABLES = declared_tables(ROOT / "paper_tables")
+except UserError as error:
+    raise SystemExit(f"error: {error}")
 
 
 @cache
 def declaration(table):
-    return load_declaration(ROOT / "paper_tables" / f"{table}.yaml")
+    return load_declaration(TABLES[table])
 
 
 def stand_in(table):
@@ -393,6 +404,12 @@ def profile_made_from(wildcards):
     return settings_hash(profile(wildcards.profile))
 
 
+def published_beside(wildcards):
+    """Return the printed numbers that lie beside a declaration, where there are some."""
+    file = published_file(TABLES[wildcards.table].parent)
+    return [file] if file.is_file() else []
+
+
 def table_sources(wildcards):
     """Return the results and the provenance that a table is made from."""
     name, table = wildcards.profile, wildcards.table
@@ -462,8 +479,7 @@ def overrides_flags(wildcards):
 def declaration_flag(wildcards):
     """Name the table whose cells are collected, where it is not the matrix of the profile."""
     table = wildcards.selection.removeprefix("-")
-    file = ROOT / "paper_tables" / f"{table}.yaml"
-    return f"--declaration {shlex.quote(str(file))}" if table else ""
+    return f"--declaration {shlex.quote(str(TABLES[table]))}" if table else ""
 
 
 try:

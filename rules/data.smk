@@ -30,7 +30,7 @@ rule count_tokens:
 rule data_table:
     input:
         counts=counted_tokens,
-        claims=ROOT / "paper_tables/quoted/claims.yaml",
+        claims=claims_file(paper_of_table("table2").folder(ROOT / "paper_tables")),
     output:
         multiext("paper_tables/generated/{profile}/table2", ".md", ".csv", ".tex"),
         made="results/runs/{profile}/made/table2.json",

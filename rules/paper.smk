@@ -4,8 +4,8 @@
 rule table:
     input:
         table_sources,
-        declaration=lambda wildcards: ROOT / "paper_tables" / f"{wildcards.table}.yaml",
-        published=ROOT / "paper_tables" / "published.csv",
+        published_beside,
+        declaration=lambda wildcards: TABLES[wildcards.table],
     output:
         multiext("paper_tables/generated/{profile}/{table}", ".tex", ".csv", ".md"),
         made="results/runs/{profile}/made/{table}.json",

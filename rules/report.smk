@@ -10,9 +10,8 @@ rule report:
 rule page:
     input:
         page_sources,
-        published=ROOT / "paper_tables" / "published.csv",
-        claims=ROOT / "paper_tables" / "quoted" / "claims.yaml",
-        declarations=[ROOT / "paper_tables" / f"{table}.yaml" for table in TABLES],
+        [paper.printed(ROOT / "paper_tables") for paper in papers()],
+        list(TABLES.values()),
     output:
         page="paper_tables/generated/{profile}/report.html",
         made="results/runs/{profile}/made/report.json",
@@ -24,7 +23,7 @@ rule page:
     params:
         overrides=overrides_flags,
         folder=str(ROOT / "config"),
-        declarations=lambda wildcards, input: str(Path(input.published).parent),
+        declarations=str(ROOT / "paper_tables"),
         generated=lambda wildcards: f"paper_tables/generated/{wildcards.profile}",
         made_from=page_made_from,
     message:

@@ -10,11 +10,15 @@ import pandas as pd
 
 from adaptprune.results.rows import CELL, COLUMNS, PROVENANCE, PROVENANCE_KEYS, Row
 from adaptprune.tables.render import render_table
+from adaptprune.workflow.papers import declared_tables
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-DECLARATIONS = Path(__file__).parents[1] / "paper_tables"
+TABLES = Path(__file__).parents[1] / "paper_tables"
+DECLARATIONS = TABLES / "adapt_pruner"
+#: Every declared table of the repository.
+DECLARED = list(declared_tables(TABLES).values())
 
 
 @dataclass(frozen=True)

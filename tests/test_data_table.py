@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def claims(request: pytest.FixtureRequest) -> Path:
-    return request.config.rootpath / "paper_tables" / "quoted" / "claims.yaml"
+    return request.config.rootpath / "paper_tables" / "adapt_pruner" / "quoted" / "claims.yaml"
 
 
 def test_tokens_are_counted_by_hand(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from matrix_examples import write_cells, write_dense
 from adaptprune.cli import app
 from adaptprune.results.rows import collect, write_results
 from adaptprune.tables.declared import load_declaration
+from adaptprune.workflow.papers import declared_tables
 from adaptprune.workflow.profiles import OVERRIDES, load_profile
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def check_workflow(words: list[str]) -> None:
     given = {key: value for key, value in config.items() if key not in ("method", "method_file")}
     profile = load_profile(ROOT / "config", name, given)
     for table in targets:
-        if (path := ROOT / "paper_tables" / f"{table}.yaml").is_file():
+        if path := declared_tables(ROOT / "paper_tables").get(table):
             load_declaration(path)
     assert profile.models
 

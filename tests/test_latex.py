@@ -75,7 +75,7 @@ def training_data(folder: Path) -> None:
     """Render Table 2."""
     data = find_data("paper", write_training_hub(folder / "hub"))
     write_counts(data, "tiny-llama", folder / "counts.json")
-    claims = ROOT / "paper_tables" / "quoted" / "claims.yaml"
+    claims = ROOT / "paper_tables" / "adapt_pruner" / "quoted" / "claims.yaml"
     render_data_table(folder / "counts.json", claims, folder / "table2")
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pytest
 import yaml
-from table_examples import DECLARATIONS, SUITE, cell, stopped, write_trained
+from table_examples import DECLARATIONS, DECLARED, SUITE, TABLES, cell, stopped, write_trained
 
 from adaptprune.cells import Cell
 from adaptprune.errors import UserError
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from adaptprune.results.rows import Row
 
-CONFIG = DECLARATIONS.parent / "config"
+CONFIG = TABLES.parent / "config"
 TINY = load_profile(CONFIG, "tiny", {"seeds": [0, 1]})
 ACCEL = TINY.recovery_cells("accel")[0]
 BLOCK = "tiny → small"
@@ -161,7 +161,7 @@ def test_pretraining_of_a_known_model_is_accounted_for(tmp_path: Path) -> None:
     assert tidy["training_flops"] == pytest.approx(6 * 1_049_728 * 2**20)
 
 
-@pytest.mark.parametrize("path", sorted(DECLARATIONS.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", DECLARED, ids=lambda path: path.stem)
 def test_listed_rows_exist_in_every_profile_they_are_for(path: Path) -> None:
     declaration = load_declaration(path)
     if isinstance(declaration, ListedTable):

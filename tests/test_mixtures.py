@@ -27,7 +27,7 @@ from adaptprune.results.published import load_claims
 if TYPE_CHECKING:
     from pathlib import Path
 
-CLAIMS = "paper_tables/quoted/claims.yaml"
+CLAIMS = "paper_tables/adapt_pruner/quoted/claims.yaml"
 
 #: The document of row 1 of every source of the paper's mixture.
 EXPECTED: dict[str, Any] = {

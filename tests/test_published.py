@@ -10,7 +10,7 @@ import pytest
 from adaptprune.evaluation.suites import load_suite
 from adaptprune.results.published import load_claims
 
-PUBLISHED = Path(__file__).parents[1] / "paper_tables" / "published.csv"
+PUBLISHED = Path(__file__).parents[1] / "paper_tables" / "adapt_pruner" / "published.csv"
 TASKS_1_AND_7 = ["ARC-e", "ARC-c", "HellaSwag", "OBQA", "PIQA", "SIQA", "Winogrande"]
 TASKS_8 = ["ARC-e", "ARC-c", "BoolQ", "HellaSwag", "OBQA", "PIQA", "Winogrande"]
 METHODS = ["LLM-Pruner", "FLAP", "SliceGPT", "Adapt-Pruner"]

@@ -107,7 +107,7 @@ def test_recoveries_are_no_part_of_the_matrix(profile: Profile) -> None:
 
 @pytest.mark.parametrize("name", ["paper-training", "paper-interleaves"])
 def test_the_published_tokens_suffice_for_every_recovery_of_the_paper(name: str) -> None:
-    published = pd.read_csv(CONFIG.parent / "paper_tables/published.csv")
+    published = pd.read_csv(CONFIG.parent / "paper_tables/adapt_pruner/published.csv")
     (total,) = published[(published["table_arxiv"] == 2) & (published["key"] == "total")]["value"]
     for chosen in load_profile(CONFIG, name).recoveries.values():
         rows = int(total * 1e9) // chosen.recipe.sequence_length

@@ -21,8 +21,9 @@ from table_examples import cell, stopped, write_trained
 
 from adaptprune.papers.adapt_pruner import other_claims, pruner_claims
 from adaptprune.papers.adapt_pruner.claims import judge_claims
+from adaptprune.papers.adapt_pruner.evidence import BASELINES, OURS
+from adaptprune.papers.adapt_pruner.evidence import PruningEvidence as Evidence
 from adaptprune.report.conditions import problems_of
-from adaptprune.report.evidence import BASELINES, OURS, Evidence
 from adaptprune.report.page import render_report
 from adaptprune.results.rows import collect, write_results
 from adaptprune.results.verdict import Outcome, judge
@@ -243,7 +244,7 @@ def with_stand_in(ahead: Evidence, folder: Path, *tables: str) -> Evidence:
     """Return the evidence of the same run where a profile of its own stands in for some tables."""
     declarations = shutil.copytree(DECLARATIONS, folder / "paper_tables")
     for name in tables:
-        path = declarations / f"{name}.yaml"
+        path = declarations / "adapt_pruner" / f"{name}.yaml"
         content = yaml.safe_load(path.read_text())
         content["profiles"] = {"tiny": "tiny-training"}
         content["rows"] = {"tiny-training": content["rows"]["tiny"]}
@@ -305,7 +306,10 @@ def test_without_a_run_of_its_own_a_stand_in_leaves_a_table_not_run() -> None:
 
 
 def test_the_claims_of_one_function_have_one_stand_in() -> None:
-    both = [load_declaration(DECLARATIONS / f"{name}.yaml") for name in ("table4", "table4_flops")]
+    both = [
+        load_declaration(DECLARATIONS / "adapt_pruner" / f"{name}.yaml")
+        for name in ("table4", "table4_flops")
+    ]
     assert both[0].profiles == both[1].profiles
 
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from table_examples import DECLARATIONS
+from table_examples import DECLARED
 
 from adaptprune.cells import split_variant
 from adaptprune.errors import UserError
@@ -17,7 +17,7 @@ from adaptprune.workflow.profiles import load_profile, profile_names
 CONFIG = Path(__file__).parents[1] / "config"
 
 
-@pytest.mark.parametrize("path", sorted(DECLARATIONS.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", DECLARED, ids=lambda path: path.stem)
 def test_declarations_are_valid_and_named_after_their_file(path: Path) -> None:
     declaration = load_declaration(path)
     assert declaration.name == path.stem
@@ -25,11 +25,7 @@ def test_declarations_are_valid_and_named_after_their_file(path: Path) -> None:
         assert declaration.methods[0].method == "dense"
 
 
-MATRICES = [
-    path
-    for path in sorted(DECLARATIONS.glob("*.yaml"))
-    if isinstance(load_declaration(path), Declaration)
-]
+MATRICES = [path for path in DECLARED if isinstance(load_declaration(path), Declaration)]
 
 
 @pytest.mark.parametrize("path", MATRICES, ids=lambda path: path.stem)

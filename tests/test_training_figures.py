@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
-from table_examples import DECLARATIONS, write_trained
+from table_examples import DECLARATIONS, TABLES, write_trained
 from test_listed_tables import TINY, rows_of
 
 from adaptprune.cells import cell_folder
@@ -23,7 +23,7 @@ from adaptprune.workflow.run import Source
 if TYPE_CHECKING:
     from pathlib import Path
 
-CONFIG = DECLARATIONS.parent / "config"
+CONFIG = TABLES.parent / "config"
 SMALL = load_profile(CONFIG, "small")
 
 

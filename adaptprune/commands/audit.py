@@ -11,7 +11,7 @@ import typer
 def audit(
     output: Annotated[Path, typer.Option(help="Markdown file to write")],
     tables: Annotated[
-        Path, typer.Option(help="folder with published.csv and quoted/claims.yaml")
+        Path, typer.Option(help="folder with a folder of each paper's numbers and words")
     ] = Path("paper_tables"),
     paper: Annotated[
         str | None, typer.Option(help="which paper's (default: the first installed)")
@@ -23,4 +23,4 @@ def audit(
 
     check_files([(output, beginning("# What follows from architecture and arithmetic alone"))])
     chosen = papers()[0] if paper is None else PAPERS.find(paper)
-    chosen.part("audit.report").write_audit(tables, output)
+    chosen.part("audit.report").write_audit(chosen.folder(tables), output)

@@ -38,13 +38,14 @@ def count_tokens(
 def data_table(
     counts: Annotated[Path, typer.Option(help="file that count-tokens wrote")],
     output: OutputOption,
-    claims: Annotated[Path, typer.Option(help="what the paper prints")] = Path(
-        "paper_tables/quoted/claims.yaml"
-    ),
+    claims: Annotated[
+        Path | None, typer.Option(help="what the paper prints [default: in its folder]")
+    ] = None,
 ) -> None:
     """Render counted tokens next to the paper's Table 2; OUTPUT is the path without suffix."""
     from adaptprune.commands.outputs import check_files, table_files
-    from adaptprune.workflow.papers import table_module
+    from adaptprune.workflow.papers import claims_file, paper_of_table, table_module
 
+    claims = claims or claims_file(paper_of_table("table2").folder(Path("paper_tables")))
     check_files(table_files(output), [counts, claims])
     table_module("table2").render_data_table(counts, claims, output)

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
-import pandas as pd
-
-from adaptprune.comparison.paired import Cells, Pairing, Place, compare_pairings
 from adaptprune.evaluation.suites import load_suite
 from adaptprune.report.found import RUN_AS
 from adaptprune.results.matrix import read_matrix
@@ -17,6 +14,7 @@ from adaptprune.tables.declared import Declaration, ListedTable, load_declaratio
 from adaptprune.tables.listedgrid import build_listed_grid, listed_columns, read_listed_results
 from adaptprune.tables.render import declared_grid
 from adaptprune.tables.select import cells_of
+from adaptprune.workflow.papers import declared_tables
 from adaptprune.workflow.run import Source
 
 if TYPE_CHECKING:
@@ -27,10 +25,6 @@ if TYPE_CHECKING:
     from adaptprune.results.matrix import Matrix
     from adaptprune.tables.grid import Grid
     from adaptprune.workflow.profiles import Profile
-
-#: The paper's own method, and the ones that it is set against.
-OURS = "adapt-pruner"
-BASELINES = ("llm-pruner", "flap", "slicegpt")
 
 
 @dataclass(frozen=True)
@@ -49,16 +43,16 @@ class Evidence:
     generated: Path
     load: Callable[[str], Profile] | None = None
 
-    @property
-    def tables(self) -> list[str]:
-        """All declared tables."""
-        return sorted(path.stem for path in self.declarations.glob("*.yaml"))
+    @functools.cached_property
+    def tables(self) -> dict[str, Path]:
+        """All declared tables and their files."""
+        return declared_tables(self.declarations)
 
     def declaration(self, table: str) -> Declaration | ListedTable:
         """Return a declared table."""
-        return load_declaration(self.declarations / f"{table}.yaml")
+        return load_declaration(self.tables[table])
 
-    def of(self, name: str) -> Evidence:
+    def of(self, name: str) -> Self:
         """Return the evidence that a table or figure is made from.
 
         That is this one, or where the table declares a profile that stands in for this one, that
@@ -79,40 +73,9 @@ class Evidence:
         return load_suite(self.source.profile.evaluation.suite)
 
     @functools.cached_property
-    def published(self) -> pd.DataFrame:
-        """All numbers that the paper prints."""
-        return pd.read_csv(self.declarations / "published.csv")
-
-    @functools.cached_property
     def matrix(self) -> Matrix:
         """The results of the profile's matrix, with the score of every document."""
         return read_matrix(self.source.folder / "results.csv")
-
-    @functools.cached_property
-    def _cells(self) -> Cells:
-        return Cells(self.matrix)
-
-    @property
-    def places(self) -> list[Place]:
-        """Models and sparsities of the profile, where claims about pruning are judged."""
-        models, sparsities = self.source.profile.models, self.source.profile.sparsities
-        return [Place(model, "none", sparsity) for model in models for sparsity in sparsities]
-
-    def seeds(self, place: Place) -> frozenset[int]:
-        """Return the seeds at which the paper's method and all its baselines are finished."""
-        return frozenset.intersection(
-            *(frozenset(self._cells.seeds(place, method)) for method in (OURS, *BASELINES))
-        )
-
-    def pairing(self, place: Place, baseline: str) -> Pairing:
-        """Set the paper's method against another one, at the seeds that all of them have."""
-        return Pairing(place, self._cells, OURS, self._cells, baseline, self.seeds(place))
-
-    @functools.cached_property
-    def comparison(self) -> pd.DataFrame:
-        """The paper's method against the paper's baselines, paired over documents."""
-        pairings = [self.pairing(place, other) for place in self.places for other in BASELINES]
-        return compare_pairings(pairings, self.suite)
 
     def results_of(self, declaration: Declaration | ListedTable) -> Path | None:
         """Return the collected results of a declared table, None where it was not run."""

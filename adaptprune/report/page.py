@@ -13,7 +13,6 @@ from markupsafe import Markup
 from adaptprune.figures.catalog import figure_module, figure_names
 from adaptprune.report.conditions import facts_of, problems_of, tasks_of
 from adaptprune.report.found import found_files
-from adaptprune.results.published import load_claims, load_published
 from adaptprune.results.verdict import Outcome
 from adaptprune.tables.html import render_page
 from adaptprune.workflow.papers import papers
@@ -57,8 +56,6 @@ def render_report(evidence: Evidence) -> str:
         verdict for paper in papers() for verdict in paper.part("claims").judge_claims(evidence)
     ]
     tables, figures = _tables(evidence), _figures(evidence)
-    numbers = load_published(evidence.declarations / "published.csv")
-    claims = load_claims(evidence.declarations / "quoted" / "claims.yaml")
     return render_page(
         "adaptprune.report",
         "page.html.j2",
@@ -75,7 +72,9 @@ def render_report(evidence: Evidence) -> str:
         statements=[
             statement
             for paper in papers()
-            for statement in paper.part("audit.report").audit(numbers, claims)
+            for statement in paper.part("audit.report").audit_paper(
+                paper.folder(evidence.declarations)
+            )
         ],
     )
 

@@ -10,22 +10,24 @@ import importlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from adaptprune.errors import unknown
+from adaptprune.errors import UserError, unknown
 from adaptprune.plugins import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 
 @dataclass(frozen=True)
 class Paper:
     """What a paper brings.
 
-    Its package has the modules ``claims`` (``judge_claims``), ``audit.report`` (``audit`` and
-    ``write_audit``), one module for each figure (``draw``) and one for each table.
+    Its package has the modules ``claims`` (``judge_claims``), ``audit.report`` (``audit_paper`` and
+    ``write_audit``), one module for each figure (``draw``) and one for each table that no
+    declaration lists. What it declares and prints lies in a folder of its name.
 
     Args:
-        name: of the entry point.
+        name: of the entry point, and of the folder.
         title: as a reader knows it.
         package: dotted name of the package that holds its parts.
         figures: names of its figures, each a module.
@@ -37,6 +39,23 @@ class Paper:
     package: str
     figures: tuple[str, ...] = ()
     tables: Mapping[str, str] = field(default_factory=dict)
+
+    def folder(self, tables: Path) -> Path:
+        """Return where the paper's declared tables and printed numbers lie.
+
+        Args:
+            tables: the folder ``paper_tables``.
+        """
+        return tables / self.name
+
+    def printed(self, tables: Path) -> list[Path]:
+        """Return the files with the paper's printed numbers and quoted words, as far as it has any.
+
+        Args:
+            tables: the folder ``paper_tables``.
+        """
+        files = (published_file(self.folder(tables)), claims_file(self.folder(tables)))
+        return [file for file in files if file.is_file()]
 
     def part(self, module: str) -> Any:
         """Import a module of the paper's package."""
@@ -51,9 +70,49 @@ def papers() -> list[Paper]:
     return [PAPERS.find(name) for name in PAPERS.installed()]
 
 
+def published_file(folder: Path) -> Path:
+    """Return the file with the numbers that a paper prints, in its folder."""
+    return folder / "published.csv"
+
+
+def claims_file(folder: Path) -> Path:
+    """Return the file with the words that a paper is quoted with, in its folder."""
+    return folder / "quoted" / "claims.yaml"
+
+
+def declared_tables(tables: Path) -> dict[str, Path]:
+    """Return the declared tables by name: the suite's own, and those of every installed paper.
+
+    Args:
+        tables: the folder ``paper_tables``: it holds the suite's own declarations, and a folder of
+            each paper.
+
+    Raises:
+        UserError: two declarations have one name.
+    """
+    found: dict[str, Path] = {}
+    for folder in (tables, *(paper.folder(tables) for paper in papers())):
+        for path in folder.glob("*.yaml"):
+            if (other := found.setdefault(path.stem, path)) != path:
+                raise UserError(f"table {path.stem!r} is declared twice: {other} and {path}")
+    return dict(sorted(found.items()))
+
+
 def paper_of_figure(name: str) -> Paper | None:
     """Return the paper that a figure belongs to, None where it is of the suite itself."""
     return next((paper for paper in papers() if name in paper.figures), None)
+
+
+def paper_of_table(name: str) -> Paper:
+    """Return the paper that has a table which no declaration lists.
+
+    Raises:
+        UserError: no installed paper has such a table.
+    """
+    for paper in papers():
+        if name in paper.tables:
+            return paper
+    raise unknown("table", name, [table for paper in papers() for table in paper.tables])
 
 
 def table_module(name: str) -> Any:
@@ -62,7 +121,5 @@ def table_module(name: str) -> Any:
     Raises:
         UserError: no installed paper has such a table.
     """
-    for paper in papers():
-        if name in paper.tables:
-            return paper.part(paper.tables[name])
-    raise unknown("table", name, [table for paper in papers() for table in paper.tables])
+    paper = paper_of_table(name)
+    return paper.part(paper.tables[name])

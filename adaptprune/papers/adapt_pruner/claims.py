@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from adaptprune.papers.adapt_pruner import other_claims, pruner_claims
+from adaptprune.papers.adapt_pruner.evidence import PruningEvidence
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 #: In printed order, each with the table or figure whose run it is judged by. A docstring says where
 #: the paper makes the claim, and how it is judged.
-CLAIMS: tuple[tuple[Callable[[Evidence], list[Verdict]], str], ...] = (
+CLAIMS: tuple[tuple[Callable[[PruningEvidence], list[Verdict]], str], ...] = (
     (pruner_claims.best_average, "table1"),
     (pruner_claims.margin, "table1"),
     (pruner_claims.widest_gap, "table1"),
@@ -30,4 +31,5 @@ CLAIMS: tuple[tuple[Callable[[Evidence], list[Verdict]], str], ...] = (
 
 def judge_claims(evidence: Evidence) -> list[Verdict]:
     """Return the verdict on every claim."""
-    return [verdict for claim, name in CLAIMS for verdict in claim(evidence.of(name))]
+    run = PruningEvidence.from_run(evidence)
+    return [verdict for claim, name in CLAIMS for verdict in claim(run.of(name))]

@@ -19,7 +19,7 @@ from adaptprune.tables.peak import at_common_seeds, gains_of, peak_verdicts
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from adaptprune.report.evidence import Evidence
+    from adaptprune.papers.adapt_pruner.evidence import PruningEvidence
     from adaptprune.tables.grid import Column, Grid, TableRow
 
 #: Where the paper makes a claim without a number.
@@ -33,7 +33,7 @@ PARADIGM = ("Prune, then train",)
 PRUNINGS = 20
 
 
-def lower_layers(evidence: Evidence) -> list[Verdict]:
+def lower_layers(evidence: PruningEvidence) -> list[Verdict]:
     """Judge "the bottom layers are observed to be more important than the top layers" (4.1).
 
     By Spearman's rank correlation between a layer's place and the increase of perplexity when half
@@ -65,7 +65,7 @@ def _halves(layers: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     return ordered.iloc[: len(ordered) // 2], ordered.iloc[len(ordered) // 2 :]
 
 
-def best_interleaving(evidence: Evidence) -> list[Verdict]:
+def best_interleaving(evidence: PruningEvidence) -> list[Verdict]:
     """Judge "the optimal interleave frequency is around 95% pruning ratio" (4.4, Figure 4)."""
     claim = "Pruning about 5 % at a time (N_P = 20) is best: rarer and more frequent are worse."
     printed = _TEXT.format("4.4, Figure 4")
@@ -102,7 +102,7 @@ def _listed(grid: Grid, column: Column) -> str:
     return f"{column.header}. {'; '.join(parts)}."
 
 
-def better_than_rivals(evidence: Evidence) -> list[Verdict]:
+def better_than_rivals(evidence: PruningEvidence) -> list[Verdict]:
     """Judge "Adapt-Accel outperforms both ShearedLLaMA … and … Minitron" (4.2, Table 4)."""
     printed = _printed(evidence, 4, "bbh")
     return [
@@ -111,7 +111,7 @@ def better_than_rivals(evidence: Evidence) -> list[Verdict]:
     ]
 
 
-def better_than_pruning_once(evidence: Evidence) -> list[Verdict]:
+def better_than_pruning_once(evidence: PruningEvidence) -> list[Verdict]:
     """Judge the "gain over the traditional prune-then-train framework" (conclusion)."""
     printed = _TEXT.format("conclusion")
     return [
@@ -121,7 +121,7 @@ def better_than_pruning_once(evidence: Evidence) -> list[Verdict]:
 
 
 def _against(
-    evidence: Evidence, table: str, basis: str, rivals: Sequence[str], printed: str
+    evidence: PruningEvidence, table: str, basis: str, rivals: Sequence[str], printed: str
 ) -> list[Verdict]:
     """Judge the last row of a table of trained models against rows of the given titles."""
     named = " and ".join(f'"{rival}"' for rival in rivals)
@@ -140,7 +140,7 @@ def _against(
     ]
 
 
-def recovers_family(evidence: Evidence) -> list[Verdict]:
+def recovers_family(evidence: PruningEvidence) -> list[Verdict]:
     """Judge "recovers its performance across all model sizes" on fewer tokens (4.3, Table 3).
 
     To be as good cannot be shown by a test of differences, so it takes being better.
@@ -160,7 +160,7 @@ def recovers_family(evidence: Evidence) -> list[Verdict]:
     return verdicts
 
 
-def _printed(evidence: Evidence, table: int, key: str) -> str:
+def _printed(evidence: PruningEvidence, table: int, key: str) -> str:
     """Return what a table of trained models prints for one benchmark, row by row."""
     rows = evidence.published
     rows = rows[(rows["table_arxiv"] == table) & (rows["key"] == key)]

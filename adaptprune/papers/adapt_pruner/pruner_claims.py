@@ -8,8 +8,8 @@ import numpy as np
 
 from adaptprune.comparison.paired import ALL, Place
 from adaptprune.comparison.words import describe_average, describe_perplexity
+from adaptprune.papers.adapt_pruner.evidence import BASELINES, OURS, PruningEvidence
 from adaptprune.pruning.registry import method_title
-from adaptprune.report.evidence import BASELINES, OURS, Evidence
 from adaptprune.results.numerals import interval, signed
 from adaptprune.results.stats import bootstrap_mean
 from adaptprune.results.verdict import Outcome, Verdict, judge
@@ -34,20 +34,20 @@ _PRINTED_MODEL = "LLaMA-3.1-8B"
 _UNTESTED = "Not all of Adapt-Pruner, LLM-Pruner, FLAP and SliceGPT have results to be compared."
 
 
-def _where(evidence: Evidence, place: Place) -> str:
+def _where(evidence: PruningEvidence, place: Place) -> str:
     """Return what a claim is judged on, and that it is fewer seeds than were asked for."""
     found, asked = len(evidence.seeds(place)), len(evidence.source.profile.seeds)
     return with_seeds(f"{place.model} at {place.sparsity} %", found, asked)
 
 
-def _rows(evidence: Evidence, place: Place, kind: str) -> pd.DataFrame:
+def _rows(evidence: PruningEvidence, place: Place, kind: str) -> pd.DataFrame:
     """Return the comparisons over all seeds at one place, one row per baseline."""
     table = evidence.comparison
     chosen = (table["model"] == place.model) & (table["sparsity"] == place.sparsity)
     return table[chosen & (table["kind"] == kind) & (table["seed"] == ALL)]
 
 
-def _printed(evidence: Evidence, sparsity: int, key: str) -> dict[str, float]:
+def _printed(evidence: PruningEvidence, sparsity: int, key: str) -> dict[str, float]:
     """Return what Table 1 prints at a sparsity, by method, the paper's own first."""
     table = evidence.published
     rows = table[
@@ -62,20 +62,20 @@ def _quote(values: dict[str, float]) -> str:
     return f"{_PRINTED_MODEL}: {listed}." if listed else "Nothing at this sparsity."
 
 
-def _printed_lead(evidence: Evidence, sparsity: int) -> float | None:
+def _printed_lead(evidence: PruningEvidence, sparsity: int) -> float | None:
     values = _printed(evidence, sparsity, "average")
     if OURS not in values:
         return None
     return values[OURS] - max(value for method, value in values.items() if method != OURS)
 
 
-def _quote_leads(evidence: Evidence, sparsities: list[int]) -> str:
+def _quote_leads(evidence: PruningEvidence, sparsities: list[int]) -> str:
     leads = {sparsity: _printed_lead(evidence, sparsity) for sparsity in sparsities}
     listed = [f"{signed(lead, 2)} at {at} %" for at, lead in leads.items() if lead is not None]
     return f"{_PRINTED_MODEL}: {', '.join(listed)}." if listed else "Nothing at this sparsity."
 
 
-def best_average(evidence: Evidence) -> list[Verdict]:
+def best_average(evidence: PruningEvidence) -> list[Verdict]:
     """Judge "Adapt-Pruner outperforms all baselines by a non-trivial margin" (4.1, Table 1)."""
     verdicts = []
     for place in evidence.places:
@@ -95,7 +95,7 @@ def best_average(evidence: Evidence) -> list[Verdict]:
     return verdicts
 
 
-def lowest_perplexity(evidence: Evidence) -> list[Verdict]:
+def lowest_perplexity(evidence: PruningEvidence) -> list[Verdict]:
     """Judge whether Adapt-Pruner has the lowest perplexity, as in all of Table 1 but SliceGPT's."""
     verdicts = []
     for place in evidence.places:
@@ -114,7 +114,7 @@ def lowest_perplexity(evidence: Evidence) -> list[Verdict]:
     return verdicts
 
 
-def margin(evidence: Evidence) -> list[Verdict]:
+def margin(evidence: PruningEvidence) -> list[Verdict]:
     """Judge "by an average of 1%-7% in accuracy" (abstract): the lead over the best baseline."""
     verdicts = []
     for place in evidence.places:
@@ -139,7 +139,7 @@ def margin(evidence: Evidence) -> list[Verdict]:
     return verdicts
 
 
-def widest_gap(evidence: Evidence) -> list[Verdict]:
+def widest_gap(evidence: PruningEvidence) -> list[Verdict]:
     """Judge "especially at 40% sparsity level" (B.1): the lead over the best baseline by sparsity.
 
     The leads at two sparsities are over the same documents, so their difference is bootstrapped
@@ -177,7 +177,7 @@ def widest_gap(evidence: Evidence) -> list[Verdict]:
     return verdicts
 
 
-def _lead(evidence: Evidence, place: Place) -> list[np.ndarray] | None:
+def _lead(evidence: PruningEvidence, place: Place) -> list[np.ndarray] | None:
     """Return by how much each document is scored better than by the next best method, by task.
 
     The differences are averaged over the seeds; the next best method is that of the highest
@@ -194,7 +194,7 @@ def _lead(evidence: Evidence, place: Place) -> list[np.ndarray] | None:
     return lead
 
 
-def _by_amplitude(evidence: Evidence) -> str:
+def _by_amplitude(evidence: PruningEvidence) -> str:
     """Return the averages and perplexities that Table 8 prints."""
     table = evidence.published[evidence.published["table_arxiv"] == 8]
     listed = []
@@ -205,7 +205,7 @@ def _by_amplitude(evidence: Evidence) -> str:
     return "; ".join(listed)
 
 
-def best_amplitude(evidence: Evidence) -> list[Verdict]:
+def best_amplitude(evidence: PruningEvidence) -> list[Verdict]:
     """Judge "A = 0.02 achieves optimal performance" and its peak (B.2, Table 8)."""
     found = evidence.matrix_table("table8")
     claim = "An amplitude of 0.02 is best: results improve up to it and then degrade."

@@ -12,6 +12,7 @@ from adaptprune.papers.adapt_pruner.audit.statements import Statement, to_markdo
 from adaptprune.papers.adapt_pruner.audit.texts import audit_texts
 from adaptprune.papers.adapt_pruner.audit.training import audit_training
 from adaptprune.results.published import Claims, Printed, load_claims, load_published
+from adaptprune.workflow.papers import claims_file, published_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,17 +34,28 @@ def audit(numbers: list[Printed], claims: Claims) -> list[Statement]:
     ]
 
 
-def write_audit(tables: Path, output: Path) -> None:
+def audit_paper(folder: Path) -> list[Statement]:
+    """Check every statement of the paper.
+
+    Args:
+        folder: with ``published.csv`` and ``quoted/claims.yaml``.
+
+    Raises:
+        UserError: one of the two files cannot be used.
+    """
+    return audit(load_published(published_file(folder)), load_claims(claims_file(folder)))
+
+
+def write_audit(folder: Path, output: Path) -> None:
     """Check the paper's statements and write them as Markdown.
 
     Args:
-        tables: folder with ``published.csv`` and ``quoted/claims.yaml``.
+        folder: with ``published.csv`` and ``quoted/claims.yaml``.
         output: the Markdown file.
 
     Raises:
         UserError: one of the two files cannot be used.
     """
-    numbers = load_published(tables / "published.csv")
-    claims = load_claims(tables / "quoted" / "claims.yaml")
+    text = to_markdown(audit_paper(folder), load_claims(claims_file(folder)))
     with atomic_file(output) as temporary:
-        temporary.write_text(to_markdown(audit(numbers, claims), claims), encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")
