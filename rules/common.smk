@@ -6,7 +6,7 @@ import shlex
 from functools import cache
 from pathlib import Path
 
-from adaptprune.workflow.asked import Asked, lacks_sparsities
+from adaptprune.workflow.asked import Asked
 from adaptprune.cells import record_name
 from adaptprune.cells import Cell
 from adaptprune.workflow.profiles import (
@@ -21,7 +21,7 @@ from adaptprune.evaluation.suites import load_suite
 from adaptprune.forkserver import start_forkserver
 from adaptprune.workflow.made_from import is_made_from
 from adaptprune.pruning.methodfile import load_method_file
-from adaptprune.models.catalogue import catalogue, find_entry, known_window
+from adaptprune.models.catalogue import catalogue, find_entry
 from adaptprune.cells import slug
 from adaptprune.workflow.papers import (
     claims_file,
@@ -236,9 +236,10 @@ def scoring_inputs(wildcards):
 
 
 def scored_inputs(wildcards):
-    """Return the same; have scores made again that are for other sparsities."""
+    """Return the same; have scores made again that are of something else."""
     (file,) = scores_files(wildcards)
-    if lacks_sparsities(Path(file), profile(wildcards.profile).sparsities):
+    asked = asked_of_cells(wildcards.profile)
+    if asked.other_scores(wildcards.method, model_of(wildcards), Path(file)):
         remake(file)
     return scoring_inputs(wildcards)
 
@@ -281,7 +282,7 @@ def evaluation_options(wildcards):
     # A model is shown no more than the window it was built for. Only the job knows that of a model
     # that is not built in: the hub's may not be fetched yet, and options must not change by that.
     model = model_of(wildcards)
-    length = min(chosen.max_length, known_window(model) or chosen.max_length)
+    length = chosen.window_of(model)
     window = f"--{'max-length' if find_entry(model) else 'window-limit'} {length}"
     flags = f"--suite {chosen.suite} {window} --batch {chosen.batch}"
     if chosen.scorer_precision != "float32":
@@ -290,9 +291,8 @@ def evaluation_options(wildcards):
         flags += f" --documents-per-task {chosen.documents_per_task}"
     if chosen.perplexity_documents is not None:
         flags += f" --perplexity-documents {chosen.perplexity_documents}"
-    windows = [window for window in chosen.token_perplexity if window <= length]
-    if windows:
-        flags += f" --token-perplexity {','.join(map(str, windows))}"
+    if lengths := chosen.lengths_within(length):
+        flags += f" --token-perplexity {','.join(map(str, lengths))}"
     return f"{flags} {runtime_flags(wildcards)} {local_data_flag(wildcards)}"
 
 
@@ -432,7 +432,7 @@ def asked_of_cells(name):
         for model, found in fetched.items()
         if found.get("model") == model
     }
-    return Asked(profile(name), revisions)
+    return Asked(profile(name), revisions, ROOT)
 
 
 def read_fetched(file):
@@ -460,6 +460,17 @@ def fetched_suite(wildcards):
     if noted.get("suite") != chosen.evaluation.suite or (
         noted.get("data") in ("hub", "local") and (noted["data"] == "local") != is_local
     ):
+        remake(file)
+    if is_local and noted.get("folder", chosen.local_data) != chosen.local_data:
+        remake(file)
+    return []
+
+
+def fetched_text(wildcards):
+    """Have a text looked up again whose note is of data from elsewhere; no inputs."""
+    file = f"results/runs/{wildcards.profile}/texts/{wildcards.text}.json"
+    wanted = profile(wildcards.profile).local_data
+    if read_fetched(file).get("folder", wanted) != wanted:
         remake(file)
     return []
 

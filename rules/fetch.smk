@@ -42,6 +42,8 @@ rule fetch_suite:
 
 # Once per text, whoever calibrates or trains with it: two jobs never read the same from the hub.
 rule fetch_text:
+    input:
+        fetched_text,
     output:
         "results/runs/{profile}/texts/{text}.json",
     log:

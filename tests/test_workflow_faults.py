@@ -108,11 +108,13 @@ def test_without_snakemake_s_notes_a_table_is_of_what_is_asked_for(
 def test_without_snakemake_s_notes_cells_are_what_the_profile_asks_for(copy: Path) -> None:
     forget(copy)
     profile = copy / "config" / "tiny.yaml"
-    profile.write_text(profile.read_text().replace("per_task: 12", "per_task: 6"))
+    text = profile.read_text().replace("per_task: 12", "per_task: 6")
+    profile.write_text(text.replace("token_perplexity: [32]", "token_perplexity: [16]"))
     status, output = run(copy)
     assert status == 0, output
     rows = pd.read_csv(results(copy))
     assert set(rows.n[rows.metric == "acc"]) == {6}
+    assert {name for name in rows.metric if "token" in name} == {"token_perplexity_16"}
 
 
 def test_results_and_tables_that_were_copied_here_are_made_again(

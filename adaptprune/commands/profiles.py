@@ -18,7 +18,7 @@ from adaptprune.errors import UserError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from adaptprune.workflow.profiles import CalibrationConfig, EvaluationConfig, Profile
+    from adaptprune.workflow.profiles import CalibrationConfig, Profile
 
 T = TypeVar("T")
 
@@ -211,7 +211,7 @@ class Taken:
             perplexity_documents = self._perplexity_documents(suite, perplexity_documents)
             lengths = self._value(
                 token_perplexity,
-                lambda profile: _up_to(max_length or longest, profile.evaluation),
+                lambda profile: profile.evaluation.lengths_within(max_length or longest),
                 [],
             )
         return Evaluation(
@@ -341,8 +341,3 @@ class Taken:
 
 def _listed(values: dict[str, Any]) -> str:
     return ", ".join(f"{key}={value}" for key, value in values.items())
-
-
-def _up_to(window: int, evaluation: EvaluationConfig) -> list[int]:
-    """Return the window lengths of a profile's token perplexities that a window holds."""
-    return [length for length in evaluation.token_perplexity if length <= window]

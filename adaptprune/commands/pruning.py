@@ -62,7 +62,8 @@ def fetch(
         from adaptprune.data.training import find_data
 
         check_folder(local_data)
-        write_json(output, find_data(text, local_data).describe_origin())
+        where = {"folder": str(local_data) if local_data else None}
+        write_json(output, find_data(text, local_data).describe_origin() | where)
         return
     if suite is not None:
         from adaptprune.evaluation.stage import fetch_suite

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from lm_eval.models.huggingface import HFLM
 
+#: Name of the metric, before the length.
+METRIC = "token_perplexity_"
 #: What stands between two documents.
 SEPARATOR = "\n\n"
 
@@ -94,5 +96,5 @@ def token_perplexities(
             perplexity = math.inf
         if not math.isfinite(perplexity):
             raise NumericalError(f"token perplexity at {length} tokens is {perplexity}")
-        found[f"token_perplexity_{length}"] = perplexity
+        found[f"{METRIC}{length}"] = perplexity
     return found

@@ -124,8 +124,8 @@ def fetch_suite(name: str, local_data: Path | None = None) -> dict[str, Any]:
         for task, member in benchmark.tasks().items():
             built = load_task(task, TASK_FOLDER, num_fewshot=benchmark.shots, local_data=local_data)
             check_size(task, len(built.eval_docs), member.documents)
-    where = "local" if local_data else "hub"
-    return {"suite": name, "data": where, "revision": None, "commits": commits_of(files)}
+    where = {"data": "local", "folder": str(local_data)} if local_data else {"data": "hub"}
+    return {"suite": name, **where, "revision": None, "commits": commits_of(files)}
 
 
 def kept_tasks(output: Path) -> Path:

@@ -144,6 +144,7 @@ def sensitivity_stage(
             "calibration": calibration.describe(),
             "text": {
                 "suite": text.suite,
+                "documents": text.documents,
                 "window": text.window,
                 "positions": windows.numel() - len(windows),
             },

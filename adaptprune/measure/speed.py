@@ -33,6 +33,10 @@ SCHEMA = 1
 PHASES = ("prefill", "decode")
 
 
+#: What of a checkpoint's record says how it was made, besides method, sparsity and seed.
+_DECIDED_BY = ("model_hash", "method_version", "parameters", "calibration", "dtype")
+
+
 @dataclass(frozen=True)
 class Workload:
     """What the models are given to do.
@@ -86,6 +90,7 @@ def measure_stage(
         "sparsity": record.get("sparsity"),
         "seed": record.get("seed"),
         "workload": asdict(workload),
+        "pruning": {key: record.get(key) for key in _DECIDED_BY},
     }
     if content["status"] == "ok":
         runtime.apply()

@@ -16,7 +16,7 @@ from adaptprune.errors import UserError, unknown
 from adaptprune.evaluation.perplexity import check_lengths
 from adaptprune.evaluation.suites import load_suite
 from adaptprune.files.atomic import read_yaml
-from adaptprune.models.catalogue import find_entry
+from adaptprune.models.catalogue import find_entry, known_window
 from adaptprune.plugins import in_one_line
 from adaptprune.pruning.methodfile import load_method_file
 from adaptprune.pruning.registry import find_method
@@ -56,6 +56,14 @@ class EvaluationConfig(_Closed):
     max_length: int = pydantic.Field(2048, ge=16)
     batch: Annotated[int, pydantic.Field(ge=1)] | Literal["auto"] = "auto"
     scorer_precision: Literal["float32", "stock"] = "float32"
+
+    def window_of(self, model: str) -> int:
+        """Return how many tokens a model is shown at most, as far as is known without the hub."""
+        return min(self.max_length, known_window(model) or self.max_length)
+
+    def lengths_within(self, window: int) -> list[int]:
+        """Return the lengths of token perplexities that a window has room for."""
+        return [length for length in self.token_perplexity if length <= window]
 
 
 class SpeedConfig(_Closed):

@@ -2,8 +2,13 @@
 
 
 def sensitivity_calibration(wildcards):
-    """Return the calibration set of the first seed."""
+    """Return the calibration set of the first seed; have made again what is of something else."""
     chosen = profile(wildcards.profile)
+    folder = f"results/runs/{wildcards.profile}/sensitivity/{wildcards.model}"
+    file = f"{folder}/u{wildcards.uniform}.json"
+    asked = asked_of_cells(wildcards.profile)
+    if asked.other_sensitivity(model_of(wildcards), Path(file)):
+        remake(file)
     return drawn_file(
         wildcards.profile, wildcards.model, chosen.calibration, chosen.seeds[0]
     )
@@ -19,11 +24,15 @@ def sensitivity_flags(wildcards):
 
 
 def measured_checkpoint(wildcards):
-    """Return the checkpoint of the first seed."""
+    """Return the checkpoint of the first seed; have a measurement of something else made again."""
     seed = profile(wildcards.profile).seeds[0]
     folder = (
         f"results/runs/{wildcards.profile}/speed/{wildcards.model}/{wildcards.method}"
     )
+    file = f"{folder}/{wildcards.sparsity}.json"
+    asked = asked_of_cells(wildcards.profile)
+    if asked.other_speed(wildcards.method, model_of(wildcards), Path(file)):
+        remake(file)
     return f"{folder}/{wildcards.sparsity}-s{seed}/checkpoint"
 
 
