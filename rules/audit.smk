@@ -3,16 +3,16 @@
 
 rule audit:
     input:
-        papers()[0].printed(ROOT / "paper_tables"),
+        papers()[0].printed(PAPER_TABLES),
     output:
-        "paper_tables/generated/audit.md",
+        f"{paths.GENERATED}/audit.md",
     log:
-        "results/runs/logs/audit.txt",
+        f"{paths.RUNS}/logs/audit.txt",
     localrule: True
     conda:
         "../environment.yml"
     params:
-        tables=str(ROOT / "paper_tables"),
+        tables=lambda wildcards: str(PAPER_TABLES),
         versions={
             name: find_method(name).version
             for name in ("adapt-pruner", "flap", "llm-pruner", "slicegpt")

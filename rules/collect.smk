@@ -3,23 +3,23 @@
 
 rule collect:
     input:
-        cell_files,
-        ancient(dense_gates),
+        SHOWN.result_files,
+        ancient(SHOWN.dense_gates),
     output:
-        results="results/runs/{profile}/results{selection}.csv",
-        seal="results/runs/{profile}/results{selection}.csv.sha256",
-        provenance="results/runs/{profile}/provenance{selection}.csv",
-        made="results/runs/{profile}/made/results{selection}.json",
+        results=RUN.collected("results", "{selection}"),
+        seal=RUN.seal("{selection}"),
+        provenance=RUN.collected("provenance", "{selection}"),
+        made=RUN.made("results{selection}"),
     log:
-        "results/runs/{profile}/logs/collect{selection}.txt",
+        RUN.log("collect{selection}"),
     localrule: True
     conda:
         "../environment.yml"
     params:
-        overrides=overrides_flags,
-        declaration=declaration_flag,
-        folder=str(ROOT / "config"),
-        made_from=results_made_from,
+        overrides=SHOWN.overrides,
+        declaration=SHOWN.declaration_option,
+        folder=str(CONFIG),
+        made_from=SHOWN.results_hash,
     message:
         "collect the results of profile {wildcards.profile}"
     shell:

@@ -4,32 +4,32 @@
 
 rule compare:
     input:
-        wanted_comparison,
+        SHOWN.comparison,
     localrule: True
 
 
 rule new_results:
     input:
-        new_sources,
+        SHOWN.new_sources,
     output:
-        made="results/runs/{profile}/compare/{method}/made.json",
-        csv="results/runs/{profile}/compare/{method}/new.csv",
+        made=RUN.compared("{method}", "made.json"),
+        csv=RUN.compared("{method}", "new.csv"),
         beside=multiext(
-            "results/runs/{profile}/compare/{method}/new",
+            RUN.compared("{method}", "new"),
             ".csv.sha256",
             ".provenance.csv",
             ".documents.parquet",
             ".versions.json",
         ),
     log:
-        "results/runs/{profile}/compare/{method}/logs/store.txt",
+        RUN.compared("{method}", "logs/store.txt"),
     localrule: True
     conda:
         "../environment.yml"
     params:
-        overrides=overrides_flags,
-        folder=str(ROOT / "config"),
-        made_from=profile_made_from,
+        overrides=SHOWN.overrides,
+        folder=str(CONFIG),
+        made_from=SHOWN.profile_hash,
     message:
         "gather the results of {wildcards.method}"
     shell:
@@ -41,25 +41,23 @@ rule new_results:
 
 rule comparison:
     input:
-        baseline=baseline_file(),
-        new="results/runs/{profile}/compare/{method}/new.csv",
+        baseline=REQUEST.baseline(),
+        new=RUN.compared("{method}", "new.csv"),
     output:
         multiext(
-            "results/runs/{profile}/compare/{method}/comparison",
+            RUN.compared("{method}", "comparison"),
             ".md",
             ".tex",
             ".html",
             ".csv",
         ),
     log:
-        "results/runs/{profile}/compare/{method}/logs/compare.txt",
+        RUN.compared("{method}", "logs/compare.txt"),
     localrule: True
     conda:
         "../environment.yml"
     params:
-        file=lambda wildcards: " ".join(
-            f"--method-file {shlex.quote(file)}" for file in method_file(wildcards)
-        ),
+        file=JOB.method_option,
         stem=lambda wildcards, output: output[0].removesuffix(".md"),
     message:
         "compare {wildcards.method} with {input.baseline}"
@@ -70,17 +68,17 @@ rule comparison:
 
 rule store:
     input:
-        f"results/runs/{PROFILE}/results.csv",
-        stored_files,
+        MINE.collected(),
+        SHOWN.stored_files,
     log:
-        f"results/runs/{PROFILE}/logs/store.txt",
+        MINE.log("store"),
     localrule: True
     conda:
         "../environment.yml"
     params:
         name=PROFILE,
-        overrides=given_overrides(PROFILE),
-        folder=str(ROOT / "config"),
+        overrides=options.overrides(REQUEST.overrides(PROFILE)),
+        folder=str(CONFIG),
     message:
         "store the results of profile {params.name} in results/"
     shell:

@@ -3,23 +3,22 @@
 
 rule count_tokens:
     input:
-        lambda wildcards: f"results/runs/{wildcards.profile}/models/{slug(profile(wildcards.profile).models[0])}.json",
-        lambda wildcards: text_files(wildcards.profile, wildcards.mixture),
+        JOB.counting_inputs,
     output:
-        "results/runs/{profile}/tokens/{mixture}.json",
+        RUN.tokens("{mixture}"),
     log:
-        "results/runs/{profile}/logs/tokens/{mixture}.txt",
+        RUN.log("tokens/{mixture}"),
     wildcard_constraints:
         mixture=r"[a-z0-9-]+",
     conda:
         "../environment.yml"
     threads: 1
     resources:
-        mem_mb=memory_of,
+        mem_mb=JOB.memory,
     params:
-        model=lambda wildcards: profile(wildcards.profile).models[0],
-        declared=lambda wildcards: settings_hash(find_mixture(wildcards.mixture)),
-        local_data=local_data_flag,
+        model=JOB.counting_model,
+        declared=JOB.mixture_hash,
+        local_data=JOB.local_data,
     message:
         "count the tokens of mixture {wildcards.mixture}"
     shell:
@@ -29,18 +28,18 @@ rule count_tokens:
 
 rule data_table:
     input:
-        counts=counted_tokens,
-        claims=claims_file(paper_of_table("table2").folder(ROOT / "paper_tables")),
+        counts=SHOWN.counted_tokens,
+        claims=claims_file(paper_of_table("table2").folder(PAPER_TABLES)),
     output:
-        multiext("paper_tables/generated/{profile}/table2", ".md", ".csv", ".tex"),
-        made="results/runs/{profile}/made/table2.json",
+        multiext(RUN.table("table2"), ".md", ".csv", ".tex"),
+        made=RUN.made("table2"),
     log:
-        "results/runs/{profile}/logs/tables/table2.txt",
+        RUN.log("tables/table2"),
     localrule: True
     conda:
         "../environment.yml"
     params:
-        made_from=profile_made_from,
+        made_from=SHOWN.profile_hash,
         written=lambda wildcards, output: " ".join(output[:3]),
         stem=lambda wildcards, output: output[0].removesuffix(".md"),
     message:
@@ -55,9 +54,7 @@ rule data_table:
 # The paper's training data belong to the models that it trains, which have a profile of their own.
 rule table2:
     input:
-        "paper_tables/generated/{}/table2.md".format(
-            {"paper": "paper-training"}.get(PROFILE, PROFILE)
-        ),
+        f"{paths.Run({'paper': 'paper-training'}.get(PROFILE, PROFILE)).table('table2')}.md",
     localrule: True
 
 

@@ -5,26 +5,26 @@
 
 rule evaluate:
     input:
-        checkpoint="results/runs/{profile}/cells/{model}/{method}/{sparsity}/{recovery}/s{seed}/checkpoint",
-        suite="results/runs/{profile}/suite.json",
-        gate=ancient(dense_gate),
+        checkpoint=RUN.cell(CELL, "checkpoint"),
+        suite=RUN.suite,
+        gate=ancient(JOB.dense_gate),
     output:
-        evaluation="results/runs/{profile}/cells/{model}/{method}/{sparsity}/{recovery}/s{seed}/evaluation.json",
-        documents="results/runs/{profile}/cells/{model}/{method}/{sparsity}/{recovery}/s{seed}/documents.parquet",
+        evaluation=RUN.cell(CELL, "evaluation.json"),
+        documents=RUN.cell(CELL, "documents.parquet"),
     log:
-        "results/runs/{profile}/cells/{model}/{method}/{sparsity}/{recovery}/s{seed}/logs/evaluate.txt",
+        RUN.cell(CELL, "logs/evaluate.txt"),
     wildcard_constraints:
-        recovery=TRAINED,
+        recovery=r"(?!none/)[a-z0-9-]+",
     priority: 20
     conda:
         "../environment.yml"
-    threads: threads_of
+    threads: JOB.threads
     resources:
-        mem_mb=memory_of,
-        gpu=gpus_of,
+        mem_mb=JOB.memory,
+        gpu=JOB.gpus,
     params:
-        evaluation=evaluation_options,
-        declared=declared_suite,
+        evaluation=JOB.evaluation_options,
+        declared=JOB.suite_hash,
     message:
         "evaluate {wildcards.model} {wildcards.method} {wildcards.sparsity} %, seed {wildcards.seed}"
     shell:
@@ -34,21 +34,19 @@ rule evaluate:
 
 rule dense_gate:
     input:
-        dense_evaluation,
+        JOB.dense_evaluation,
     output:
-        "results/runs/{profile}/dense_gate/{model}-{known}.json",
+        RUN.gate("{model}", "{known}"),
     log:
-        "results/runs/{profile}/logs/dense_gate/{model}-{known}.txt",
+        RUN.log("dense_gate/{model}-{known}"),
     priority: 30
     localrule: True
     conda:
         "../environment.yml"
     params:
-        model=model_of,
-        suite=lambda wildcards: profile(wildcards.profile).evaluation.suite,
-        switch=lambda wildcards: (
-            "" if profile(wildcards.profile).dense_gate else "--accept"
-        ),
+        model=JOB.model,
+        suite=JOB.suite,
+        switch=JOB.gate_switch,
     message:
         "check the dense scores of {wildcards.model}"
     shell:

@@ -3,16 +3,16 @@
 
 rule fetch_model:
     input:
-        fetched_model,
+        JOB.fetched_model,
     output:
-        "results/runs/{profile}/models/{model}.json",
+        RUN.model("{model}"),
     log:
-        "results/runs/{profile}/logs/fetch/{model}.txt",
+        RUN.log("fetch/{model}"),
     localrule: True
     conda:
         "../environment.yml"
     params:
-        model=model_of,
+        model=JOB.model,
     message:
         "fetch model {wildcards.model}"
     shell:
@@ -21,18 +21,18 @@ rule fetch_model:
 
 rule fetch_suite:
     input:
-        fetched_suite,
+        JOB.fetched_suite,
     output:
-        "results/runs/{profile}/suite.json",
+        RUN.suite,
     log:
-        "results/runs/{profile}/logs/fetch/suite.txt",
+        RUN.log("fetch/suite"),
     localrule: True
     conda:
         "../environment.yml"
     params:
-        suite=lambda wildcards: profile(wildcards.profile).evaluation.suite,
-        declared=declared_suite,
-        local_data=local_data_flag,
+        suite=JOB.suite,
+        declared=JOB.suite_hash,
+        local_data=JOB.local_data,
     message:
         "fetch the tasks of suite {params.suite}"
     shell:
@@ -43,18 +43,18 @@ rule fetch_suite:
 # Once per text, whoever calibrates or trains with it: two jobs never read the same from the hub.
 rule fetch_text:
     input:
-        fetched_text,
+        JOB.fetched_text,
     output:
-        "results/runs/{profile}/texts/{text}.json",
+        RUN.text("{text}"),
     log:
-        "results/runs/{profile}/logs/fetch/{text}.txt",
+        RUN.log("fetch/{text}"),
     wildcard_constraints:
         text=r"[a-z0-9-]+",
     localrule: True
     conda:
         "../environment.yml"
     params:
-        local_data=local_data_flag,
+        local_data=JOB.local_data,
     message:
         "fetch text {wildcards.text}"
     shell:
@@ -64,13 +64,13 @@ rule fetch_text:
 
 rule calibration:
     input:
-        "results/runs/{profile}/models/{model}.json",
-        "results/runs/{profile}/suite.json",
-        lambda wildcards: text_files(wildcards.profile, wildcards.dataset),
+        RUN.model("{model}"),
+        RUN.suite,
+        JOB.calibration_text,
     output:
-        "results/runs/{profile}/calibration/{model}/{dataset}-{sequences}x{length}/s{seed}.json",
+        RUN.calibration("{model}", DRAWN, "{seed}"),
     log:
-        "results/runs/{profile}/logs/calibration/{model}-{dataset}-{sequences}x{length}-s{seed}.txt",
+        RUN.log("calibration/{model}-{dataset}-{sequences}x{length}-s{seed}"),
     wildcard_constraints:
         sequences=r"\d+",
         length=r"\d+",
@@ -78,8 +78,8 @@ rule calibration:
     conda:
         "../environment.yml"
     params:
-        model=model_of,
-        local_data=local_data_flag,
+        model=JOB.model,
+        local_data=JOB.local_data,
     message:
         "draw calibration set {wildcards.dataset}, seed {wildcards.seed}"
     shell:

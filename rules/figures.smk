@@ -3,26 +3,26 @@
 
 rule sensitivity:
     input:
-        model="results/runs/{profile}/models/{model}.json",
-        suite="results/runs/{profile}/suite.json",
-        calibration=sensitivity_calibration,
+        model=RUN.model("{model}"),
+        suite=RUN.suite,
+        calibration=JOB.sensitivity_calibration,
     output:
-        "results/runs/{profile}/sensitivity/{model}/u{uniform}.json",
+        RUN.sensitivity("{model}", "{uniform}"),
     log:
-        "results/runs/{profile}/logs/sensitivity/{model}-u{uniform}.txt",
+        RUN.log("sensitivity/{model}-u{uniform}"),
     wildcard_constraints:
         uniform=r"\d+",
     conda:
         "../environment.yml"
-    threads: threads_of
+    threads: JOB.threads
     resources:
-        mem_mb=memory_of,
-        gpu=gpus_of,
+        mem_mb=JOB.memory,
+        gpu=JOB.gpus,
     params:
-        model=model_of,
-        text=sensitivity_flags,
-        runtime=runtime_flags,
-        local_data=local_data_flag,
+        model=JOB.model,
+        text=JOB.held_out_text,
+        runtime=JOB.runtime,
+        local_data=JOB.local_data,
     message:
         "cut single layers of {wildcards.model}, all cut by {wildcards.uniform} % before"
     shell:
@@ -35,25 +35,25 @@ rule sensitivity:
 # have the cell evaluated again.
 rule prune_to_measure:
     input:
-        pruning_inputs,
+        JOB.pruning_inputs,
     output:
         checkpoint=temp(
             directory(
-                "results/runs/{profile}/speed/{model}/{method}/{sparsity}-s{seed}/checkpoint"
+                RUN.measured_checkpoint("{model}", "{method}", "{sparsity}", "{seed}")
             )
         ),
     log:
-        "results/runs/{profile}/logs/speed/{model}-{method}-{sparsity}-s{seed}-prune.txt",
+        RUN.log("speed/{model}-{method}-{sparsity}-s{seed}-prune"),
     conda:
         "../environment.yml"
-    threads: threads_of
+    threads: JOB.threads
     resources:
-        mem_mb=memory_of,
-        gpu=gpus_of,
+        mem_mb=JOB.memory,
+        gpu=JOB.gpus,
     params:
-        model=model_of,
-        pruning=pruning_options,
-        version=method_version,
+        model=JOB.model,
+        pruning=JOB.pruning_options,
+        version=JOB.method_version,
     message:
         "prune {wildcards.model} with {wildcards.method} to {wildcards.sparsity} % for its speed"
     shell:
@@ -65,21 +65,21 @@ rule prune_to_measure:
 # All cores: nothing else of the workflow may run beside a measurement.
 rule measure:
     input:
-        measured_checkpoint,
+        JOB.measured_checkpoint,
     output:
-        "results/runs/{profile}/speed/{model}/{method}/{sparsity}.json",
+        RUN.speed("{model}", "{method}", "{sparsity}"),
     log:
-        "results/runs/{profile}/logs/speed/{model}-{method}-{sparsity}.txt",
+        RUN.log("speed/{model}-{method}-{sparsity}"),
     conda:
         "../environment.yml"
-    threads: lambda wildcards: offered_cores() or threads_of(wildcards)
+    threads: JOB.all_cores
     resources:
-        mem_mb=memory_of,
-        gpu=gpus_of,
+        mem_mb=JOB.memory,
+        gpu=JOB.gpus,
     params:
-        workload=workload_flags,
-        runtime=runtime_flags,
-        version=method_version,
+        workload=JOB.workload,
+        runtime=JOB.runtime,
+        version=JOB.method_version,
     message:
         "measure {wildcards.model} {wildcards.method} {wildcards.sparsity} % against dense"
     shell:
@@ -89,23 +89,21 @@ rule measure:
 
 rule figure:
     input:
-        figure_sources,
+        SHOWN.figure_sources,
     output:
-        multiext(
-            "paper_tables/generated/{profile}/figures/{figure}", ".pdf", ".png", ".csv"
-        ),
-        made="results/runs/{profile}/made/figures/{figure}.json",
+        multiext(RUN.figure("{figure}"), ".pdf", ".png", ".csv"),
+        made=RUN.made("figures/{figure}"),
     log:
-        "results/runs/{profile}/logs/figures/{figure}.txt",
+        RUN.log("figures/{figure}"),
     wildcard_constraints:
-        figure="|".join(FIGURES),
+        figure="|".join(SHOWN.figures),
     localrule: True
     conda:
         "../environment.yml"
     params:
-        overrides=overrides_flags,
-        folder=str(ROOT / "config"),
-        made_from=profile_made_from,
+        overrides=SHOWN.overrides,
+        folder=str(CONFIG),
+        made_from=SHOWN.profile_hash,
         written=lambda wildcards, output: " ".join(output[:3]),
         stem=lambda wildcards, output: output[0].removesuffix(".pdf"),
     message:
@@ -119,21 +117,21 @@ rule figure:
 
 rule measured_table:
     input:
-        measured_sources,
+        SHOWN.measured_sources,
     output:
-        multiext("paper_tables/generated/{profile}/{measured}", ".md", ".csv", ".tex"),
-        made="results/runs/{profile}/made/{measured}.json",
+        multiext(RUN.table("{measured}"), ".md", ".csv", ".tex"),
+        made=RUN.made("{measured}"),
     log:
-        "results/runs/{profile}/logs/tables/{measured}.txt",
+        RUN.log("tables/{measured}"),
     wildcard_constraints:
-        measured="|".join(MEASURED),
+        measured="|".join(SHOWN.measured),
     localrule: True
     conda:
         "../environment.yml"
     params:
-        overrides=overrides_flags,
-        folder=str(ROOT / "config"),
-        made_from=profile_made_from,
+        overrides=SHOWN.overrides,
+        folder=str(CONFIG),
+        made_from=SHOWN.profile_hash,
         written=lambda wildcards, output: " ".join(output[:3]),
         stem=lambda wildcards, output: output[0].removesuffix(".md"),
     message:
@@ -143,53 +141,3 @@ rule measured_table:
         "--config-folder {params.folder:q} {params.overrides} --output {params.stem} "
         "&& python -m adaptprune made-from --digest {params.made_from} --output {output.made} "
         "{params.written}) > {log} 2>&1"
-
-
-rule fig1:
-    input:
-        f"paper_tables/generated/{PROFILE}/figures/fig1.pdf",
-    localrule: True
-
-
-rule fig2:
-    input:
-        f"paper_tables/generated/{PROFILE}/figures/fig2.pdf",
-    localrule: True
-
-
-rule fig3:
-    input:
-        f"paper_tables/generated/{stand_in('table3')}/figures/fig3.pdf",
-    localrule: True
-
-
-rule fig4:
-    input:
-        f"paper_tables/generated/{stand_in('ablation_interleave')}/figures/fig4.pdf",
-    localrule: True
-
-
-rule ablation_interleave:
-    input:
-        lambda wildcards: table_files("ablation_interleave"),
-        f"paper_tables/generated/{stand_in('ablation_interleave')}/figures/fig4.pdf",
-    localrule: True
-
-
-rule size:
-    input:
-        f"paper_tables/generated/{PROFILE}/figures/size.pdf",
-    localrule: True
-
-
-rule speed:
-    input:
-        f"paper_tables/generated/{PROFILE}/speed.md",
-        f"paper_tables/generated/{PROFILE}/figures/speed.pdf",
-    localrule: True
-
-
-rule cost:
-    input:
-        f"paper_tables/generated/{PROFILE}/cost.md",
-    localrule: True

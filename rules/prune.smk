@@ -4,25 +4,23 @@
 
 rule score:
     input:
-        scored_inputs,
+        JOB.scored_inputs,
     output:
-        "results/runs/{profile}/scores/{model}/{method}/s{seed}.safetensors",
+        RUN.scores("{model}", "{method}", "{seed}"),
     log:
-        "results/runs/{profile}/logs/score/{model}-{method}-s{seed}.txt",
+        RUN.log("score/{model}-{method}-s{seed}"),
     priority: 10
     conda:
         "../environment.yml"
-    threads: threads_of
+    threads: JOB.threads
     resources:
-        mem_mb=memory_of,
-        gpu=gpus_of,
+        mem_mb=JOB.memory,
+        gpu=JOB.gpus,
     params:
-        model=model_of,
-        sparsities=lambda wildcards: ",".join(
-            map(str, profile(wildcards.profile).sparsities)
-        ),
-        options=scoring_options,
-        version=method_version,
+        model=JOB.model,
+        sparsities=JOB.sparsities,
+        options=JOB.scoring_options,
+        version=JOB.method_version,
     message:
         "score {wildcards.model} with {wildcards.method}, seed {wildcards.seed}"
     shell:
@@ -33,36 +31,32 @@ rule score:
 
 rule prune_and_evaluate:
     input:
-        pruning_inputs,
-        "results/runs/{profile}/suite.json",
-        ancient(dense_gate),
+        JOB.pruning_inputs,
+        RUN.suite,
+        ancient(JOB.dense_gate),
     output:
-        checkpoint=temp(
-            directory(
-                "results/runs/{profile}/cells/{model}/{method}/{sparsity}/{recovery}/s{seed}/checkpoint"
-            )
-        ),
-        record="results/runs/{profile}/cells/{model}/{method}/{sparsity}/{recovery}/s{seed}/pruning.json",
-        kept="results/runs/{profile}/cells/{model}/{method}/{sparsity}/{recovery}/s{seed}/kept.json",
-        evaluation="results/runs/{profile}/cells/{model}/{method}/{sparsity}/{recovery}/s{seed}/evaluation.json",
-        documents="results/runs/{profile}/cells/{model}/{method}/{sparsity}/{recovery}/s{seed}/documents.parquet",
+        checkpoint=temp(directory(RUN.cell(CELL, "checkpoint"))),
+        record=RUN.cell(CELL, "pruning.json"),
+        kept=RUN.cell(CELL, "kept.json"),
+        evaluation=RUN.cell(CELL, "evaluation.json"),
+        documents=RUN.cell(CELL, "documents.parquet"),
     log:
-        "results/runs/{profile}/cells/{model}/{method}/{sparsity}/{recovery}/s{seed}/logs/cell.txt",
+        RUN.cell(CELL, "logs/cell.txt"),
     wildcard_constraints:
         recovery="none",
     priority: 20
     conda:
         "../environment.yml"
-    threads: threads_of
+    threads: JOB.threads
     resources:
-        mem_mb=memory_of,
-        gpu=gpus_of,
+        mem_mb=JOB.memory,
+        gpu=JOB.gpus,
     params:
-        model=model_of,
-        pruning=pruning_options,
-        evaluation=evaluation_options,
-        version=method_version,
-        declared=declared_suite,
+        model=JOB.model,
+        pruning=JOB.pruning_options,
+        evaluation=JOB.evaluation_options,
+        version=JOB.method_version,
+        declared=JOB.suite_hash,
     message:
         "prune {wildcards.model} with {wildcards.method} to {wildcards.sparsity} %, seed {wildcards.seed}, and evaluate it"
     shell:

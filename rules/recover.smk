@@ -4,36 +4,32 @@
 
 rule recover:
     input:
-        "results/runs/{profile}/models/{model}.json",
-        recovery_calibration,
-        lambda wildcards: text_files(wildcards.profile, recovery_of(wildcards).data),
+        RUN.model("{model}"),
+        JOB.recovery_calibration,
+        JOB.training_text,
     output:
-        checkpoint=temp(
-            directory(
-                "results/runs/{profile}/cells/{model}/{method}/{sparsity}/{recovery}/s{seed}/checkpoint"
-            )
-        ),
-        record="results/runs/{profile}/cells/{model}/{method}/{sparsity}/{recovery}/s{seed}/recovery.json",
-        steps="results/runs/{profile}/cells/{model}/{method}/{sparsity}/{recovery}/s{seed}/log.jsonl",
+        checkpoint=temp(directory(RUN.cell(CELL, "checkpoint"))),
+        record=RUN.cell(CELL, "recovery.json"),
+        steps=RUN.cell(CELL, "log.jsonl"),
     log:
-        "results/runs/{profile}/cells/{model}/{method}/{sparsity}/{recovery}/s{seed}/logs/recover.txt",
+        RUN.cell(CELL, "logs/recover.txt"),
     wildcard_constraints:
-        recovery=TRAINED,
+        recovery=r"(?!none/)[a-z0-9-]+",
     priority: 10
     conda:
         "../environment.yml"
-    threads: threads_of
+    threads: JOB.threads
     resources:
-        mem_mb=memory_of,
-        gpu=training_gpus,
+        mem_mb=JOB.memory,
+        gpu=JOB.training_gpus,
     params:
-        model=model_of,
-        recovery=recovery_flags,
-        training=training_flags,
-        local_data=local_data_flag,
-        run="results/runs/{profile}/training/{model}/{method}/{sparsity}/{recovery}/s{seed}",
-        recipe=lambda wildcards: settings_hash(recovery_of(wildcards).recipe),
-        version=lambda wildcards: recovery_of(wildcards).method.version,
+        model=JOB.model,
+        recovery=JOB.recovery_options,
+        training=JOB.training_options,
+        local_data=JOB.local_data,
+        run=RUN.training(CELL),
+        recipe=JOB.recipe,
+        version=JOB.recovery_version,
     message:
         "train {wildcards.model}: {wildcards.recovery}, seed {wildcards.seed}"
     shell:
@@ -48,13 +44,5 @@ rule recover:
 # The models that the offline profiles train on: pretrained once, kept in the cache.
 rule pocket:
     input:
-        expand(
-            "results/runs/{profile}/models/{model}.json",
-            profile=PROFILE,
-            model=[
-                model
-                for model in profile(PROFILE).all_models
-                if model.startswith("pocket-")
-            ],
-        ),
+        JOB.pocket_models,
     localrule: True

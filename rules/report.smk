@@ -3,29 +3,29 @@
 
 rule report:
     input:
-        f"paper_tables/generated/{PROFILE}/report.html",
+        f"{MINE.generated}/report.html",
     localrule: True
 
 
 rule page:
     input:
-        page_sources,
-        [paper.printed(ROOT / "paper_tables") for paper in papers()],
-        list(TABLES.values()),
+        SHOWN.page_sources,
+        [paper.printed(PAPER_TABLES) for paper in papers()],
+        list(TABLES.files.values()),
     output:
-        page="paper_tables/generated/{profile}/report.html",
-        made="results/runs/{profile}/made/report.json",
+        page=f"{RUN.generated}/report.html",
+        made=RUN.made("report"),
     log:
-        "results/runs/{profile}/logs/report.txt",
+        RUN.log("report"),
     localrule: True
     conda:
         "../environment.yml"
     params:
-        overrides=overrides_flags,
-        folder=str(ROOT / "config"),
-        declarations=str(ROOT / "paper_tables"),
-        generated=lambda wildcards: f"paper_tables/generated/{wildcards.profile}",
-        made_from=page_made_from,
+        overrides=SHOWN.overrides,
+        folder=str(CONFIG),
+        declarations=lambda wildcards: str(PAPER_TABLES),
+        generated=RUN.generated,
+        made_from=SHOWN.page_hash,
     message:
         "write the report of profile {wildcards.profile}"
     shell:

@@ -68,7 +68,7 @@ def test_rules_that_are_submitted_ask_for_what_they_need() -> None:
     assert grouped | {"prune_and_evaluate"} <= profile["set-resources"].keys() <= submitted.keys()
     assert {"fetch_model", "fetch_suite", "calibration", "collect", "table"} <= local.keys()
     for name, block in submitted.items():
-        assert "mem_mb=memory_of" in block, name
+        assert "mem_mb=JOB.memory" in block, name
         assert "gpu=" in block or "--device" not in block, name
     times = {rule: entry.get("runtime") for rule, entry in profile["set-resources"].items()}
     times |= {"default": profile["default-resources"]["runtime"]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -12,6 +13,7 @@ from adaptprune.errors import UserError
 from adaptprune.evaluation.suites import load_suite
 from adaptprune.pruning.registry import find_method
 from adaptprune.results.conditions import OF_METHOD, SOURCE, check_comparable, minor_version
+from adaptprune.results.rows import read_results
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -62,6 +64,15 @@ def _check_listed(kind: str, planned: Iterable[object], stored: pd.Series, sourc
                 f"{source}: holds no baselines of {kind} {value} "
                 f"(allowed: {', '.join(map(str, known))})"
             )
+
+
+def check_stored(profile: Profile, method: str, stored: str) -> None:
+    """Do what ``check_plan`` does with the rows of a results file.
+
+    Raises:
+        UserError: see there; or the file cannot be read.
+    """
+    check_plan(profile, method, read_results(Path(stored)), stored)
 
 
 def check_plan(profile: Profile, method: str, baseline: pd.DataFrame, source: str) -> None:

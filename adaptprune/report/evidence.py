@@ -7,14 +7,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
 from adaptprune.evaluation.suites import load_suite
-from adaptprune.report.found import RUN_AS
 from adaptprune.results.matrix import read_matrix
 from adaptprune.results.rows import profile_results
 from adaptprune.tables.declared import Declaration, ListedTable, load_declaration
 from adaptprune.tables.listedgrid import build_listed_grid, listed_columns, read_listed_results
 from adaptprune.tables.render import declared_grid
 from adaptprune.tables.select import cells_of
-from adaptprune.workflow.papers import declared_tables
+from adaptprune.workflow.papers import declared_tables, run_as
 from adaptprune.workflow.run import Source
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ class Evidence:
         That is this one, or where the table declares a profile that stands in for this one, that
         profile's.
         """
-        table = RUN_AS.get(name, name)
+        table = run_as(name) or name
         if self.load is None or table not in self.tables:
             return self
         other = self.declaration(table).profiles.get(self.source.name, self.source.name)

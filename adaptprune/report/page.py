@@ -12,10 +12,10 @@ from markupsafe import Markup
 
 from adaptprune.figures.catalog import figure_module, figure_names
 from adaptprune.report.conditions import facts_of, problems_of, tasks_of
-from adaptprune.report.found import found_files
 from adaptprune.results.verdict import Outcome
 from adaptprune.tables.html import render_page
 from adaptprune.workflow.papers import papers
+from adaptprune.workflow.paths import found_files
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -24,7 +24,10 @@ class Paper:
 
     Its package has the modules ``claims`` (``judge_claims``), ``audit.report`` (``audit_paper`` and
     ``write_audit``), one module for each figure (``draw``) and one for each table that no
-    declaration lists. What it declares and prints lies in a folder of its name.
+    declaration lists. Its module ``made_of`` says which files of a run (a ``Source``) each figure,
+    and each table of measurements, is made of (``SOURCES``), and which targets ask for several
+    (``TARGETS``); the workflow's graph imports it, so it imports nothing large. What the paper
+    declares and prints lies in a folder of its name.
 
     Args:
         name: of the entry point, and of the folder.
@@ -32,6 +35,8 @@ class Paper:
         package: dotted name of the package that holds its parts.
         figures: names of its figures, each a module.
         tables: tables that no declaration lists: their names and modules.
+        run_as: figures that show the run of a declared table, and so of the profile that it is
+            run in.
     """
 
     name: str
@@ -39,6 +44,7 @@ class Paper:
     package: str
     figures: tuple[str, ...] = ()
     tables: Mapping[str, str] = field(default_factory=dict)
+    run_as: Mapping[str, str] = field(default_factory=dict)
 
     def folder(self, tables: Path) -> Path:
         """Return where the paper's declared tables and printed numbers lie.
@@ -101,6 +107,12 @@ def declared_tables(tables: Path) -> dict[str, Path]:
 def paper_of_figure(name: str) -> Paper | None:
     """Return the paper that a figure belongs to, None where it is of the suite itself."""
     return next((paper for paper in papers() if name in paper.figures), None)
+
+
+def run_as(figure: str) -> str | None:
+    """Return the table whose run a figure shows, None where it shows the profile's own."""
+    paper = paper_of_figure(figure)
+    return paper.run_as.get(figure) if paper else None
 
 
 def paper_of_table(name: str) -> Paper:

@@ -8,12 +8,19 @@ import statistics
 import sys
 import threading
 from collections import defaultdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptprune.cells import record_name
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterable
+
+
+def cell_folders(jobs: Iterable[Any]) -> list[Path]:
+    """Return the folders of the cells that Snakemake's jobs evaluate, sorted."""
+    files = [getattr(job.output, "evaluation", None) for job in jobs]
+    return sorted(Path(file).parent for file in files if file)
 
 
 class Progress:

@@ -8,4 +8,5 @@ PAPER = Paper(
     package=__name__,
     figures=("fig1", "fig2", "fig3", "fig4"),
     tables={"table2": "table2", "cost": "costs"},
+    run_as={"fig3": "table3", "fig4": "ablation_interleave"},
 )
