@@ -94,15 +94,13 @@ class Asked:
 
     def other_speed(self, method: str, model: str, file: Path) -> str | None:
         """Return the same of a measurement of speed."""
-        return self._differs(file, lambda record: self._speed(method, model, record))
+        record = _read(file)
+        return None if record is None else _first_difference(self._speed(method, model, record))
 
     def other_sensitivity(self, model: str, file: Path) -> str | None:
         """Return the same of a model's layers cut one by one."""
-        return self._differs(file, lambda record: self._sensitivity(model, record))
-
-    def _differs(self, file: Path, pairs: Any) -> str | None:
         record = _read(file)
-        return None if record is None else _first_difference(pairs(record))
+        return None if record is None else _first_difference(self._sensitivity(model, record))
 
     def _parse(self, method: str) -> dict[str, Any]:
         chosen = find_method(split_variant(method)[0])

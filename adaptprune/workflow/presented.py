@@ -21,7 +21,7 @@ from adaptprune.workflow.request import cell_files, read_note
 from adaptprune.workflow.run import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from adaptprune.workflow.request import Request
 
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
 Wildcards = Any
 
 
-def collected_files(source: Source) -> list[Path]:
-    """Return the results of a profile's matrix."""
-    return [source.folder / "results.csv", source.folder / "provenance.csv"]
+def collected_files(source: Source) -> list[str]:
+    """Return the results and the provenance of a profile's matrix."""
+    return [Run(source.name).collected(kind) for kind in ("results", "provenance")]
 
 
-def speed_records(source: Source) -> list[Path]:
+def speed_records(source: Source) -> list[str]:
     """Return the measured speed of every pruned cell at the first seed."""
     chosen, run = source.profile, Run(source.name)
     return [
-        Path(run.speed(slug(cell.model), cell.method, cell.sparsity))
+        run.speed(slug(cell.model), cell.method, cell.sparsity)
         for cell in chosen.cells()
         if cell.method != DENSE and cell.seed == chosen.seeds[0]
     ]
@@ -59,11 +59,11 @@ class Presented(RuleFunctions):
         super().__init__()
         self._request = request
         #: What each figure, and each table of measurements, is made of.
-        self.figures: dict[str, Callable[[Source], Iterable[Path]]] = {
+        self.figures: dict[str, Callable[[Source], list[str]]] = {
             "size": collected_files,
             "speed": speed_records,
         }
-        self.measured: dict[str, Callable[[Source], Iterable[Path]]] = {"speed": speed_records}
+        self.measured: dict[str, Callable[[Source], list[str]]] = {"speed": speed_records}
         self._targets: dict[str, tuple[str, ...]] = {}
         for paper in papers():
             if not (paper.figures or paper.tables):
@@ -205,12 +205,11 @@ class Presented(RuleFunctions):
         return self._measurements(wildcards, self.measured[name], name)
 
     def _measurements(
-        self, wildcards: Wildcards, sources: Callable[[Source], Iterable[Path]], made: str
+        self, wildcards: Wildcards, sources: Callable[[Source], list[str]], made: str
     ) -> list[str]:
         name = wildcards.profile
         try:
-            source = Source(name, self._request.profile(name), Path(RUNS))
-            files = [str(file) for file in sources(source)]
+            files = sources(Source(name, self._request.profile(name), Path(RUNS)))
         except UserError as error:
             raise SystemExit(f"error: {error}") from None
         self._request.is_stale(Run(name).made(made), self.profile_hash(wildcards), files)

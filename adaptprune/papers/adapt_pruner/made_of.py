@@ -4,57 +4,56 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from adaptprune.cells import DENSE, cell_folder, slug
+from adaptprune.cells import DENSE, NO_RECOVERY, Cell, slug
 from adaptprune.measure.layers import UNIFORM
 from adaptprune.tables.select import run_in_stages
+from adaptprune.workflow.paths import Run
 from adaptprune.workflow.presented import collected_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from adaptprune.workflow.run import Source
 
 
-def layer_files(source: Source) -> list[Path]:
+def layer_files(source: Source) -> list[str]:
     """Return what Fig. 1 is drawn from: single layers cut, and what every pruned cell kept."""
-    chosen = source.profile
+    chosen, run = source.profile, Run(source.name)
     model, seed = chosen.models[0], chosen.seeds[0]
-    measured = source.folder / "sensitivity" / slug(model)
     pruned = [
-        cell_folder(source.runs, source.name, cell)
+        cell
         for cell in chosen.cells()
         if cell.model == model and cell.method != DENSE and cell.seed == seed
     ]
     return [
-        *(measured / f"u{uniform}.json" for uniform in UNIFORM),
-        *(folder / "kept.json" for folder in pruned),
+        *(run.sensitivity(slug(model), uniform) for uniform in UNIFORM),
+        *(run.cell(cell.key, "kept.json") for cell in pruned),
     ]
 
 
-def trajectory_file(source: Source) -> list[Path]:
+def trajectory_file(source: Source) -> list[str]:
     """Return what Fig. 2 is drawn from: the record of the largest sparsity."""
     chosen = source.profile
-    folder = source.cell(chosen.models[0], "adapt-pruner", max(chosen.sparsities))
-    return [folder / "pruning.json"]
+    sparsity, seed = max(chosen.sparsities), chosen.seeds[0]
+    cell = Cell(chosen.models[0], "adapt-pruner", sparsity, NO_RECOVERY, seed)
+    return [Run(source.name).cell(cell.key, "pruning.json")]
 
 
-def shown_log(source: Source) -> list[Path]:
+def shown_log(source: Source) -> list[str]:
     """Return what Fig. 3 is drawn from: the log of a training in stages.
 
     Raises:
         UserError: the profile has none.
     """
-    cell = run_in_stages(source.profile)
-    return [cell_folder(source.runs, source.name, cell) / "log.jsonl"]
+    return [Run(source.name).cell(run_in_stages(source.profile).key, "log.jsonl")]
 
 
-def interleaving_results(source: Source) -> list[Path]:
+def interleaving_results(source: Source) -> list[str]:
     """Return what Fig. 4 is drawn from: the results of the table of the same cells."""
-    return [source.folder / "results-ablation_interleave.csv"]
+    return [Run(source.name).collected(selection="-ablation_interleave")]
 
 
-SOURCES: dict[str, Callable[[Source], list[Path]]] = {
+SOURCES: dict[str, Callable[[Source], list[str]]] = {
     "fig1": layer_files,
     "fig2": trajectory_file,
     "fig3": shown_log,
