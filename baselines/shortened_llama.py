@@ -12,7 +12,7 @@ from adaptprune.pruning.method import Passes
 from baselines.depth import DepthMethod, by_importance
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     import torch
 
@@ -104,7 +104,7 @@ def taylor_scores(model: Any, tokens: torch.Tensor, *, norms: bool) -> dict[int,
         saliences = [(module.weight.detach() * module.weight.grad).abs_() for module in modules]
         scores[index] = sum(salience.double().sum().item() for salience in saliences)
 
-    groups = []
+    groups: list[tuple[list[Any], Callable[[], None]]] = []
     for index, block in enumerate(blocks_of(model)):
         weighted = [part for part in block.modules() if "weight" in part._parameters]
         modules = [part for part in weighted if norms or isinstance(part, nn.Linear)]
