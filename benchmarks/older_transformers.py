@@ -65,7 +65,12 @@ WINDOWED: dict[str, dict[str, Any]] = {
     "qwen3": _QWEN,
 }
 #: Method → kind of checkpoint that it leaves.
-METHODS = {"magnitude": "stock class", "flap": "layers of other shapes", "slicegpt": "sliced"}
+METHODS = {
+    "magnitude": "stock class",
+    "shortgpt": "stock class, fewer layers",
+    "flap": "layers of other shapes",
+    "slicegpt": "sliced",
+}
 LENGTH = 160  # beyond the window of the tiny models, where frequencies change
 
 LOAD = """
@@ -99,6 +104,7 @@ def write_checkpoints(root: Path, tokens: torch.Tensor) -> dict[str, torch.Tenso
             rope = {"rope_type": kind, "rope_theta": 50000.0, **settings}
             tied, windows = kind in ("linear", "yarn"), WINDOWED.get(family, {})
             shape = {"heads": 8, "kv_heads": 4, "head_dim": 8, "hidden": 64, "intermediate": 24}
+            shape["layers"] = 4
             special = windows if kind == "linear" else {}
             model = random_model(family, tied=tied, rope_parameters=rope, **shape, **special)
             model.save_pretrained(dense)

@@ -35,6 +35,8 @@ pytestmark = pytest.mark.usefixtures("forget_registered")
         ("flap", {}, (20, 50, 90)),
         ("magnitude", {}, (20, 50, 90)),
         ("random", {}, (20, 50, 90)),
+        ("shortened-llama", {"spared_first": 0, "spared_last": 1}, (20, 50, 90)),
+        ("shortgpt", {"removal": "iterative"}, (20, 50, 90)),
         ("slicegpt", {"round_interval": 1}, (20, 50)),
         ("sparsegpt", {"block_size": 8}, (20, 50, 90)),
         ("wanda", {}, (20, 50, 90)),

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(adaptprune.__file__).parent
 METHODS = (
-    *("adapt-pruner", "dense", "flap", "llm-pruner", "magnitude", "random", "slicegpt"),
-    *("sparsegpt", "wanda", "weight-magnitude"),
+    *("adapt-pruner", "dense", "flap", "llm-pruner", "magnitude", "random"),
+    *("shortened-llama", "shortgpt", "slicegpt", "sparsegpt", "wanda", "weight-magnitude"),
 )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from adaptprune.errors import unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     import torch
 
@@ -169,3 +170,37 @@ def expected_weight_shapes(shape: ModelShape) -> dict[str, tuple[int, int]]:
         }
         shapes |= {f"model.layers.{index}.{name}.weight": size for name, size in sizes.items()}
     return shapes
+
+
+@contextmanager
+def hooked(
+    *,
+    before: Mapping[Any, Callable[..., Any]] | None = None,
+    after: Mapping[Any, Callable[..., Any]] | None = None,
+) -> Iterator[None]:
+    """Call functions before and after modules compute, as long as the context lasts.
+
+    Args:
+        before: module → function of (module, arguments, named arguments); where it returns new
+            ones, the module gets those.
+        after: module → function of (module, arguments, named arguments, output); where it returns
+            a new output, that goes on.
+    """
+    with ExitStack() as stack:
+        for module, function in (before or {}).items():
+            handle = module.register_forward_pre_hook(function, with_kwargs=True)
+            stack.callback(handle.remove)
+        for module, function in (after or {}).items():
+            handle = module.register_forward_hook(function, with_kwargs=True)
+            stack.callback(handle.remove)
+        yield
+
+
+def stream_in(arguments: tuple[Any, ...], named: Mapping[str, Any]) -> torch.Tensor:
+    """Return the residual stream that a block was called with [batch, length, hidden]."""
+    return arguments[0] if arguments else named["hidden_states"]
+
+
+def stream_out(output: Any) -> torch.Tensor:
+    """Return the residual stream that a block gave [batch, length, hidden]."""
+    return output[0] if isinstance(output, tuple) else output

@@ -127,7 +127,8 @@ def _stock_config(config: Any, shape: ModelShape, blocks: list[BlockShape]) -> A
     """Return the stock config of uniform blocks, or None where the stock class refuses it."""
     block = blocks[0]
     heads = block.kv_heads * shape.queries_per_kv_head
-    if any(other != block for other in blocks) or shape.hidden_size % heads:
+    refused = shape.hidden_size % heads and heads != config.num_attention_heads
+    if any(other != block for other in blocks) or refused:
         return None
     content = config.to_dict() | {
         "num_attention_heads": heads,

@@ -93,11 +93,12 @@ def _confirm_width(width: int | None, model: Any) -> None:
 
 @dataclass
 class Cut(Decision):
-    """Whole kv heads and neurons go.
+    """Whole layers, kv heads and neurons go.
 
     Args:
         kept: units that stay.
-        biases: layer index → (output projection bias, down projection bias), each [hidden].
+        biases: layer index → (output projection bias, down projection bias), each [hidden]; the
+            layers are counted in the model that was given, and stay.
         already_cut: whether the model that was given has been cut to ``kept`` in place.
         width: of the residual stream, where a method states it; it stays what it was.
     """
@@ -116,16 +117,19 @@ class Cut(Decision):
             raise UserError(f"biases must be a dict, not {type(self.biases).__name__}")
         for index, biases in self.biases.items():
             _check_biases(index, biases, shape)
+            if index not in self.kept.indices:
+                raise UserError(f"biases of layer {index}, which is dropped")
 
     def apply(self, model: Any) -> Any:
         """Cut in place, then add the biases."""
         if not self.already_cut:
             cut_layers(model, self.kept)
-        add_biases(model, self.biases)
+        places = {number: place for place, number in enumerate(self.kept.indices)}
+        add_biases(model, {places[number]: given for number, given in self.biases.items()})
         return model
 
     def confirm(self, model: Any) -> None:
-        """Refuse layers of other sizes than those of the kept units."""
+        """Refuse another number of layers, or of other sizes, than those of the kept units."""
         if list(shape_of_model(model).blocks) != self.kept.blocks():
             raise UserError("has other layer sizes than its kept units say")
         _confirm_width(self.width, model)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
+from adaptprune.models.anatomy import blocks_of
 from adaptprune.models.sizes import shape_of_model
 from adaptprune.models.tying import is_tied
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from adaptprune.pruning.units import KeptUnits
 
 
@@ -32,11 +36,69 @@ def head_channels(heads: list[int], head_dim: int) -> torch.Tensor:
     return (starts[:, None] + torch.arange(head_dim)).reshape(-1)
 
 
-def cut_layers(model: Any, kept: KeptUnits) -> None:
-    """Remove every kv head (with its query heads) and neuron that is not kept, in place.
+#: What a config lists layer by layer.
+_PER_LAYER = ("layer_types", "blocks")
+
+
+def keep_layers(model: Any, numbers: Sequence[int]) -> None:
+    """Remove whole decoder layers in place, from the config too.
+
+    Layers are numbered anew, as the cache of keys and values counts them. A config that gives its
+    last layers a sliding window says from which one on.
 
     Args:
-        model: a supported causal language model; its config is left alone.
+        model: a causal language model with an anatomy.
+        numbers: of the layers that stay, sorted.
+    """
+    config = model.config
+    settings: dict[str, Any] = {"num_hidden_layers": len(numbers)}
+    for key in _PER_LAYER:
+        if listed := getattr(config, key, None):
+            settings[key] = [listed[number] for number in numbers]
+    if hasattr(config, "max_window_layers"):
+        first = config.max_window_layers
+        settings["max_window_layers"] = sum(number < first for number in numbers)
+    blocks = blocks_of(model)
+    _set_layers(model, [blocks[number] for number in numbers], settings)
+
+
+def _set_layers(model: Any, layers: list[Any], settings: dict[str, Any]) -> None:
+    """Give a model other layers, and its config what it says of them."""
+    blocks = blocks_of(model)
+    del blocks[:]
+    blocks.extend(layers)
+    for index, block in enumerate(blocks):
+        for part in block.modules():
+            if hasattr(part, "layer_idx"):
+                part.layer_idx = index
+    for key, value in settings.items():
+        setattr(model.config, key, value)
+
+
+@contextmanager
+def only_layers(model: Any, numbers: Sequence[int]) -> Iterator[None]:
+    """Let a model have some of its layers alone, as long as the context lasts.
+
+    Args:
+        model: a causal language model with an anatomy.
+        numbers: of the layers that it has meanwhile, sorted.
+    """
+    keys = ("num_hidden_layers", "max_window_layers", *_PER_LAYER)
+    settings = {key: getattr(model.config, key) for key in keys if hasattr(model.config, key)}
+    layers = list(blocks_of(model))
+    keep_layers(model, numbers)
+    try:
+        yield
+    finally:
+        _set_layers(model, layers, settings)
+
+
+def cut_layers(model: Any, kept: KeptUnits) -> None:
+    """Remove every layer, kv head (with its query heads) and neuron that is not kept, in place.
+
+    Args:
+        model: a supported causal language model. Its config is left alone, but for what it says of
+            layers that go.
         kept: units that stay, counted in the model as it is now.
 
     Raises:
@@ -44,6 +106,8 @@ def cut_layers(model: Any, kept: KeptUnits) -> None:
     """
     shape = shape_of_model(model)
     kept.check(shape)
+    if kept.numbers is not None:
+        keep_layers(model, kept.numbers)
     with torch.no_grad():
         for layer, units in zip(model.model.layers, kept.layers, strict=True):
             attention, mlp = layer.self_attn, layer.mlp

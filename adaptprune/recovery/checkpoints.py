@@ -1,7 +1,8 @@
 """Checkpoints of a recovery: whole folders of safetensors and JSON, of which the newest counts.
 
-A checkpoint is a model folder that loads like any other, plus ``training/``: the moments of
-AdamW, the state of every process's random generators, and where the recovery stands.
+A checkpoint is a model folder that loads like any other, plus ``training/``: the state of the
+optimiser (the moments of AdamW), that of every process's random generators, and where the
+recovery stands.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from torch.distributed.checkpoint.state_dict import (
     get_optimizer_state_dict,
     set_optimizer_state_dict,
 )
+from torch.nn.parallel import DistributedDataParallel
 
 from adaptprune.errors import UserError
 from adaptprune.files.atomic import atomic_directory, read_json, write_json, write_sealed_json
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 #: States are gathered whole and on the CPU, also of a sharded model.
 _WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 _MOMENTS, _RANDOM = "training/moments.safetensors", "training/random.safetensors"
+_OPTIMIZER = "training/optimizer.json"
 _OBJECTIVE = "training/objective.safetensors"
 Tensors = dict[str, torch.Tensor]
 
@@ -94,7 +97,7 @@ def write_checkpoint(
     config: Any,
     source: Path,
     state: Tensors | None = None,
-    moments: Tensors | None = None,
+    optimizer: State | None = None,
     random_states: Tensors | None = None,
     objective: State | None = None,
     kept: dict[str, Any] | None = None,
@@ -108,7 +111,7 @@ def write_checkpoint(
         config: the config that its weights belong to.
         source: the folder whose tokenizer goes along.
         state: the model's gathered state dict, where it is sharded.
-        moments: see ``optimizer_moments``; none before a stage's first step.
+        optimizer: see ``optimizer_state``; none before a stage's first step.
         random_states: see ``random_states``.
         objective: state of the objective and of its extra parameters.
         kept: content of ``kept.json``: units that stay of the model the recovery began with.
@@ -120,12 +123,14 @@ def write_checkpoint(
         if kept is not None:
             write_sealed_json(temporary / "kept.json", kept)
         for name, tensors in (
-            (_MOMENTS, moments),
+            (_MOMENTS, optimizer.tensors if optimizer else None),
             (_RANDOM, random_states),
             (_OBJECTIVE, objective.tensors if objective else None),
         ):
             if tensors is not None:
                 save_file(tensors, temporary / name)
+        if optimizer is not None and optimizer.values:
+            write_json(temporary / _OPTIMIZER, optimizer.values)
         if objective is not None:
             write_json(temporary / "training" / "objective.json", objective.values)
         write_json(temporary / "training" / "progress.json", progress.model_dump())
@@ -142,17 +147,45 @@ def model_state(model: Any) -> Tensors:
     return {name: _compact(tensor) for name, tensor in state.items()}
 
 
-def optimizer_moments(model: Any, optimizer: torch.optim.Optimizer) -> Tensors:
-    """Gather the state of AdamW: ``NAME/exp_avg``, ``NAME/exp_avg_sq`` and ``NAME/step``.
+def optimizer_state(model: Any, optimizer: torch.optim.Optimizer) -> State:
+    """Gather what an optimiser remembers of each parameter, as ``NAME/KEY``.
 
-    Only the main process is given anything.
+    AdamW remembers ``exp_avg``, ``exp_avg_sq`` and ``step``. Another one may remember tensors of
+    any shape and kind, and plain numbers. Only the main process is given anything of a sharded
+    model.
     """
-    gathered: Any = get_optimizer_state_dict(model, optimizer, options=_WHOLE)
-    return {
-        f"{name}/{key}": _compact(tensor)
-        for name, entry in gathered.get("state", {}).items()
-        for key, tensor in entry.items()
-    }
+    if _is_sharded(model):
+        gathered: Any = get_optimizer_state_dict(model, optimizer, options=_WHOLE)
+        remembered = gathered.get("state", {})
+    else:
+        remembered = {
+            name: optimizer.state[parameter]
+            for name, parameter in _named_parameters(model).items()
+            if parameter in optimizer.state
+        }
+    result = State()
+    for name, entry in remembered.items():
+        for key, value in entry.items():
+            if isinstance(value, torch.Tensor):
+                result.tensors[f"{name}/{key}"] = _compact(value)
+            else:
+                result.values[f"{name}/{key}"] = value
+    return result
+
+
+def _is_sharded(model: Any) -> bool:
+    """Tell whether each process holds a part of the weights alone."""
+    from torch.distributed.fsdp import FullyShardedDataParallel
+    from torch.distributed.tensor import DTensor
+
+    parts = any(isinstance(parameter, DTensor) for parameter in model.parameters())
+    return parts or any(isinstance(part, FullyShardedDataParallel) for part in model.modules())
+
+
+def _named_parameters(model: Any) -> dict[str, torch.nn.Parameter]:
+    """Return the parameters by the names that they have in the unwrapped model."""
+    inner = model.module if isinstance(model, DistributedDataParallel) else model
+    return dict(inner.named_parameters())
 
 
 def _compact(tensor: torch.Tensor) -> torch.Tensor:
@@ -161,10 +194,12 @@ def _compact(tensor: torch.Tensor) -> torch.Tensor:
     return tensor if tensor.untyped_storage().nbytes() == tensor.nbytes else tensor.clone()
 
 
-def read_moments(checkpoint: Path) -> Tensors | None:
-    """Return the stored state of AdamW, or None where a stage is to start with a fresh one."""
-    path = checkpoint / _MOMENTS
-    return load_file(path) if path.is_file() else None
+def read_optimizer(checkpoint: Path) -> State | None:
+    """Return the stored state of the optimiser, or None where a stage starts with a fresh one."""
+    path, numbers = checkpoint / _MOMENTS, checkpoint / _OPTIMIZER
+    if not path.is_file():
+        return None
+    return State(load_file(path), read_json(numbers) if numbers.is_file() else {})
 
 
 def read_objective(checkpoint: Path) -> State | None:
@@ -178,16 +213,35 @@ def read_objective(checkpoint: Path) -> State | None:
     return State(load_file(path), read_json(checkpoint / "training" / "objective.json"))
 
 
-def restore_moments(model: Any, optimizer: torch.optim.Optimizer, moments: Tensors) -> None:
-    """Give an optimiser that has taken no step the state that ``optimizer_moments`` gathered."""
-    state: dict[str, Tensors] = {}
-    for key, tensor in moments.items():
+def restore_optimizer(model: Any, optimizer: torch.optim.Optimizer, stored: State) -> None:
+    """Give an optimiser that has taken no step the state that ``optimizer_state`` gathered.
+
+    Learning rates and other settings are those of the optimiser, not stored ones. Where the model
+    is sharded, torch lays out the state by a step with rates and gradients of 0.
+    """
+    state: dict[str, dict[str, Any]] = {}
+    for key, value in (stored.tensors | stored.values).items():
         name, _, kind = key.rpartition("/")
-        state.setdefault(name, {})[kind] = tensor
-    (group,) = optimizer.param_groups
-    groups = [{**group, "params": list(state)}]
-    wanted: Any = {"state": state, "param_groups": groups}
-    set_optimizer_state_dict(model, optimizer, wanted, options=_WHOLE)
+        state.setdefault(name, {})[kind] = value
+    if _is_sharded(model):
+        layout: Any = get_optimizer_state_dict(model, optimizer)
+        wanted: Any = {"state": state, "param_groups": layout["param_groups"]}
+        set_optimizer_state_dict(model, optimizer, wanted, options=_WHOLE)
+        return
+    counted_on_device = {
+        parameter
+        for group in optimizer.param_groups
+        if group.get("fused") or group.get("capturable")
+        for parameter in group["params"]
+    }
+    parameters = _named_parameters(model)
+    for name, entry in state.items():
+        parameter = parameters[name]
+        for kind, value in entry.items():
+            # As torch does it: a count of steps stays on the CPU, unless a kernel reads it.
+            if isinstance(value, torch.Tensor) and (value.dim() or parameter in counted_on_device):
+                value = value.to(parameter.device)
+            optimizer.state[parameter][kind] = value
 
 
 def random_states(accelerator: Any) -> Tensors:

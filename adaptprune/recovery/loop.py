@@ -1,4 +1,6 @@
-"""The training loop that all recoveries share; what it minimises is the method's ``Objective``.
+"""The training loop that all recoveries share.
+
+What it minimises is the method's ``Objective``; how, its optimiser and learning rates.
 
 Weights and moments are float32; on a GPU the forward pass runs in bfloat16. One process or many
 (``accelerate launch``): the rows of a step are dealt out among them, so the loss is the same up
@@ -37,13 +39,6 @@ if TYPE_CHECKING:
 
 #: "max_grad_norm=1" (``experiments/*.sh``).
 GRADIENT_NORM = 1.0
-
-
-def new_optimizer(model: Any) -> torch.optim.AdamW:
-    """Return the optimiser of the released scripts: ``adamw_torch`` without weight decay."""
-    return torch.optim.AdamW(
-        model.parameters(), lr=0.0, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0
-    )
 
 
 def train_stage(folder: RunFolder) -> None:
@@ -87,7 +82,6 @@ class _Training:
         if checkpoint is not None:
             self.progress = checkpoints.read_progress(checkpoint)
         self.stage = settings.stages[self.progress.stage - 1]
-        self.learning_rate = self.stage.learning_rates(settings.preset)
         self.rows = Rows.open(folder.rows, settings.seed)
         plain = load_model(self.last_good, device=str(accelerator.device)).train()
         self.parameters, self.config = count_parameters(plain), plain.config
@@ -95,18 +89,20 @@ class _Training:
         if settings.execution.activation_checkpointing:
             plain.activation_checkpointing_enable({"use_reentrant": False})
         method = find_recovery(settings.preset.method)
+        self.learning_rate = method.learning_rates(settings.preset, self.stage)
         self.objective = method.objective(folder, self.stage, accelerator.device)
         self.objective.attach(plain)
         self.extra = ExtraTraining(self.objective)
-        self.model, wrapped = accelerator.prepare(plain, new_optimizer(plain))
+        optimizer = method.optimizer(settings.preset, self.stage, plain)
+        self.model, wrapped = accelerator.prepare(plain, optimizer)
         self.optimizer: torch.optim.Optimizer = wrapped.optimizer
         self._restore(checkpoint)
 
     def _restore(self, checkpoint: Path | None) -> None:
         """Take up the optimiser's and the random generators' state where there is one."""
-        moments = checkpoints.read_moments(checkpoint) if checkpoint else None
-        if moments is not None:
-            checkpoints.restore_moments(self.model, self.optimizer, moments)
+        stored = checkpoints.read_optimizer(checkpoint) if checkpoint else None
+        if stored is not None:
+            checkpoints.restore_optimizer(self.model, self.optimizer, stored)
         if checkpoint is not None and self.progress.step:
             checkpoints.restore_random_states(self.accelerator, checkpoint)
             state = checkpoints.read_objective(checkpoint)
@@ -238,7 +234,7 @@ class _Training:
     def _checkpoint(self) -> None:
         """Gather the state of all processes and publish it."""
         state = checkpoints.model_state(self.model)
-        moments = checkpoints.optimizer_moments(self.model, self.optimizer)
+        optimizer = checkpoints.optimizer_state(self.model, self.optimizer)
         random_states = checkpoints.random_states(self.accelerator)
         if self.accelerator.is_main_process:
             checkpoints.write_checkpoint(
@@ -248,7 +244,7 @@ class _Training:
                 config=self.config,
                 source=self.settings.source,
                 state=state,
-                moments=moments,
+                optimizer=optimizer,
                 random_states=random_states,
                 objective=self.extra.state(),
                 kept=find_sealed_json(self.last_good / "kept.json"),

@@ -2,8 +2,9 @@
 
 A recovery runs stage by stage. Before a stage, ``prepare`` may change the model of the newest
 checkpoint (prune it, cut it to a shape, make it anew); then training processes minimise the
-stage's ``objective``. The defaults are plain training in one stage. Method modules are imported
-to list them, so they import torch only inside their functions.
+stage's ``objective`` by its ``optimizer`` and ``learning_rates``. The defaults are plain training
+in one stage. Method modules are imported to list them, so they import torch only inside their
+functions.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from adaptprune.recovery.objective import Objective
 from adaptprune.recovery.plan import Draft, Stage
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     import torch
@@ -142,6 +144,33 @@ class RecoveryMethod(Plugin):
             device: where the process computes.
         """
         return Objective()
+
+    def optimizer(self, preset: Preset, stage: Stage, model: Any) -> torch.optim.Optimizer:
+        """Return a fresh optimiser of a stage's model: that of the released scripts.
+
+        That is ``adamw_torch`` without weight decay. The loop clips the gradients before each
+        step and sets the learning rate of every group. What the optimiser keeps in its ``state``
+        is in every checkpoint, tensors and numbers; it must keep nothing elsewhere.
+
+        Args:
+            preset: the recipe.
+            stage: the stage.
+            model: the model in float32, after ``Objective.attach`` and before it is distributed.
+        """
+        import torch
+
+        return torch.optim.AdamW(
+            model.parameters(), lr=0.0, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0
+        )
+
+    def learning_rates(self, preset: Preset, stage: Stage) -> Callable[[int], float]:
+        """Return the learning rate of a stage's steps, counted from 0 in the stage.
+
+        Args:
+            preset: the recipe.
+            stage: says which part of its schedule the stage is.
+        """
+        return stage.learning_rates(preset)
 
 
 class PlainTraining(RecoveryMethod):

@@ -9,6 +9,7 @@ from adaptprune.models.checkpoint import load_model
 from adaptprune.recovery import checkpoints
 from adaptprune.recovery.checkpoints import Progress
 from adaptprune.recovery.method import Beginning, Prepared
+from adaptprune.recovery.objective import State
 from adaptprune.recovery.registry import find_recovery
 
 if TYPE_CHECKING:
@@ -77,6 +78,6 @@ def _begin(beginning: Beginning, progress: Progress | None) -> None:
         model=prepared.model,
         config=prepared.config,
         source=settings.source,
-        moments=prepared.moments,
+        optimizer=None if prepared.moments is None else State(prepared.moments),
         kept=prepared.kept,
     )

@@ -184,12 +184,11 @@ class AdaptAccel(RecoveryMethod):
         assert stage.target is not None, "every stage prunes"
         model = beginning.load()
         shape, work = shape_of_model(model), count_compute_parameters(model)
-        moments = checkpoints.read_moments(before) if before and chosen.carry_moments else None
-        dense = copy.deepcopy(model) if moments is not None else None
+        stored = checkpoints.read_optimizer(before) if before and chosen.carry_moments else None
+        dense = copy.deepcopy(model) if stored is not None else None
         kept, steps = prune_to(model, stage.target, beginning.context, chosen.pruner)
         after = shape_of_model(model)
-        if moments is not None:
-            moments = cut_moments(dense, kept, moments)
+        moments = cut_moments(dense, kept, stored.tensors) if stored is not None else None
         kept_before = beginning.kept()
         # Units of a model that lost layers or hidden channels too count in no model of this kind.
         if kept_before is not None and kept_before.keys() == {"layers"}:
