@@ -64,7 +64,7 @@ def is_rounded(text: str, value: float) -> bool:
 
 
 def check(text: str, entry: Entry, spread: bool = True) -> None:
-    """Compare ``mean ± std``, or a mean, with an entry; only a deviation of zero is printed as 0."""
+    """Compare ``mean ± std``, or a mean, with an entry; only a zero deviation is printed as 0."""
     mean, _, std = text.partition(" ± ")
     assert entry.value is not None
     assert is_rounded(mean, entry.value), f"{mean} is not {entry.value}"
