@@ -72,7 +72,10 @@ def test_a_line_for_every_folder() -> None:
     tracked = {path.parent.name for path in ROOT.glob("*/*") if path.is_file()}
     hidden = {name for name in tracked if name.startswith((".", "_")) or "." in name}
     assert set(top) == tracked - hidden | {"profiles"}
-    assert set(package) == {path.parent.name for path in ROOT.glob("adaptprune/*/__init__.py")}
+    inside = {path.relative_to(ROOT / "adaptprune") for path in ROOT.rglob("adaptprune/**/*.*")}
+    assert set(package) == {path.parts[0] for path in inside if len(path.parts) > 1} - {
+        "__pycache__"
+    }
     boxes = set(re.findall(r"[a-z_]+", README.split("flowchart LR\n")[1].split("```")[0]))
     assert boxes <= {*top, *package}
 
