@@ -57,7 +57,7 @@ class Benchmark(Closed):
     documents: int = pydantic.Field(gt=0)
     shots: int | None = pydantic.Field(None, ge=0)
     version: Version | None = None
-    members: dict[str, Member] = pydantic.Field({})
+    members: dict[str, Member] = pydantic.Field(default={})
     columns: tuple[str, ...] = ()
     paper: PaperRow | None = None
     choice: str = ""

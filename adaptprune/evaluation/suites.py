@@ -46,7 +46,7 @@ class Suite(Closed):
     subset_seed: int
     tasks: tuple[SuiteTask, ...] = pydantic.Field(min_length=1)
     perplexity: PerplexityTask | None = None
-    dense: dict[str, DenseScores] = pydantic.Field({})
+    dense: dict[str, DenseScores] = pydantic.Field(default={})
 
     @pydantic.field_validator("tasks", "perplexity", mode="before")
     @classmethod

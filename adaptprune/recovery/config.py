@@ -38,7 +38,7 @@ class RecoveryConfig(Closed):
     model: str
     target: int | str | None = None
     data: str
-    overrides: dict[str, Any] = pydantic.Field({})
+    overrides: dict[str, Any] = pydantic.Field(default={})
 
     @functools.cached_property
     def recipe(self) -> Preset:

@@ -48,7 +48,7 @@ class EvaluationConfig(Closed):
     suite: str
     documents_per_task: int | None = pydantic.Field(None, ge=1)
     perplexity_documents: int | None = pydantic.Field(None, ge=1)
-    token_perplexity: list[int] = pydantic.Field([])
+    token_perplexity: list[int] = pydantic.Field(default=[])
     max_length: int = pydantic.Field(2048, ge=16)
     batch: Annotated[int, pydantic.Field(ge=1)] | Literal["auto"] = "auto"
     scorer_precision: Literal["float32", "stock"] = "float32"
@@ -77,7 +77,7 @@ class MethodSettings(Closed):
     A variant states what differs from the plain method; a parameter that is null is taken away.
     """
 
-    parameters: dict[str, Any] = pydantic.Field({})
+    parameters: dict[str, Any] = pydantic.Field(default={})
     calibration: CalibrationConfig | None = None
 
 
@@ -97,7 +97,7 @@ class Profile(Closed):
     methods: list[str] = pydantic.Field(min_length=1)
     sparsities: list[int] = pydantic.Field(min_length=1)
     seeds: list[Annotated[int, pydantic.Field(ge=0)]] = pydantic.Field(min_length=1)
-    settings: dict[str, MethodSettings] = pydantic.Field({})
+    settings: dict[str, MethodSettings] = pydantic.Field(default={})
     calibration: CalibrationConfig
     evaluation: EvaluationConfig
     speed: SpeedConfig = SpeedConfig()
@@ -110,7 +110,7 @@ class Profile(Closed):
     dense_gate: bool = True
     mixture: str = "paper"
     method_file: str | None = None
-    recoveries: dict[str, RecoveryConfig] = pydantic.Field({})
+    recoveries: dict[str, RecoveryConfig] = pydantic.Field(default={})
     training: TrainingConfig = TrainingConfig()
 
     @property
