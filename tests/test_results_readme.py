@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from pathlib import Path
 
@@ -26,6 +27,7 @@ def printed_lines() -> dict[tuple[int, str], tuple[str, str, str]]:
     }
 
 
+@functools.cache
 def stored_grid() -> Grid:
     """Return the numbers of all methods, straight from the results."""
     results = read_results(RESULTS / "offline.csv")
