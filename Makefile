@@ -19,7 +19,7 @@ smoke: $(STAMP)
 	@cat paper_tables/generated/smoke/smoke.md
 
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder -m "not sparse_parity"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder --durations=30 -m "not sparse_parity"
 
 # The official figures of single weights on the real model: about six minutes on a core. The official
 # codes had vectors of 512 bits, which the package narrows elsewhere so that machines agree.

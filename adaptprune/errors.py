@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    import pydantic
+
 
 class UserError(Exception):
     """A mistake in the input, told in one line that names the culprit and what is allowed.
@@ -32,3 +34,15 @@ def unknown(kind: str, name: object, allowed: Iterable[str]) -> UserError:
     near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return UserError(f"unknown {kind} {name!r}{hint} (allowed: {', '.join(names) or 'none'})")
+
+
+def refusal(error: pydantic.ValidationError, whole: str = "the file") -> str:
+    """Return ``place: reason`` of the first thing that a schema refused.
+
+    Args:
+        error: what the schema raised.
+        whole: what the place is called where it is no single key.
+    """
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"]) or whole
+    return f"{place}: {first['msg']}"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import pydantic
 
-from adaptprune.errors import NumericalError, UserError, unknown
+from adaptprune.errors import NumericalError, UserError, refusal, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -55,9 +55,8 @@ class Plugin(ABC):
             return self.parameters(**settings)
         except pydantic.ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "parameters"
             value = f" (got {first['input']!r})" if first["loc"] else ""
-            raise UserError(f"{self.name}: {where}: {first['msg']}{value}") from None
+            raise UserError(f"{self.name}: {refusal(error, 'parameters')}{value}") from None
 
 
 @contextlib.contextmanager

@@ -12,9 +12,9 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pydantic
 
 from adaptprune.errors import UserError
+from adaptprune.files.declared import Closed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,7 +47,7 @@ def updated_weights(
     return (smoothed / smoothed.sum()).tolist()
 
 
-class DomainState(pydantic.BaseModel):
+class DomainState(Closed):
     """Where dynamic batch loading stands.
 
     Args:
@@ -55,8 +55,6 @@ class DomainState(pydantic.BaseModel):
         credit: rows that each domain is owed; negative where it has had more than its share.
         used: rows that have been taken of each domain.
     """
-
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
     weights: list[float]
     credit: list[float]

@@ -41,6 +41,10 @@ TRAINED = TINY | {"bigbench-domains": "tiny-domains"}
 COMMANDS = [
     Documented("make table1", "minutes"),
     Documented("make test", "minutes"),
+    Documented("source .venv/bin/activate", "machine"),
+    Documented("snakemake smoke --cores 4", "minutes"),
+    Documented("snakemake report --cores 4", "minutes"),
+    Documented("adaptprune doctor --profile paper", "machine"),
     Documented("adaptprune methods", "run", {}, ("adapt-pruner", "slicegpt", "step_size=")),
     Documented(
         "adaptprune params --model meta-llama/Llama-3.1-8B --method llm-pruner --sparsity 20",

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import bad_files
 import bad_inputs
 import bad_methods
 import pytest
@@ -116,7 +117,7 @@ def test_a_fetched_model_is_no_result_that_is_replaced(refuse: Refuse, tmp_path:
     refuse("prune --output {here}/fetched", "fetched: is no result of `prune` or `recover`")
 
 
-@pytest.mark.parametrize(("text", "told"), bad_inputs.PROFILES)
+@pytest.mark.parametrize(("text", "told"), bad_files.PROFILES)
 def test_profile(text: str, told: str, refuse: Refuse) -> None:
     extends = "" if text.startswith(("extends", "-")) else "extends: tiny\n"
     refuse("status --profile bad", told, {"config/bad.yaml": f"{extends}{text}\n"})
@@ -126,7 +127,7 @@ def test_profile_that_is_no_text(refuse: Refuse) -> None:
     refuse("status --profile bad", "not valid YAML", {"config/bad.yaml": b"\xff\xfe\0"})
 
 
-@pytest.mark.parametrize(("text", "told"), bad_inputs.CALIBRATIONS)
+@pytest.mark.parametrize(("text", "told"), bad_files.CALIBRATIONS)
 def test_calibration_file(text: str | bytes, told: str, refuse: Refuse) -> None:
     line = "prune --calibration {here}/tokens.json"
     refuse(line, rf"tokens\.json.*{re.escape(told)}", {"tokens.json": text})
@@ -232,7 +233,7 @@ def test_numbers_of_a_method_that_are_not_finite_fail_its_cell_alone(
     assert json.loads((tmp_path / "e.json").read_text())["status"] == "failed"
 
 
-@pytest.mark.parametrize(("text", "told"), bad_inputs.TASKS)
+@pytest.mark.parametrize(("text", "told"), bad_files.TASKS)
 def test_task_file(
     text: str, told: str, refuse: Refuse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -257,7 +258,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 PRUNE_MODEL = "prune --model {here}/model --method magnitude"
 
 
-@pytest.mark.parametrize(("changes", "told"), bad_inputs.CONFIGS)
+@pytest.mark.parametrize(("changes", "told"), bad_files.CONFIGS)
 def test_config_of_a_model(
     changes: dict[str, Any], told: str, refuse: Refuse, model: dict[str, bytes]
 ) -> None:
@@ -267,7 +268,7 @@ def test_config_of_a_model(
     refuse(PRUNE_MODEL, told, {f"model/{name}": content for name, content in files.items()})
 
 
-@pytest.mark.parametrize(("name", "content", "told"), bad_inputs.FILES)
+@pytest.mark.parametrize(("name", "content", "told"), bad_files.FILES)
 def test_file_of_a_model(
     name: str, content: str | bytes, told: str, refuse: Refuse, model: dict[str, bytes]
 ) -> None:
@@ -283,7 +284,7 @@ def test_file_that_a_model_lacks(name: str, refuse: Refuse, model: dict[str, byt
     refuse(PRUNE_MODEL, rf"model.* holds no {re.escape(name.split('.')[-1])}|{name}", files)
 
 
-@pytest.mark.parametrize(("text", "told"), bad_inputs.DECLARATIONS)
+@pytest.mark.parametrize(("text", "told"), bad_files.DECLARATIONS)
 def test_declaration_of_a_table(text: str, told: str, refuse: Refuse) -> None:
     refuse("table", rf"table\.yaml.*{told}", {"table.yaml": text})
 

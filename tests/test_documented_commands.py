@@ -132,6 +132,10 @@ def check(command: str, folder: Path) -> None:
     elif program == "python":
         source = (ROOT / words[1]).read_text()
         assert all(f'"{word}"' in source for word in words if word.startswith("--"))
+    elif program == "source":
+        assert (
+            f"VENV := {words[1].removesuffix('/bin/activate')}" in (ROOT / "Makefile").read_text()
+        )
     elif program == "export":
         assert {word.split("=")[0] for word in words[1:]} <= {"ADAPTPRUNE_CACHE", "HF_HUB_OFFLINE"}
     else:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import pydantic
 
 from adaptprune.errors import UserError
+from adaptprune.files.declared import Closed
 
 if TYPE_CHECKING:
     from adaptprune.data.packing import Document, Piece
@@ -27,10 +28,6 @@ def chatml(role: Role, text: str) -> Piece:
     return f"<|im_start|>{role}\n{text}<|im_end|>\n", role == "assistant"
 
 
-class _Closed(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
-
-
 def _text(row: dict[str, Any], column: str) -> str:
     value = row.get(column)
     if not isinstance(value, str):
@@ -38,7 +35,7 @@ def _text(row: dict[str, Any], column: str) -> str:
     return value
 
 
-class PlainText(_Closed):
+class PlainText(Closed):
     """A column of plain text."""
 
     kind: Literal["text"]
@@ -58,7 +55,7 @@ class PlainText(_Closed):
         return _text(row, self.text)
 
 
-class Exchange(_Closed):
+class Exchange(Closed):
     """A column each for what is asked and what is answered (instruction-output, question-answer).
 
     Args:
@@ -90,7 +87,7 @@ class Exchange(_Closed):
         ]
 
 
-class Messages(_Closed):
+class Messages(Closed):
     """A column with a list of messages, each with a role and a text.
 
     A system message is heard where it comes first; messages of other roles are left out.

@@ -9,10 +9,10 @@ import pydantic
 
 from adaptprune.data.formats import Adapter
 from adaptprune.errors import UserError, unknown
-from adaptprune.files.atomic import packaged_yaml
+from adaptprune.files.declared import Closed, declared
 
 
-class _Source(pydantic.BaseModel):
+class _Source(Closed):
     """What all sources of a mixture have.
 
     Args:
@@ -21,8 +21,6 @@ class _Source(pydantic.BaseModel):
         samples: rows that are taken at most, the first ones of what is drawn; None for all.
         tokens: tokens that are taken at most, the first ones; None for all.
     """
-
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
     name: str
     share: float = pydantic.Field(1.0, gt=0, le=1)
@@ -62,15 +60,13 @@ class CorpusSource(_Source):
     origin: str | None = None
 
 
-class MixtureSource(pydantic.BaseModel):
+class MixtureSource(Closed):
     """All sources of another mixture.
 
     Args:
         mixture: its name.
         share: by which the share of each of them is multiplied.
     """
-
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["mixture"]
     mixture: str
@@ -80,7 +76,7 @@ class MixtureSource(pydantic.BaseModel):
 Source = HubSource | CorpusSource
 
 
-class Mixture(pydantic.BaseModel):
+class Mixture(Closed):
     """Several sources that are trained on together; each is a domain.
 
     Args:
@@ -90,8 +86,6 @@ class Mixture(pydantic.BaseModel):
         seed: of the drawing of shares.
         sources: in order.
     """
-
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
     name: str
     note: str
@@ -125,8 +119,7 @@ class Mixture(pydantic.BaseModel):
 @functools.cache
 def mixtures() -> dict[str, Mixture]:
     """Return all mixtures by name."""
-    contents = packaged_yaml("adaptprune.data", "mixtures").values()
-    entries = (Mixture.model_validate(content) for content in contents)
+    entries = declared(pydantic.TypeAdapter(Mixture), "adaptprune.data", "mixtures")
     return {entry.name: entry for entry in entries}
 
 

@@ -18,10 +18,10 @@ from adaptprune.files.atomic import (
     cache_directory,
     is_as_sealed,
     locked,
-    packaged_yaml,
     sealed_file,
     writing,
 )
+from adaptprune.files.declared import Closed, declared
 from adaptprune.files.hub_client import explained
 from adaptprune.files.hub_files import resolve
 from adaptprune.files.jsonlines import read_rows
@@ -33,13 +33,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class _Closed(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+class _Corpus(Closed):
     name: str
     note: str
 
 
-class LocalCorpus(_Closed):
+class LocalCorpus(_Corpus):
     """A split of prose that this suite builds in the cache itself."""
 
     kind: LocalSource
@@ -48,7 +47,7 @@ class LocalCorpus(_Closed):
     source: str | None = None
 
 
-class HubCorpus(_Closed):
+class HubCorpus(_Corpus):
     """The first documents of a hub data set's split, read once and kept in the cache.
 
     ``files`` says which files of the repository they lie in, where these are too many to be listed
@@ -75,7 +74,7 @@ class HubCorpus(_Closed):
 
 
 Corpus = LocalCorpus | HubCorpus
-_ADAPTER: pydantic.TypeAdapter[Corpus] = pydantic.TypeAdapter(
+_CORPUS: pydantic.TypeAdapter[Corpus] = pydantic.TypeAdapter(
     Annotated[Corpus, pydantic.Field(discriminator="kind")]
 )
 
@@ -83,9 +82,7 @@ _ADAPTER: pydantic.TypeAdapter[Corpus] = pydantic.TypeAdapter(
 @functools.cache
 def corpora() -> dict[str, Corpus]:
     """Return all named collections of text."""
-    contents = packaged_yaml("adaptprune.data", "corpora").values()
-    entries = (_ADAPTER.validate_python(content) for content in contents)
-    return {entry.name: entry for entry in entries}
+    return {entry.name: entry for entry in declared(_CORPUS, "adaptprune.data", "corpora")}
 
 
 def find_corpus(name: str) -> Corpus:

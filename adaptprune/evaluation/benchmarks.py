@@ -12,15 +12,9 @@ from typing import Any, Literal
 import pydantic
 
 from adaptprune.errors import unknown
-from adaptprune.files.atomic import packaged_yaml
+from adaptprune.files.declared import Closed, packaged_yaml
 
 Version = int | float | str
-
-
-class Closed(pydantic.BaseModel):
-    """A declaration without room for misspelt keys."""
-
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
 
 class PaperRow(Closed):
@@ -63,7 +57,7 @@ class Benchmark(Closed):
     documents: int = pydantic.Field(gt=0)
     shots: int | None = pydantic.Field(None, ge=0)
     version: Version | None = None
-    members: dict[str, Member] = {}
+    members: dict[str, Member] = pydantic.Field(default={})
     columns: tuple[str, ...] = ()
     paper: PaperRow | None = None
     choice: str = ""

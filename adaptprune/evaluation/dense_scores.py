@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import pydantic
 
-from adaptprune.evaluation.benchmarks import Closed
-from adaptprune.files.atomic import packaged_yaml
+from adaptprune.files.declared import Closed, declared
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -105,8 +104,7 @@ class PublishedScores(Closed):
 
 @functools.cache
 def _published() -> tuple[PublishedScores, ...]:
-    contents = packaged_yaml("adaptprune", "evaluate/dense").values()
-    return tuple(PublishedScores(**content) for content in contents)
+    return tuple(declared(pydantic.TypeAdapter(PublishedScores), "adaptprune", "evaluate/dense"))
 
 
 def published_scores(tasks: Collection[str]) -> dict[str, DenseScores]:

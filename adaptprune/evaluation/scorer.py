@@ -155,7 +155,7 @@ class PrefixScorer(HFLM):
                 longer than the window, or of a text that cannot be encoded.
         """
         encoded: list[Encoded] = []
-        for request in tqdm(requests, desc="Tokenizing inputs", disable=disable_tqdm):
+        for request in tqdm(requests, desc="Tokenizing inputs", disable=disable_tqdm or None):
             try:
                 encoded.append((request.args, *self._encode(*request.args)))
             except UserError as error:
@@ -284,7 +284,7 @@ class PrefixScorer(HFLM):
         total = walk.token_count() if walk else sum(map(len, alone))
         scores = Scores.empty(slots, self.device)
         finished = 0
-        with tqdm(total=total, unit="token", desc="Scoring", disable=disable_tqdm) as bar:
+        with tqdm(total=total, unit="token", desc="Scoring", disable=disable_tqdm or None) as bar:
 
             def progress(tokens: int, done: int) -> None:
                 nonlocal finished

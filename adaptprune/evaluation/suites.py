@@ -21,12 +21,12 @@ from adaptprune.evaluation.benchmarks import (
     find_facts,
 )
 from adaptprune.evaluation.dense_scores import DenseScores, published_scores
-from adaptprune.files.atomic import packaged_yaml
+from adaptprune.files.declared import Closed, packaged_yaml
 
 __all__ = ["PerplexityTask", "Suite", "SuiteTask", "list_suites", "load_suite", "subset"]
 
 
-class Suite(pydantic.BaseModel):
+class Suite(Closed):
     """A named list of benchmarks; the average of the shown metrics is over ``tasks``.
 
     Attributes:
@@ -40,15 +40,13 @@ class Suite(pydantic.BaseModel):
             own file, and what has been published (``dense.py``).
     """
 
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
-
     name: str
     description: str
     data: Literal["hub"] | LocalSource = "hub"
     subset_seed: int
     tasks: tuple[SuiteTask, ...] = pydantic.Field(min_length=1)
     perplexity: PerplexityTask | None = None
-    dense: dict[str, DenseScores] = {}
+    dense: dict[str, DenseScores] = pydantic.Field(default={})
 
     @pydantic.field_validator("tasks", "perplexity", mode="before")
     @classmethod

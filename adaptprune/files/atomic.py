@@ -11,12 +11,10 @@ import re
 import shutil
 import tempfile
 import time
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import platformdirs
-import yaml
 from filelock import FileLock
 from psutil import pid_exists
 
@@ -354,32 +352,6 @@ def nearest_folder(path: Path) -> Path:
     """Return a folder, or the nearest one above it that exists."""
     path = path.absolute()
     return next(place for place in (path, *path.parents) if place.exists())
-
-
-def packaged_yaml(package: str, folder: str) -> dict[str, Any]:
-    """Return the content of the YAML files in a folder of a package, by name without suffix."""
-    files = {file.name: file for file in (resources.files(package) / folder).iterdir()}
-    return {
-        name.removesuffix(".yaml"): yaml.safe_load(files[name].read_text(encoding="utf-8"))
-        for name in sorted(files)
-        if name.endswith(".yaml")
-    }
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML file that is there and holds a mapping.
-
-    Raises:
-        UserError: the file is not YAML, or holds something else.
-    """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # no text, or no date, say
-        line = " ".join(str(error).split())
-        raise UserError(f"{path}: not valid YAML ({line})") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: must be a mapping of keys to values")
-    return content
 
 
 def read_json(path: Path) -> Any:

@@ -17,7 +17,8 @@ import pydantic
 
 from adaptprune.cells import is_path
 from adaptprune.errors import UserError, unknown
-from adaptprune.files.atomic import cache_directory, packaged_yaml, read_json, sha256_json
+from adaptprune.files.atomic import cache_directory, read_json, sha256_json
+from adaptprune.files.declared import Closed, declared
 from adaptprune.files.manifest import records
 from adaptprune.models.anatomy import ANATOMIES, anatomy_of, stock_family
 from adaptprune.models.shapes import FAMILIES, ModelShape
@@ -30,11 +31,7 @@ PRETRAINING = "adaptprune.recovery.pretraining"
 PRETRAINED_BUILD = 1
 
 
-class _Closed(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
-
-
-class WheelSource(_Closed):
+class WheelSource(Closed):
     """A GGUF file inside a wheel of the package registry, pinned by hash."""
 
     kind: Literal["wheel"]
@@ -46,7 +43,7 @@ class WheelSource(_Closed):
     member_sha256: str
 
 
-class HubSource(_Closed):
+class HubSource(Closed):
     """A repository of the Hugging Face hub; ``readers`` are modules that its tokenizer takes."""
 
     kind: Literal["hub"]
@@ -55,14 +52,14 @@ class HubSource(_Closed):
     readers: tuple[str, ...] = ()
 
 
-class TinySource(_Closed):
+class TinySource(Closed):
     """A small random model made on the spot, for tests."""
 
     kind: Literal["tiny"]
     seed: int
 
 
-class PretrainedSource(_Closed):
+class PretrainedSource(Closed):
     """A small model that is trained from random weights on the spot, with its tokenizer.
 
     ``training`` holds values of the recovery preset ``train``, the number of tokens among them.
@@ -81,7 +78,7 @@ WINDOW_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "n_ctx",
 Source = WheelSource | HubSource | TinySource | PretrainedSource
 
 
-class ModelEntry(_Closed):
+class ModelEntry(Closed):
     """One known model; ``tokens`` is how many it was trained on, as far as its makers say."""
 
     id: str
@@ -106,8 +103,7 @@ class ModelEntry(_Closed):
 @functools.cache
 def catalogue() -> dict[str, ModelEntry]:
     """Return the built-in models by id."""
-    contents = packaged_yaml("adaptprune.models", "architectures").values()
-    entries = (ModelEntry(**content) for content in contents)
+    entries = declared(pydantic.TypeAdapter(ModelEntry), "adaptprune.models", "architectures")
     return {entry.id: entry for entry in entries}
 
 

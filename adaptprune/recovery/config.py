@@ -11,6 +11,7 @@ import pydantic
 from adaptprune.cells import NO_RECOVERY
 from adaptprune.data.training import check_name
 from adaptprune.errors import UserError
+from adaptprune.files.declared import Closed
 from adaptprune.models.catalogue import find_entry, shape_of
 from adaptprune.recovery.presets import find_preset
 from adaptprune.recovery.registry import find_recovery
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from adaptprune.recovery.recipe import Preset
 
 
-class RecoveryConfig(pydantic.BaseModel):
+class RecoveryConfig(Closed):
     """One recovery: a trained cell of the profile for each of its seeds.
 
     Args:
@@ -33,13 +34,11 @@ class RecoveryConfig(pydantic.BaseModel):
         overrides: values of the preset, or of its method, that differ here.
     """
 
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
-
     preset: str
     model: str
     target: int | str | None = None
     data: str
-    overrides: dict[str, Any] = {}
+    overrides: dict[str, Any] = pydantic.Field(default={})
 
     @functools.cached_property
     def recipe(self) -> Preset:
@@ -96,7 +95,7 @@ class RecoveryConfig(pydantic.BaseModel):
             raise UserError(f"recovery {name}: {error}") from None
 
 
-class TrainingConfig(pydantic.BaseModel):
+class TrainingConfig(Closed):
     """How a profile's recoveries are computed.
 
     Args:
@@ -106,8 +105,6 @@ class TrainingConfig(pydantic.BaseModel):
         launch: config file of ``accelerate launch``; None trains in one process.
         gpus: how many GPUs one recovery occupies.
     """
-
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
     micro_batch: int = pydantic.Field(default=8, ge=1)
     checkpoint_every: int = pydantic.Field(default=200, ge=1)

@@ -9,15 +9,16 @@ from typing import Any
 
 import pydantic
 
-from adaptprune.errors import UserError
+from adaptprune.errors import UserError, refusal
 from adaptprune.files.atomic import read_json, write_json
+from adaptprune.files.declared import Closed
 from adaptprune.models.shapes import ModelShape
 from adaptprune.recovery.plan import Stage
 from adaptprune.recovery.recipe import Preset
 from adaptprune.recovery.targets import Target
 
 
-class Execution(pydantic.BaseModel):
+class Execution(Closed):
     """How a recovery is computed; may change when it is resumed.
 
     Args:
@@ -28,8 +29,6 @@ class Execution(pydantic.BaseModel):
         activation_checkpointing: recompute activations in the backward pass.
     """
 
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
-
     device: str = "cpu"
     threads: int | None = None
     micro_batch: int = pydantic.Field(8, ge=1)
@@ -37,7 +36,7 @@ class Execution(pydantic.BaseModel):
     activation_checkpointing: bool = False
 
 
-class Settings(pydantic.BaseModel):
+class Settings(Closed):
     """Everything that a training process is told.
 
     Args:
@@ -50,8 +49,6 @@ class Settings(pydantic.BaseModel):
         seed: of the data order and of what is random in training.
         execution: how to compute.
     """
-
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
     conditions: dict[str, Any]
     preset: Preset
@@ -111,10 +108,8 @@ class RunFolder:
         try:
             return Settings.model_validate(read_json(self._settings))
         except pydantic.ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(str(part) for part in first["loc"]) or "the file"
             raise UserError(
-                f"{self._settings}: {place}: {first['msg']}; delete {self.path} to begin anew"
+                f"{self._settings}: {refusal(error)}; delete {self.path} to begin anew"
             ) from None
 
     def write_settings(self, settings: Settings) -> None:

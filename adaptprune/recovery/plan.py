@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import pydantic
-
 from adaptprune.errors import UserError
+from adaptprune.files.declared import Closed
 from adaptprune.recovery.schedules import WarmupStableDecay
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ class Draft:
     forward_parameters: int = 0
 
 
-class Stage(pydantic.BaseModel):
+class Stage(Closed):
     """What may be done to a model, and the training that follows it.
 
     Args:
@@ -58,8 +57,6 @@ class Stage(pydantic.BaseModel):
         schedule_step: how many steps of its learning-rate schedule lie before it.
         schedule_steps: all steps of that schedule.
     """
-
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
     number: int
     kind: str

@@ -14,8 +14,8 @@ from typing import Any
 import pydantic
 
 from adaptprune.cells import NO_RECOVERY
-from adaptprune.errors import UserError, unknown
-from adaptprune.files.atomic import packaged_yaml
+from adaptprune.errors import UserError, refusal, unknown
+from adaptprune.files.declared import packaged_yaml
 from adaptprune.recovery.recipe import Preset
 from adaptprune.recovery.registry import find_recovery
 
@@ -64,6 +64,4 @@ def find_preset(name: str, overrides: dict[str, Any] | None = None) -> Preset:
     try:
         return Preset.model_validate(content)
     except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "preset"
-        raise UserError(f"recovery preset {name}: {where}: {first['msg']}") from None
+        raise UserError(f"recovery preset {name}: {refusal(error, 'preset')}") from None

@@ -17,7 +17,8 @@ from adaptprune.data.encoding import load_checked_tokenizer
 from adaptprune.data.packing import pack
 from adaptprune.data.training import TrainingData, find_data
 from adaptprune.errors import NumericalError, UserError
-from adaptprune.files.atomic import read_json, read_yaml
+from adaptprune.files.atomic import read_json
+from adaptprune.files.declared import read_yaml
 from adaptprune.files.manifest import verify_folder
 from adaptprune.files.surroundings import expanded
 from adaptprune.machine.provenance import Stopwatch, versions

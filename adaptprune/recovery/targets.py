@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-import pydantic
-
 from adaptprune.errors import UserError
+from adaptprune.files.declared import Closed
 from adaptprune.models.catalogue import shape_of
 from adaptprune.models.shapes import ModelShape
 
@@ -76,7 +75,7 @@ def check_cut(shape: ModelShape, target: ModelShape) -> None:
         )
 
 
-class Target(pydantic.BaseModel):
+class Target(Closed):
     """What a model is to become.
 
     Args:
@@ -84,8 +83,6 @@ class Target(pydantic.BaseModel):
         shape: its uniform shape with the vocabulary of the model that it is made from, or None
             where only the count is given.
     """
-
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
     parameters: int
     shape: ModelShape | None = None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from adaptprune.cells import NO_RECOVERY, join_variant, possible_slugs, record_name
-from adaptprune.errors import UserError
+from adaptprune.errors import UserError, refusal
 from adaptprune.files.atomic import read_json, record_hash, unseal
 
 if TYPE_CHECKING:
@@ -195,9 +195,7 @@ def _validated(path: Path, content: dict[str, Any], record: type[Record]) -> Rec
     try:
         return record.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"{path}: {place}: {first['msg']}; {CURE}") from None
+        raise UserError(f"{path}: {refusal(error)}; {CURE}") from None
 
 
 def cell_name(cell_dir: Path) -> str:

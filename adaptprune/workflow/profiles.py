@@ -12,10 +12,10 @@ import pydantic
 from adaptprune.cells import Cell, grid, slug, split_variant
 from adaptprune.data.mixtures import find_mixture
 from adaptprune.data.texts import find_corpus
-from adaptprune.errors import UserError, unknown
+from adaptprune.errors import UserError, refusal, unknown
 from adaptprune.evaluation.perplexity import check_lengths
 from adaptprune.evaluation.suites import load_suite
-from adaptprune.files.atomic import read_yaml
+from adaptprune.files.declared import Closed, read_yaml
 from adaptprune.models.catalogue import find_entry, known_window
 from adaptprune.plugins import in_one_line
 from adaptprune.pruning.methodfile import load_method_file
@@ -23,11 +23,7 @@ from adaptprune.pruning.registry import find_method
 from adaptprune.recovery.config import RecoveryConfig, TrainingConfig
 
 
-class _Closed(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
-
-
-class CalibrationConfig(_Closed):
+class CalibrationConfig(Closed):
     """How a calibration set is drawn."""
 
     dataset: str
@@ -40,7 +36,7 @@ class CalibrationConfig(_Closed):
         return f"{self.dataset}-{self.sequences}x{self.length}"
 
 
-class EvaluationConfig(_Closed):
+class EvaluationConfig(Closed):
     """What is measured on every checkpoint.
 
     ``token_perplexity`` lists window lengths at which the suite's perplexity text is scored
@@ -52,7 +48,7 @@ class EvaluationConfig(_Closed):
     suite: str
     documents_per_task: int | None = pydantic.Field(None, ge=1)
     perplexity_documents: int | None = pydantic.Field(None, ge=1)
-    token_perplexity: list[int] = []
+    token_perplexity: list[int] = pydantic.Field(default=[])
     max_length: int = pydantic.Field(2048, ge=16)
     batch: Annotated[int, pydantic.Field(ge=1)] | Literal["auto"] = "auto"
     scorer_precision: Literal["float32", "stock"] = "float32"
@@ -66,7 +62,7 @@ class EvaluationConfig(_Closed):
         return [length for length in self.token_perplexity if length <= window]
 
 
-class SpeedConfig(_Closed):
+class SpeedConfig(Closed):
     """What pruned and dense models are timed with (``adaptprune.measure.speed.Workload``)."""
 
     batch: int = pydantic.Field(default=1, ge=1)
@@ -75,17 +71,17 @@ class SpeedConfig(_Closed):
     rounds: int = pydantic.Field(default=7, ge=1)
 
 
-class MethodSettings(_Closed):
+class MethodSettings(Closed):
     """What a method, or a named variant of it, runs with in a profile.
 
     A variant states what differs from the plain method; a parameter that is null is taken away.
     """
 
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] = pydantic.Field(default={})
     calibration: CalibrationConfig | None = None
 
 
-class Profile(_Closed):
+class Profile(Closed):
     """One profile: the matrix of cells and the conditions they share.
 
     ``local_data`` is a folder that stands for the hub's data sets; ``dense_gate`` says whether the
@@ -101,7 +97,7 @@ class Profile(_Closed):
     methods: list[str] = pydantic.Field(min_length=1)
     sparsities: list[int] = pydantic.Field(min_length=1)
     seeds: list[Annotated[int, pydantic.Field(ge=0)]] = pydantic.Field(min_length=1)
-    settings: dict[str, MethodSettings] = {}
+    settings: dict[str, MethodSettings] = pydantic.Field(default={})
     calibration: CalibrationConfig
     evaluation: EvaluationConfig
     speed: SpeedConfig = SpeedConfig()
@@ -114,7 +110,7 @@ class Profile(_Closed):
     dense_gate: bool = True
     mixture: str = "paper"
     method_file: str | None = None
-    recoveries: dict[str, RecoveryConfig] = {}
+    recoveries: dict[str, RecoveryConfig] = pydantic.Field(default={})
     training: TrainingConfig = TrainingConfig()
 
     @property
@@ -347,9 +343,7 @@ def load_profile(folder: Path, name: str, overrides: dict[str, Any] | None = Non
     try:
         profile = Profile(**content)
     except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"config/{name}.yaml: {where}: {first['msg']}") from None
+        raise UserError(f"config/{name}.yaml: {refusal(error)}") from None
     if profile.method_file is not None:
         load_method_file(Path(profile.method_file))
     profile.check()

@@ -1,0 +1,168 @@
+"""README.md is short, its numbers are those of the stored matrix, and its folders are there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import typer
+from test_results_readme import RESULTS, SUITE, check, measured, stored_grid
+
+from adaptprune.cli import app
+from adaptprune.figures.size import draw
+from adaptprune.workflow.papers import declared_tables
+from adaptprune.workflow.profiles import Profile, load_profile
+from adaptprune.workflow.run import Source
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+#: Method, then size, accuracy and perplexity at 20, 40 and 60 %.
+LINE = re.compile(r"^\| (?!Method)([A-Z][\w-]+) " + r"\| ([^|]+) " * 9 + r"\|$", re.M)
+#: Of the repository, of the package.
+FOLDERS = re.compile(r"^(?:Snakefile, )?([a-z_]+)/ ", re.M), re.compile(r"^  ([a-z_]+)/ ", re.M)
+
+
+def test_the_readme_is_read_in_minutes() -> None:
+    assert len(README.split()) <= 900
+
+
+def test_the_printed_numbers_are_those_of_the_matrix() -> None:
+    printed = {
+        (sparsity, line[0]): line[place : place + 3]
+        for line in LINE.findall(README)
+        for sparsity, place in ((20, 1), (40, 4), (60, 7))
+    }
+    (dense,) = re.findall(r"Dense: (\S+), (\S+), (\S+)\.\n", README)
+    printed[0, "Dense"] = dense
+    assert set(printed) == set(measured())
+    for place, entries in measured().items():
+        size, accuracy, perplexity = printed[place]
+        value = entries["params"].value
+        assert value is not None
+        assert size == f"{value / 1e6:.1f}M"
+        for text, name in ((accuracy, "average"), (perplexity, "perplexity")):
+            check(text, entries[name], spread=False)
+
+
+def test_the_caption_says_chance_and_standard_error() -> None:
+    text = " ".join(README.split())
+    chance = 100 * sum(task.chance or 0 for task in SUITE.tasks) / len(SUITE.tasks)
+    assert all(task.chance for task in SUITE.tasks)
+    assert f"Chance is {chance:.1f}." in text
+    stderr = stored_grid().average_stderr
+    assert stderr is not None
+    assert f"standard error {stderr:.1f}." in text
+
+
+def test_the_figure_shows_the_matrix(tmp_path: Path) -> None:
+    """The image was drawn by the code of today from the results of today."""
+    run = tmp_path / "offline"
+    run.mkdir()
+    (run / "results.csv").symlink_to(RESULTS / "offline.csv")
+    assert "(docs/images/offline-size.png)" in README
+    drawing = draw(Source("offline", load_profile(ROOT / "config", "offline"), tmp_path))
+    shown = pd.read_csv(ROOT / "docs/images/offline-size.csv", dtype={"seeds": "str"})
+    pd.testing.assert_frame_equal(shown, drawing.data, check_dtype=False, rtol=1e-9)
+
+
+def test_a_line_for_every_folder() -> None:
+    top, package = (pattern.findall(README) for pattern in FOLDERS)
+    tracked = {path.parent.name for path in ROOT.glob("*/*") if path.is_file()}
+    hidden = {name for name in tracked if name.startswith((".", "_")) or "." in name}
+    assert set(top) == tracked - hidden | {"profiles"}
+    inside = {path.relative_to(ROOT / "adaptprune") for path in ROOT.rglob("adaptprune/**/*.*")}
+    assert set(package) == {path.parts[0] for path in inside if len(path.parts) > 1} - {
+        "__pycache__"
+    }
+    boxes = set(re.findall(r"[a-z_]+", README.split("flowchart LR\n")[1].split("```")[0]))
+    assert boxes <= {*top, *package}
+
+
+PAGES = ["README.md", "docs/README.md", "docs/architecture.md", "docs/commands.md"]
+PAGES += [f"docs/{name}.md" for name in ("first-table", "reading-results", "glossary", "by-hand")]
+PAGES += [f"docs/{name}.md" for name in ("adding-a-method", "cluster", "profiles", "targets")]
+
+
+def sentences(page: str) -> list[str]:
+    """Return the sentences of a page's paragraphs, list entries and cells of tables."""
+    text = re.sub(r"^```.*?^```", "\n", page, flags=re.M | re.S)
+    text = re.sub(r"^\|[-:| ]+\|$", "", text, flags=re.M)
+    parts = re.split(r"\n\s*\n|\n(?=[-|#] ?)|\n(?=\d+\. )|(?<=[^\\])\| ", text)
+    return [one for part in parts for one in re.split(r"(?<=[.?!:])\s+", " ".join(part.split()))]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_sentences_are_short(page: str) -> None:
+    long = [one for one in sentences((ROOT / page).read_text()) if len(one.split()) > 30]
+    assert long == []
+
+
+def test_the_index_leads_to_every_page() -> None:
+    index = (ROOT / "docs/README.md").read_text()
+    linked = {target.partition("#")[0] for target in re.findall(r"\]\(([^)]+)\)", index)}
+    assert {path.name for path in ROOT.glob("docs/*.md")} - {"README.md"} <= linked
+    parts = re.findall(r"^## (.+)$", index, re.M)
+    assert parts == ["Start", "How to", "Reference", "Explanation"]
+
+
+def anchors(page: str) -> set[str]:
+    """Return the anchors of a page's headings, as they are made from their words."""
+    headings = re.findall(r"^#+ (.+)$", page, re.M)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in headings}
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "results/README.md", "docs"])
+def test_links_lead_somewhere(page: str) -> None:
+    for path in sorted((ROOT / page).glob("*.md")) or [ROOT / page]:
+        for target in re.findall(r"\]\(([^)\s]+)\)", path.read_text()):
+            if target.startswith("http"):
+                continue
+            name, _, anchor = target.partition("#")
+            other = path.parent / name if name else path
+            assert other.exists(), f"{path.name}: {target}"
+            if anchor:
+                assert anchor in anchors(other.read_text()), f"{path.name}: {target}"
+
+
+def test_the_pages_list_every_command_key_and_target() -> None:
+    docs = ROOT / "docs"
+    group: Any = typer.main.get_command(app)
+    shown = {name for name, command in group.commands.items() if not command.hidden}
+    assert shown == coded((docs / "commands.md").read_text(), "|") & {*group.commands}
+    keys = coded((docs / "profiles.md").read_text().split("## Keys")[1], "|")
+    assert set(Profile.model_fields) <= keys
+    named = coded((docs / "targets.md").read_text(), "|")
+    tables = set(declared_tables(ROOT / "paper_tables")) - {"table4_flops"}
+    assert tables | {"report", "compare", "store", "pocket", "size", "speed", "cost"} <= named
+
+
+def coded(page: str, start: str) -> set[str]:
+    """Return what stands in code type in the lines that begin with ``start``."""
+    lines = "\n".join(line for line in page.splitlines() if line.startswith(start))
+    return set(re.findall(r"`([^`\s]+)`", lines))
+
+
+def test_the_profile_of_the_page_is_one(tmp_path: Path) -> None:
+    (block,) = re.findall(
+        r"^```yaml\n(.*?)^```", (ROOT / "docs/profiles.md").read_text(), re.M | re.S
+    )
+    for path in ROOT.glob("config/*.yaml"):
+        (tmp_path / path.name).symlink_to(path)
+    (tmp_path / "mine.yaml").write_text(block)
+    profile = load_profile(tmp_path, "mine")
+    assert profile.evaluation.documents_per_task == 100
+    assert profile.settings_of("adapt-pruner@gentle").parameters["amplitude"] == 0.1
+
+
+def test_the_pandas_recipe_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (ROOT / "docs/reading-results.md").read_text()
+    (block,) = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
+    monkeypatch.chdir(ROOT)
+    *lines, last = block.strip().splitlines()
+    names: dict[str, Any] = {}
+    exec("\n".join(lines), names)
+    found = eval(last, names)
+    assert found.loc[("adapt-pruner", 20, "bigbench_local_cosmosqa"), "mean"] > 0.3
