@@ -10,6 +10,7 @@ from adaptprune.errors import UserError
 from adaptprune.files.atomic import atomic_directory, write_sealed_json
 from adaptprune.files.manifest import write_manifest
 from adaptprune.models import checkpoint
+from adaptprune.models.loaded import UNNAMED, LoadedModel
 from adaptprune.models.sizes import ModelSize
 from adaptprune.plugins import in_one_line
 from adaptprune.pruning.decisions import Cut
@@ -63,6 +64,13 @@ class PrunedModel:
         method masks these.
         """
         return self._count(ModelSize.of(self.model))
+
+    def loaded(self) -> LoadedModel:
+        """Return it as a model to prune again, to train or to evaluate."""
+        name = f"{self.record.get('model', UNNAMED)} after {self.method.name}"
+        return LoadedModel(
+            self.model, self.tokenizer, name, made_by=self.method.name, config=self.config
+        )
 
     def save(self, folder: str | Path) -> Path:
         """Write a folder that ``AutoModelForCausalLM`` loads, with its record; return it.

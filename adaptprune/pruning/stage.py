@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from adaptprune.data.calibration import CalibrationSet
     from adaptprune.models.runtime import Runtime
     from adaptprune.pruning.method import Method
+    from adaptprune.pruning.pruned import PrunedModel
 
 logger = logging.getLogger(__name__)
 
@@ -247,6 +248,21 @@ def prune_stage(job: Job, sparsity: int, output: Path, scores_file: Path | None 
                 record["provenance"][f"score_{cost}"] = scoring.get(cost)
         write_sealed_json(target / "pruning.json", record)
         write_manifest(target)
+
+
+def record_of(
+    job: Job, origin: dict[str, Any], sparsity: int, pruned: PrunedModel
+) -> dict[str, Any]:
+    """Return what ``pruning.json`` says of a model that was pruned in memory, but its counts."""
+    lost = [] if pruned.source is None else lost_masks(pruned.source)
+    return job.conditions_on(origin) | {
+        "sparsity": sparsity,
+        "recovery": "none",
+        "status": "ok",
+        "reason": None,
+        "notes": [*pruned.notes, *lost],
+        "steps": pruned.steps,
+    }
 
 
 def mean_loss_of(folder: Path, tokens: list[list[int]], runtime: Runtime) -> dict[str, Any]:
