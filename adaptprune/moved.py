@@ -29,6 +29,7 @@ MOVED = {
     "adaptprune.shapes": ("adaptprune.models.shapes",),
     "adaptprune.surgery": ("adaptprune.models.sizes", "adaptprune.pruning.surgery"),
     "adaptprune.units": ("adaptprune.pruning.units",),
+    "baselines.uniform": ("adaptprune.pruning.uniform",),
 }
 
 

@@ -59,6 +59,14 @@ class Plugin(ABC):
             raise UserError(f"{self.name}: {refusal(error, 'parameters')}{value}") from None
 
 
+def source_file(method: Plugin) -> str | None:
+    """Return the file that a method's class stands in; None of one in a notebook."""
+    try:
+        return inspect.getfile(type(method))
+    except (TypeError, OSError):
+        return None
+
+
 @contextlib.contextmanager
 def in_one_line(method: Plugin) -> Iterator[None]:
     """Turn whatever a method raises into one line with the place in its own file.
@@ -72,7 +80,7 @@ def in_one_line(method: Plugin) -> Iterator[None]:
     except (UserError, NumericalError):
         raise
     except (Exception, SystemExit) as error:
-        own = inspect.getfile(type(method))
+        own = source_file(method)
         frames = traceback.extract_tb(error.__traceback__)
         place = next((frame for frame in reversed(frames) if frame.filename == own), frames[-1])
         message = " ".join(str(error).split()) or "no message"

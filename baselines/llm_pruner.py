@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from adaptprune.errors import UserError
 from adaptprune.models.shapes import layer_range
-from baselines.uniform import UniformMethod, UniformParameters, named_scores
+from adaptprune.pruning.uniform import UniformMethod, UniformParameters, named_scores
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from baselines.uniform import UniformMethod, UniformParameters, named_scores
+from adaptprune.pruning.uniform import UniformMethod, UniformParameters, named_scores
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -27,6 +27,8 @@ LINES = (
     ("comparison", "figures"),
     ("report",),
     ("papers",),
+    ("given",),
+    ("api",),
     ("commands",),
     ("cli",),
     ("forkserver",),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PLUGIN = Path(__file__).parent / "plugin" / "my_method.py"
-SOURCE = PLUGIN.read_text()
+SOURCE = (PLUGIN.parents[1] / "older_method.py").read_text()
 
 
 pytestmark = pytest.mark.usefixtures("forget_registered")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -13,12 +14,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from adaptprune.files.atomic import read_json
+from adaptprune.models.random import random_model, random_tokens
+from adaptprune.pruning.dense import DenseModel
+from adaptprune.pruning.guard import check_pruned
+from adaptprune.pruning.method import Context
+from adaptprune.testing import check_method
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 ROOT = Path(__file__).parent.parent
 PLUGIN = Path(__file__).parent / "plugin"
+#: The same method as it was written before there were decisions.
+OLDER = Path(__file__).parent / "older_method.py"
 
 
 pytestmark = pytest.mark.usefixtures("forget_registered")
@@ -35,7 +43,7 @@ def test_the_documentation_shows_the_files_of_the_package(language: str, file: s
 
 def test_the_plug_in_is_short() -> None:
     lines = (PLUGIN / "my_method.py").read_text().splitlines()
-    assert sum(1 for line in lines if line.strip()) <= 50
+    assert sum(1 for line in lines if line.strip()) <= 35
 
 
 def adaptprune(path: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -112,7 +120,7 @@ def test_a_file_prunes_without_being_installed(command: Callable[..., Any], tmp_
 def test_a_broken_method_ends_in_one_line(
     command: Callable[..., Any], tmp_path: Path, old: str, new: str, complaint: str
 ) -> None:
-    source = (PLUGIN / "my_method.py").read_text()
+    source = OLDER.read_text()
     assert old in source
     (tmp_path / "broken.py").write_text(source.replace(old, new))
     file = ["--method-file", tmp_path / "broken.py"]
@@ -130,7 +138,7 @@ def test_a_broken_method_ends_in_one_line(
 def test_scores_that_are_not_finite_are_a_failed_cell(
     command: Callable[..., Any], tmp_path: Path
 ) -> None:
-    source = (PLUGIN / "my_method.py").read_text()
+    source = OLDER.read_text()
     broken = source.replace(
         "return Scores(tensors)", "return Scores({k: v / 0 for k, v in tensors.items()})"
     )
@@ -149,3 +157,16 @@ def test_scores_that_are_not_finite_are_a_failed_cell(
     record = read_json(tmp_path / "out" / "pruning.json")
     assert record["status"] == "failed"
     assert "is not finite" in record["reason"]
+
+
+def test_a_method_of_before_decisions_goes_on_working() -> None:
+    models = {"grouped queries": {"kv_heads": 2}, "multi-head": {"kv_heads": 4}}
+    older, newer = (runpy.run_path(str(file))["SPEC"] for file in (OLDER, PLUGIN / "my_method.py"))
+    check_method(older, sparsities=[50])
+    for shape in models.values():
+        kept = []
+        for method in (older, newer):
+            model, context = random_model(**shape), Context(random_tokens(), seed=0)
+            returned = method.prune(model, None, 40, context, method.parse({}))
+            kept.append(check_pruned(method, returned, DenseModel.of(model)).decide().kept)
+        assert kept[0] == kept[1]

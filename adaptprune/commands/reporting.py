@@ -90,7 +90,7 @@ def evaluate(
         sibling,
     )
     from adaptprune.evaluation.perplexity import check_lengths
-    from adaptprune.evaluation.stage import Selection, evaluate_stage, kept_tasks
+    from adaptprune.evaluation.stage import Scoring, Selection, evaluate_stage, kept_tasks
     from adaptprune.models.runtime import Runtime
 
     documents = documents or sibling(output, f"{output.stem}.parquet")
@@ -126,18 +126,14 @@ def evaluate(
         token_lengths=tuple(chosen.token_perplexity),
     )
     runtime = taken.runtime(dtype, device, threads, trust_remote_code)
-    evaluate_stage(
-        model,
-        selection,
-        Runtime(*runtime, begin=taken.say),
-        output,
-        documents,
+    scoring = Scoring(
         max_length=max_length,
         window_limit=chosen.window_limit,
-        precision="stock" if chosen.scorer_precision == "stock" else "float32",
         batch_tokens=None if chosen.batch == "auto" else int(chosen.batch),
+        precision="stock" if chosen.scorer_precision == "stock" else "float32",
         local_data=local_data,
     )
+    evaluate_stage(model, selection, scoring, Runtime(*runtime, begin=taken.say), output, documents)
 
 
 def gate(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,14 @@ class Comparison:
     panels: list[Panel]
     notes: list[str]
     table: pd.DataFrame
+
+    def __str__(self) -> str:
+        return render_markdown(self)
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the page, in a frame of its own."""
+        page = html.escape(render_html(self), quote=True)
+        return f'<iframe srcdoc="{page}" style="width: 100%; height: 40em; border: 0"></iframe>'
 
 
 def compare_files(baseline_csv: Path, new_csv: Path, method: str | None = None) -> Comparison:

@@ -28,7 +28,7 @@ from adaptprune.models.catalogue import locate, recorded_failure
 if TYPE_CHECKING:
     from adaptprune.evaluation.benchmarks import Benchmark
     from adaptprune.evaluation.forward import Precision
-    from adaptprune.evaluation.harness import TaskSelection
+    from adaptprune.evaluation.harness import EvaluationResult, TaskSelection
     from adaptprune.models.runtime import Runtime
 
 SCHEMA = 1
@@ -133,18 +133,75 @@ def kept_tasks(output: Path) -> Path:
     return output.with_name(f"{output.name}.partial")
 
 
+@dataclass(frozen=True)
+class Scoring:
+    """How documents are scored.
+
+    Args:
+        max_length: window in tokens; None for the smaller of ``window_limit`` and the model's.
+        window_limit: tokens at most where no window is given.
+        batch_tokens: tokens per pass, None for automatic.
+        precision: of the softmax, see ``harness.evaluate_checkpoint``.
+        local_data: folder that stands for the hub's data sets, None for the hub.
+    """
+
+    max_length: int | None
+    window_limit: int
+    batch_tokens: int | None
+    precision: Precision = "float32"
+    local_data: Path | None = None
+
+
+def evaluate_loaded(
+    model: Any,
+    tokenizer: Any,
+    tasks: list[TaskSelection],
+    selection: Selection,
+    scoring: Scoring,
+    *,
+    partial: Path | None = None,
+    model_hash: str = "",
+) -> EvaluationResult:
+    """Evaluate a model that is in memory.
+
+    Args:
+        model: on its device, in its dtype.
+        tokenizer: its tokenizer.
+        tasks: what ``selection.tasks_to_run()`` returned.
+        selection: what to evaluate.
+        scoring: how.
+        partial: folder that keeps finished tasks, None to keep none.
+        model_hash: tells checkpoints apart there.
+
+    Raises:
+        UserError: see ``harness.evaluate_checkpoint``.
+    """
+    from adaptprune.evaluation import harness
+
+    return harness.evaluate_checkpoint(
+        model,
+        tokenizer,
+        tasks,
+        include_path=TASK_FOLDER,
+        local_data=scoring.local_data,
+        max_length=scoring.max_length,
+        window_limit=scoring.window_limit,
+        batch_tokens=scoring.batch_tokens,
+        precision=scoring.precision,
+        limit=selection.limit,
+        token_lengths=selection.token_lengths,
+        partial=partial,
+        model_hash=model_hash,
+    )
+
+
 def evaluate_stage(
     model: str,
     selection: Selection,
+    scoring: Scoring,
     runtime: Runtime,
     output: Path,
     documents: Path,
-    *,
-    max_length: int | None,
-    window_limit: int,
-    batch_tokens: int | None,
-    precision: Precision = "float32",
-    local_data: Path | None = None,
 ) -> None:
     """Evaluate a model and write its scores, and the scores of every document beside them.
 
@@ -153,14 +210,10 @@ def evaluate_stage(
     Args:
         model: id, folder or hub id.
         selection: what to evaluate.
+        scoring: how its documents are scored.
         runtime: how to compute.
         output: JSON file of the scores.
         documents: parquet file of the per-document scores.
-        max_length: window in tokens; None for the smaller of ``window_limit`` and the model's.
-        window_limit: tokens at most where no window is given.
-        batch_tokens: tokens per pass, None for automatic.
-        precision: of the softmax, see ``harness.evaluate_checkpoint``.
-        local_data: folder that stands for the hub's data sets, None for the hub.
 
     Raises:
         UserError: an unknown task or model, or data that cannot be had.
@@ -184,18 +237,12 @@ def evaluate_stage(
         folder = locate(model)
         tokenizer = load_checked_tokenizer(folder, "begin or end")
         content["model_hash"] = checkpoint.revision(folder)
-        result = harness.evaluate_checkpoint(
+        result = evaluate_loaded(
             runtime.load(folder),
             tokenizer,
             tasks,
-            include_path=TASK_FOLDER,
-            local_data=local_data,
-            max_length=max_length,
-            window_limit=window_limit,
-            batch_tokens=batch_tokens,
-            precision=precision,
-            limit=selection.limit,
-            token_lengths=selection.token_lengths,
+            selection,
+            scoring,
             partial=partial,
             model_hash=content["model_hash"],
         )

@@ -178,7 +178,7 @@ def save_model(
     target: Path,
     model: Any,
     config: Any,
-    source: Path,
+    source: Path | None,
     state: dict[str, torch.Tensor] | None = None,
 ) -> None:
     """Write weights, config, tokenizer and, where needed, the modeling code into a folder.
@@ -187,7 +187,8 @@ def save_model(
         target: an existing folder.
         model: the model whose weights are written, in their present dtype.
         config: the config they belong to.
-        source: the dense model's folder, whose tokenizer and generation settings go along.
+        source: the dense model's folder, whose tokenizer and generation settings go along; None
+            where it has none.
         state: the model's state dict where it was gathered from several processes.
     """
     config.dtype = model.dtype
@@ -209,9 +210,9 @@ def save_model(
         weights.pop("lm_head.weight", None)
     save_torch_state_dict(weights, target, max_shard_size="5GB")
     write_json(target / "config.json", config_content(config))
-    for name in _COMPANIONS:
-        if (source / name).is_file():
-            shutil.copyfile(source / name, target / name)
+    for file in [] if source is None else [source / name for name in _COMPANIONS]:
+        if file.is_file():
+            shutil.copyfile(file, target / file.name)
 
 
 def saved_skeleton(folder: Path) -> Any:

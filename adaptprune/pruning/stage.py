@@ -20,12 +20,11 @@ from adaptprune.machine.provenance import Stopwatch, versions
 from adaptprune.models import checkpoint
 from adaptprune.models.catalogue import locate, stated_window
 from adaptprune.models.causality import check_causal
-from adaptprune.models.sizes import ModelSize
 from adaptprune.plugins import in_one_line
-from adaptprune.pruning.dense import DenseModel
-from adaptprune.pruning.guard import check_model, check_pruned, check_scores
+from adaptprune.pruning.guard import check_scores
 from adaptprune.pruning.masks import lost_masks
 from adaptprune.pruning.method import Context, Scores
+from adaptprune.pruning.pruned import prune_loaded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,8 +32,8 @@ if TYPE_CHECKING:
 
     from adaptprune.data.calibration import CalibrationSet
     from adaptprune.models.runtime import Runtime
-    from adaptprune.pruning.decisions import Decision
     from adaptprune.pruning.method import Method
+    from adaptprune.pruning.pruned import PrunedModel
 
 logger = logging.getLogger(__name__)
 
@@ -72,13 +71,25 @@ class Job:
 
     def conditions(self, folder: Path) -> dict[str, Any]:
         """Return what decides the outcome, besides the sparsity; verifies the model folder."""
+        return self.conditions_on(
+            {
+                "model_revision": slug(str(folder)),
+                "model_hash": checkpoint.revision(folder),
+                "pruned_before": checkpoint.pruned_before(folder),
+            }
+        )
+
+    def conditions_on(self, origin: dict[str, Any]) -> dict[str, Any]:
+        """Return what decides the outcome, besides the sparsity.
+
+        Args:
+            origin: ``model_revision``, ``model_hash`` and ``pruned_before`` of the dense model.
+        """
         used = self.calibration if self.method.needs_calibration else None
         return {
             "schema": SCHEMA,
             "model": self.model,
-            "model_revision": slug(str(folder)),
-            "model_hash": checkpoint.revision(folder),
-            "pruned_before": checkpoint.pruned_before(folder),
+            **origin,
             "method": self.method.name,
             "variant": self.variant,
             "method_version": self.method.version,
@@ -99,6 +110,15 @@ class Job:
             UserError: the calibration tokens do not belong to its vocabulary.
         """
         model = self.runtime.load(folder)
+        self.check_calibration(model)
+        return model
+
+    def check_calibration(self, model: Any) -> None:
+        """Refuse calibration tokens that a model does not know; warn of those beyond its window.
+
+        Raises:
+            UserError: they do not belong to its vocabulary.
+        """
         if self.calibration is not None:
             largest = max(max(row) for row in self.calibration.tokens)
             if largest >= model.config.vocab_size:
@@ -114,7 +134,6 @@ class Job:
                     length,
                     window,
                 )
-        return model
 
 
 def score_stage(job: Job, sparsities: Sequence[int], output: Path) -> None:
@@ -207,15 +226,18 @@ def prune_stage(job: Job, sparsity: int, output: Path, scores_file: Path | None 
             if stored and stored[1]["status"] == "failed":
                 raise NumericalError(stored[1]["reason"])
             model = job.load(folder)
-            dense = DenseModel.of(model, needs_shape=job.method.needs_shape)
-            scores = stored[0] if stored else None
-            context = job.context()
-            with in_one_line(job.method):
-                returned = job.method.prune(model, scores, sparsity, context, job.parameters)
-                pruned = check_pruned(job.method, returned, dense)
-            final = _apply(job.method, model, dense, pruned.decide(), folder, target)
+            pruned = prune_loaded(
+                job.method,
+                job.parameters,
+                model,
+                sparsity,
+                job.context(),
+                scores=stored[0] if stored else None,
+                source=folder,
+            )
+            counts = pruned.write_model(target)
             record |= {"notes": [*pruned.notes, *lost_masks(folder)], "steps": pruned.steps}
-            record["counts"] = _counts(job.method, dense, pruned.decide(), final, target)
+            record["counts"] = counts
         except NumericalError as error:
             record |= {"status": "failed", "reason": str(error)}
             write_sealed_json(target / "kept.json", {"layers": []})
@@ -228,39 +250,19 @@ def prune_stage(job: Job, sparsity: int, output: Path, scores_file: Path | None 
         write_manifest(target)
 
 
-def _apply(
-    method: Method, model: Any, dense: DenseModel, decision: Decision, source: Path, target: Path
-) -> Any:
-    """Do what was decided, save it, and return the pruned model."""
-    with in_one_line(method):  # it may have left anything in the model's place
-        final = decision.apply(model)
-        config = decision.config(final)
-        check_model(method, final, decision, dense)
-    checkpoint.save_model(target, final, config, source)
-    write_sealed_json(target / "kept.json", decision.describe(dense))
-    decision.write(target)
-    return final
-
-
-def _counts(
-    method: Method, dense: DenseModel, decision: Decision, final: Any, target: Path
+def record_of(
+    job: Job, origin: dict[str, Any], sparsity: int, pruned: PrunedModel
 ) -> dict[str, Any]:
-    """Count the checkpoint that was saved, against the model that was pruned.
-
-    Raises:
-        UserError: the checkpoint does not load.
-    """
-    try:
-        after = ModelSize.of(checkpoint.saved_skeleton(target))
-    except UserError as error:
-        raise UserError(f"method {method.name!r}: the pruned model: {error}") from None
-    return {
-        "params_dense": dense.size.parameters,
-        "params": after.parameters,
-        "decoder_params_dense": dense.size.decoder,
-        "decoder_params": after.decoder,
-        "sparsity_reached": decision.reached(dense, final),
-    } | decision.counts(final)
+    """Return what ``pruning.json`` says of a model that was pruned in memory, but its counts."""
+    lost = [] if pruned.source is None else lost_masks(pruned.source)
+    return job.conditions_on(origin) | {
+        "sparsity": sparsity,
+        "recovery": "none",
+        "status": "ok",
+        "reason": None,
+        "notes": [*pruned.notes, *lost],
+        "steps": pruned.steps,
+    }
 
 
 def mean_loss_of(folder: Path, tokens: list[list[int]], runtime: Runtime) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""What methods share that rank units once and cut chosen layers to one sparsity."""
+"""Base class of methods that rank units once and cut chosen layers to one sparsity.
+
+The file of such a method says how its units are ranked, and no more.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,12 @@ import pydantic
 
 from adaptprune.models.shapes import ModelShape, layer_range, uniform_blocks
 from adaptprune.plugins import Parameters
-from adaptprune.pruning.method import Budget, Context, Method, Pruned, Scores
+from adaptprune.pruning.method import Budget, Context, Method, Scores
 
 if TYPE_CHECKING:
     import torch
+
+    from adaptprune.pruning.decisions import Cut
 
 
 class UniformParameters(Parameters):
@@ -24,8 +29,8 @@ class UniformParameters(Parameters):
 class UniformMethod(Method):
     """One ranking per layer, one sparsity for all chosen layers; subclasses provide ``score``.
 
-    ``score`` stores the tensors ``{layer}.kv_heads`` [kv_heads] and ``{layer}.mlp``
-    [intermediate_size], the larger the more important.
+    ``score`` returns ``named_scores``. A method with parameters of its own derives their class
+    from ``UniformParameters``.
     """
 
     parameters = UniformParameters
@@ -41,15 +46,27 @@ class UniformMethod(Method):
         sparsity: int,
         context: Context,
         parameters: UniformParameters,
-    ) -> Pruned:
-        """Keep the most important units of every chosen layer."""
+    ) -> Cut:
+        """Keep the most important units of every chosen layer.
+
+        Args:
+            model: the dense model.
+            scores: of ``score``, or None to compute them here.
+            sparsity: percent of the prunable channels of every chosen layer.
+            context: calibration tokens and seed.
+            parameters: an instance of the method's ``parameters`` class.
+
+        Raises:
+            UserError: the architecture is not supported, or the layers are not among its own.
+        """
         from adaptprune.models.sizes import shape_of_model
+        from adaptprune.pruning.decisions import Cut
         from adaptprune.pruning.selection import keep_blocks
 
         scores = scores or self.score(model, context, parameters, [sparsity])
         shape = shape_of_model(model)
         count = range(len(shape.blocks))
-        return Pruned(
+        return Cut(
             keep_blocks(
                 [scores.tensors[f"{index}.kv_heads"] for index in count],
                 [scores.tensors[f"{index}.mlp"] for index in count],
@@ -67,7 +84,12 @@ class UniformMethod(Method):
 
 
 def named_scores(kv_heads: list[torch.Tensor], neurons: list[torch.Tensor]) -> Scores:
-    """Pack per-layer importances under the names that ``UniformMethod.prune`` reads."""
+    """Pack importances under the names that ``UniformMethod.prune`` reads.
+
+    Args:
+        kv_heads: per layer [kv_heads], the larger the more important.
+        neurons: per layer [intermediate_size], likewise.
+    """
     tensors = {f"{index}.kv_heads": heads for index, heads in enumerate(kv_heads)}
     tensors |= {f"{index}.mlp": values for index, values in enumerate(neurons)}
     return Scores({name: tensor.contiguous() for name, tensor in tensors.items()})
