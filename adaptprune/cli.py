@@ -80,10 +80,8 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
         pruning.loss,
         measuring.measure,
         measuring.sensitivity,
-        checking.check_method,
     ),
     "Run and collect": (
-        diagnosing.doctor,
         prefetching.prefetch,
         pruning.fetch,
         reporting.status,
@@ -101,6 +99,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
         reporting.benchmarks,
         measuring.speed,
         measuring.cost,
+        data.count_tokens,
         data.data_table,
         audit.audit,
     ),
@@ -110,7 +109,8 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
         listing.models,
         listing.tasks,
         listing.params,
-        data.count_tokens,
+        checking.check_method,
+        diagnosing.doctor,
     ),
 }
 #: What the workflow and the training processes call; known, but not listed.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 PAGE = Path(__file__).parent.parent / "docs" / "notebook.ipynb"
 #: What the first cell of code says, and what it says here.
 REAL = 'model_name, texts = "smollm2-135m", "bigbench-prose"\n'
-REAL += 'suite, documents = "commonsense-offline", 10'
+REAL += 'suite, documents = "commonsense-offline", 5'
 TINY = 'model_name, texts = "tiny-llama", "tiny-prose"\nsuite, documents = "commonsense-tiny", 3'
 
 
