@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+from matrix_examples import stored, write_cells, write_dense
 
 import adaptprune
 from adaptprune.errors import UserError
@@ -30,7 +31,6 @@ NAMES = (
     *("load", "calibrate", "prune", "evaluate", "recover", "compare", "methods", "check_method"),
     "UniformMethod",
 )
-STORED = ROOT.parent / "results" / "offline.csv"
 SMALL: dict[str, Any] = {"sequences": 4, "length": 16}
 
 LISTING = """
@@ -79,6 +79,8 @@ def test_listing_methods_from_python_imports_no_torch() -> None:
 @pytest.mark.usefixtures("cache")
 def test_every_name_works_twice_after_every_module_was_imported(tmp_path: Path) -> None:
     import_everything()
+    cells = write_cells(tmp_path / "cells", sparsities=[20])
+    matrix = stored(tmp_path, "matrix", [write_dense(tmp_path / "cells"), *cells])
     outcomes = []
     for attempt in ("one", "two"):
         model = adaptprune.load("tiny-llama")
@@ -91,7 +93,7 @@ def test_every_name_works_twice_after_every_module_was_imported(tmp_path: Path) 
         recovered = adaptprune.recover(
             pruned, "train", "tiny-prose", tokens=256, sequence_length=32, batch=4
         )
-        comparison = adaptprune.compare(STORED, STORED, method="flap")
+        comparison = adaptprune.compare(matrix, matrix, method="flap")
         outcomes.append(
             {
                 "weights": checkpoint.revision(folder),
@@ -134,7 +136,8 @@ def test_nothing_global_changes_and_no_file_is_written(
     tokens = adaptprune.calibrate(model, "tiny-prose", **SMALL)
     pruned = adaptprune.prune(model, "flap", sparsity=30, calibration=tokens)
     adaptprune.evaluate(pruned, suite="commonsense-tiny", documents_per_task=2)
-    recovered = adaptprune.recover(model, "train", "tiny-prose", tokens=128, sequence_length=32)
+    few = {"tokens": 128, "sequence_length": 32, "batch": 4}
+    recovered = adaptprune.recover(model, "train", "tiny-prose", **few)
     del recovered  # its folder goes with it
     assert globals_now() == before
     after = model.model.state_dict()
