@@ -166,3 +166,25 @@ def test_the_pandas_recipe_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     exec("\n".join(lines), names)
     found = eval(last, names)
     assert found.loc[("adapt-pruner", 20, "bigbench_local_cosmosqa"), "mean"] > 0.3
+
+
+#: What stands in for the page's model, texts, suite and number of documents.
+SMALL = {
+    "smollm2-135m": "tiny-llama",
+    "bigbench-prose": "tiny-prose",
+    "commonsense-offline": "commonsense-tiny",
+    "documents_per_task=29": "documents_per_task=4",
+}
+
+
+def test_the_python_door_opens(cache: Path) -> None:
+    (block,) = re.findall(r"^```python\n(.*?)^```", README, re.M | re.S)
+    for name, small in SMALL.items():
+        assert name in block
+        block = block.replace(name, small)
+    *lines, last = block.strip().splitlines()
+    names: dict[str, Any] = {}
+    exec("\n".join(lines), names)
+    scores = eval(last, names).set_index(["task", "metric"])
+    assert set(scores["n"]) >= {4}
+    assert names["pruned"].counts["sparsity_reached"] > 0
