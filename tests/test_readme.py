@@ -108,6 +108,15 @@ def test_the_index_leads_to_every_page() -> None:
     assert parts == ["Start", "How to", "Reference", "Explanation"]
 
 
+def test_the_files_of_the_page_of_the_layout_are_there() -> None:
+    page = (ROOT / "docs/architecture.md").read_text().split("## Which door")[1]
+    rows = "".join(line for line in page.splitlines() if line.startswith("| "))
+    named = re.findall(r"`([a-z_/]+(?:\.py|/))`", rows)
+    assert len(named) > 20
+    for path in named:
+        assert (ROOT / "adaptprune" / path).exists(), path
+
+
 def anchors(page: str) -> set[str]:
     """Return the anchors of a page's headings, as they are made from their words."""
     headings = re.findall(r"^#+ (.+)$", page, re.M)
