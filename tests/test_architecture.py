@@ -74,6 +74,14 @@ def place(module: str) -> str:
     return rest.partition(".")[0] if package == "adaptprune" and rest else package
 
 
+def test_the_page_lists_the_places_in_their_order() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text().split("## ")[0]
+    lines = [line.split(" | ")[0] for line in page.splitlines() if line.startswith("| `")]
+    names = [name for line in lines for name in re.findall(r"`(\w+)`", line)]
+    assert {*names, "moved", "evaluate", "forkserver", "__main__"} == RANK.keys()
+    assert [RANK[name] for name in names] == sorted(RANK[name] for name in names)
+
+
 def test_every_module_has_a_place() -> None:
     assert {place(name) for name in modules()} - {"adaptprune"} == RANK.keys()
 
