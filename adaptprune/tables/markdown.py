@@ -33,4 +33,4 @@ def to_markdown(panels: Sequence[Panel], notes: Sequence[str], heading: Heading)
             lines.append(_line([*panel.cells(row), *map(_mark, row.texts)]))
         lines.append("")
     lines += [f"- {note}" for note in notes]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines).rstrip("\n") + "\n"
