@@ -91,7 +91,7 @@ def to_markdown(statements: Sequence[Statement], claims: Claims) -> str:
             f'## <a id="{number}"></a>{number}. {statement.title}',
             f"*Printed:* {statement.said}",
             *statement.arithmetic,
-            f"*Finding:* **{statement.finding}**. {statement.conclusion}",
+            f"*Verdict:* **{statement.finding}**. {statement.conclusion}",
         ]
     return "\n\n".join(parts) + "\n"
 
