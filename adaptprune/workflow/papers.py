@@ -35,8 +35,8 @@ class Paper:
         package: dotted name of the package that holds its parts.
         figures: names of its figures, each a module.
         tables: tables that no declaration lists: their names and modules.
-        run_as: figures that show the run of a declared table, and so of the profile that it is
-            run in.
+        run_as: by figure, the declared table whose run it shows, and so the profile of that run.
+        targets: by table, the target that makes it, where that has another name.
     """
 
     name: str
@@ -45,6 +45,7 @@ class Paper:
     figures: tuple[str, ...] = ()
     tables: Mapping[str, str] = field(default_factory=dict)
     run_as: Mapping[str, str] = field(default_factory=dict)
+    targets: Mapping[str, str] = field(default_factory=dict)
 
     def folder(self, tables: Path) -> Path:
         """Return where the paper's declared tables and printed numbers lie.
@@ -102,6 +103,11 @@ def declared_tables(tables: Path) -> dict[str, Path]:
             if (other := found.setdefault(path.stem, path)) != path:
                 raise UserError(f"table {path.stem!r} is declared twice: {other} and {path}")
     return dict(sorted(found.items()))
+
+
+def target_of(table: str) -> str:
+    """Return the target that makes a table."""
+    return next((paper.targets[table] for paper in papers() if table in paper.targets), table)
 
 
 def paper_of_figure(name: str) -> Paper | None:
