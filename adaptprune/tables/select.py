@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from adaptprune.cells import DENSE, NO_RECOVERY, Cell
+from adaptprune.cells import DENSE, NO_RECOVERY, Cell, split_variant
 from adaptprune.errors import UserError
 from adaptprune.tables.declared import Selection, joined
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from adaptprune.tables.declared import Column, Row, Table
     from adaptprune.workflow.profiles import Profile
@@ -210,10 +210,18 @@ def cells_of(table: Table, profile: Profile, name: str) -> list[Cell]:
     cells = dict.fromkeys(
         cell for line in lines for place in line.places.values() for cell in place
     )
-    for cell in cells:
-        if cell.recovery == NO_RECOVERY:
-            profile.settings_of(cell.method)
+    for method, sparsity in dict.fromkeys((cell.method, cell.sparsity) for cell in _pruned(cells)):
+        chosen = profile.model_copy(update={"methods": [split_variant(method)[0]]})
+        if sparsity in profile.sparsities:
+            chosen.with_variants([method])
+        else:
+            chosen.with_sparsities([method], [sparsity])
     return list(cells)
+
+
+def _pruned(cells: Iterable[Cell]) -> list[Cell]:
+    """Return the cells that are pruned and not trained."""
+    return [cell for cell in cells if cell.method != DENSE and cell.recovery == NO_RECOVERY]
 
 
 def widened(table: Table, profile: Profile, name: str) -> Profile:
