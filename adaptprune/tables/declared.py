@@ -185,8 +185,9 @@ class Table(BaseModel):
             _check_rows(rows, self.peak)
         for columns in self.columns.values():
             _check_columns(columns)
-        for rows, columns in itertools.product(self.rows.values(), self.columns.values()):
-            _check_apart(rows, columns, self.cells)
+        for one, other in itertools.product(self.rows, self.columns):
+            if one == other or ANY in (one, other):
+                _check_apart(self.rows[one], self.columns[other], self.cells)
         return self
 
     def is_for(self, profile: str) -> bool:
@@ -270,6 +271,8 @@ def _check_apart(rows: Sequence[Row], columns: Sequence[Column], cells: Selectio
         raise ValueError("columns are declared, but nothing says what is measured")
     if by_row & measures and not columns:
         raise ValueError("rows say what is measured: columns must be declared")
+    if by_row & measures and len({row.title for row in rows}) < len(rows):
+        raise ValueError("rows lists a title twice")
 
 
 def load_declaration(path: Path) -> Table:

@@ -134,7 +134,7 @@ def format_entry(entry: Entry, column: Measure) -> str:
     if entry.text:
         return entry.text
     if entry.value is None:
-        return MISSING if entry.status in ("missing", "absent", "ok") else entry.status
+        return MISSING if entry.status in ("missing", "absent") else entry.status
     if column.kind == "tokens" and entry.value == 0:
         return "0"
     form = _FORMS.get(column.kind, _decimals)
