@@ -62,6 +62,11 @@ class Printed:
         return self.value * UNITS.get(self.unit, 1.0)
 
     @property
+    def counted_std(self) -> float | None:
+        """The deviation, counted singly."""
+        return None if self.std is None else self.std * UNITS.get(self.unit, 1.0)
+
+    @property
     def label(self) -> str:
         """The method; a variant named after the amplitude where the table varies that."""
         return (

@@ -64,7 +64,7 @@ def _by_place(grid: Grid, numbers: Sequence[Printed]) -> None:
             place = (row.model, row.method, row.sparsity, column.key, column.metric)
             if (number := found.get(place)) is not None:
                 entry = row.entries[column.key]
-                entry.published, entry.published_std = number.counted, number.std
+                entry.published, entry.published_std = number.counted, number.counted_std
 
 
 def printed_panel(numbers: Sequence[Printed]) -> Panel:

@@ -36,7 +36,6 @@ class Paper:
         figures: names of its figures, each a module.
         tables: tables that no declaration lists: their names and modules.
         run_as: by figure, the declared table whose run it shows, and so the profile of that run.
-        targets: by table, the target that makes it, where that has another name.
     """
 
     name: str
@@ -45,7 +44,6 @@ class Paper:
     figures: tuple[str, ...] = ()
     tables: Mapping[str, str] = field(default_factory=dict)
     run_as: Mapping[str, str] = field(default_factory=dict)
-    targets: Mapping[str, str] = field(default_factory=dict)
 
     def folder(self, tables: Path) -> Path:
         """Return where the paper's declared tables and printed numbers lie.
@@ -106,8 +104,12 @@ def declared_tables(tables: Path) -> dict[str, Path]:
 
 
 def target_of(table: str) -> str:
-    """Return the target that makes a table."""
-    return next((paper.targets[table] for paper in papers() if table in paper.targets), table)
+    """Return the target that makes a declared table: its own name, or one that makes several."""
+    for paper in papers():
+        for target, made in paper.part("made_of").TARGETS.items():
+            if table in made:
+                return str(target)
+    return table
 
 
 def paper_of_figure(name: str) -> Paper | None:

@@ -9,5 +9,4 @@ PAPER = Paper(
     figures=("fig1", "fig2", "fig3", "fig4"),
     tables={"table2": "table2", "cost": "costs"},
     run_as={"fig3": "table3", "fig4": "ablation_interleave"},
-    targets={"table4_flops": "table4", "table8": "ablation_amplitude"},
 )
