@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from adaptprune.errors import UserError
-from adaptprune.models.anatomy import blocks_of
+from adaptprune.models.anatomy import blocks_of, stream_out
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -157,7 +157,7 @@ class Looker:
                 block.register_forward_hook(self._note)
 
     def _note(self, _: Any, __: Any, output: Any) -> None:
-        self.hidden.append(output[0] if isinstance(output, tuple) else output)
+        self.hidden.append(stream_out(output))
 
     def look(self, model: Any, tokens: torch.Tensor) -> Seen:
         """Pass tokens [rows, length] through the model, distributed as it is."""
