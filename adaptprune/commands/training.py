@@ -9,6 +9,7 @@ import typer
 
 from adaptprune.commands.bundles import CalibrationOptions, ProfileOptions, with_options_of_bundles
 from adaptprune.commands.options import (
+    ModelOption,
     OutputOption,
     SeedOption,
     ThreadsOption,
@@ -122,6 +123,27 @@ def recover(
         begin=taken.say,
     )
     recover_stage(job, output, folder, record_failure=record_failure)
+
+
+def merge(model: ModelOption, output: OutputOption) -> None:
+    """Write a model with the adapter in its folder (SLoRB) added to its weights; it is dense."""
+    from adaptprune.commands.outputs import check_folder_to_write, model_inputs
+    from adaptprune.files.atomic import atomic_directory
+    from adaptprune.files.manifest import verify_folder, write_manifest
+    from adaptprune.models.adapters import ADAPTER
+    from adaptprune.models.catalogue import locate
+
+    check_folder_to_write(output, model_inputs(model))
+    folder = locate(model)
+    if not (folder / ADAPTER).is_dir():
+        raise UserError(f"{folder}: no adapter to merge (a folder {ADAPTER!r})")
+    verify_folder(folder, cure="train it again")
+    from adaptprune.models.checkpoint import load_model, save_model  # import torch
+
+    merged = load_model(folder)
+    with atomic_directory(output) as temporary:
+        save_model(temporary, merged, merged.config, folder)
+        write_manifest(temporary)
 
 
 def train_stage(
