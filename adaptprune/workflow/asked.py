@@ -82,13 +82,14 @@ class Asked:
         """
         from safetensors import SafetensorError, safe_open
 
+        wanted = self.profile.sparsities_of(method)
         try:
             with safe_open(file, "np") as stream:
                 header = json.loads(stream.metadata()["adaptprune"])
-                served = set(header.get("sparsities", self.profile.sparsities))
+                served = set(header.get("sparsities", wanted))
         except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError):
             return None  # absent, or for `prune` to refuse
-        if missing := sorted(set(self.profile.sparsities) - served):
+        if missing := sorted(set(wanted) - served):
             return f"no sparsities {missing}"
         return _first_difference(self._pruning(method, model, header))
 

@@ -203,7 +203,8 @@ class Computed(RuleFunctions):
 
     def sparsities(self, wildcards: Wildcards) -> str:
         """Return the sparsities that scores serve."""
-        return ",".join(map(str, self._profile(wildcards).sparsities))
+        served = self._profile(wildcards).sparsities_of(wildcards.method)
+        return ",".join(map(str, served))
 
     def _settings_options(self, name: str, method: str) -> str:
         return options.settings(self._request.profile(name), method, self._files(name, method))

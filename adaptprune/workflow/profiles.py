@@ -75,10 +75,12 @@ class MethodSettings(Closed):
     """What a method, or a named variant of it, runs with in a profile.
 
     A variant states what differs from the plain method; a parameter that is null is taken away.
+    ``sparsities`` stand in the place of the profile's, for a method that reaches some alone.
     """
 
     parameters: dict[str, Any] = pydantic.Field(default={})
     calibration: CalibrationConfig | None = None
+    sparsities: list[int] | None = pydantic.Field(None, min_length=1)
 
 
 class Profile(Closed):
@@ -135,11 +137,16 @@ class Profile(Closed):
         return MethodSettings(
             parameters={key: value for key, value in parameters.items() if value is not None},
             calibration=variant.calibration or plain.calibration,
+            sparsities=variant.sparsities or plain.sparsities,
         )
 
     def calibration_of(self, method: str) -> CalibrationConfig:
         """Return the calibration of a method or variant."""
         return self.settings_of(method).calibration or self.calibration
+
+    def sparsities_of(self, method: str) -> list[int]:
+        """Return the sparsities of a method or variant."""
+        return self.settings_of(method).sparsities or self.sparsities
 
     def shares_scores(self, name: str) -> bool:
         """Say whether the sparsities of a method or variant are cut from one score file.
@@ -153,7 +160,12 @@ class Profile(Closed):
 
     def cells(self, methods: list[str] | None = None) -> list[Cell]:
         """Return the matrix of cells, of some methods or of all."""
-        return grid(self.models, methods or self.methods, self.sparsities, self.seeds)
+        return [
+            cell
+            for model in self.models
+            for method in methods or self.methods
+            for cell in grid([model], [method], self.sparsities_of(method), self.seeds)
+        ]
 
     def recovery_cells(self, name: str) -> list[Cell]:
         """Return the cells of a recovery, one for each seed.
@@ -193,7 +205,11 @@ class Profile(Closed):
             UserError: a method is unknown, cannot reach a sparsity, or is cut from scores, which
                 are computed for the profile's own sparsities.
         """
-        update = {"methods": self._runs(declared), "sparsities": sparsities}
+        settings = {
+            name: chosen.model_copy(update={"sparsities": None})
+            for name, chosen in self.settings.items()
+        }
+        update = {"methods": self._runs(declared), "sparsities": sparsities, "settings": settings}
         other = self.model_copy(update=update)
         other.check()
         for name in other.methods:
@@ -216,12 +232,8 @@ class Profile(Closed):
                 sparsity out of range; a repeated entry; a name that no folder can have.
         """
         for key in ("models", "methods", "sparsities", "seeds"):
-            values = getattr(self, key)
-            if len(set(values)) != len(values):
-                raise UserError(f"config key {key} lists an entry twice: {values}")
-        for sparsity in self.sparsities:
-            if not 1 <= sparsity <= 99:
-                raise UserError(f"sparsity {sparsity} is outside 1..99 (percent)")
+            _check_distinct_entries(key, getattr(self, key))
+        _check_percents(self.sparsities)
         for model in self.all_models:
             find_entry(model)
             _check_path("models", model)
@@ -249,11 +261,25 @@ class Profile(Closed):
                 "not begin with '.'"
             )
         find_corpus(self.calibration_of(name).dataset)
+        sparsities = self.sparsities_of(name)
+        _check_distinct_entries(f"settings.{name}.sparsities", sparsities)
+        _check_percents(sparsities)
         with in_one_line(method):
             parameters = method.parse(self.settings_of(name).parameters)
-            for sparsity in self.sparsities if name in self.methods else []:
+            for sparsity in sparsities if name in self.methods else []:
                 method.check(0 if method.name == "dense" else sparsity, parameters)
         self.shares_scores(name)
+
+
+def _check_distinct_entries(key: str, values: list[Any]) -> None:
+    if len(set(values)) != len(values):
+        raise UserError(f"config key {key} lists an entry twice: {values}")
+
+
+def _check_percents(sparsities: list[int]) -> None:
+    for sparsity in sparsities:
+        if not 1 <= sparsity <= 99:
+            raise UserError(f"sparsity {sparsity} is outside 1..99 (percent)")
 
 
 #: Names that become folders and words of a job's command: of profiles and of variants.
