@@ -99,7 +99,7 @@ def test_one_method_has_one_pattern(tmp_path: Path) -> None:
         write_cell(tmp_path, change(counts__nonzeros=600, counts__pattern=pattern), EVALUATION)
         for change, pattern in ((lambda **to: changed(PRUNING, **to), "2:4"), (second_seed, "4:8"))
     ]
-    with pytest.raises(UserError, match="mixed conditions: pattern of .*2:4 in .*4:8"):
+    with pytest.raises(UserError, match=r"mixed conditions: pattern of .*2:4 in .*4:8"):
         collect(cells, "mini")
 
 

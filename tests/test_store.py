@@ -310,3 +310,25 @@ def test_the_command_stores_a_profile(tmp_path: Path, command: Callable[..., Any
     status, _, errors = command(*arguments[:-4], "--override", "methods=flap,random")
     assert status == 2
     assert errors.startswith("error: profile tiny: 4 of 8 cells are not finished")
+
+
+def test_finished_cells_are_added_and_the_others_listed(
+    tmp_path: Path, command: Callable[..., Any]
+) -> None:
+    kept, cells = tmp_path / "kept.csv", tmp_path / "runs" / "tiny" / "cells"
+    arguments = [
+        *("store", "--finished", "--profile", "tiny", "--runs", tmp_path / "runs"),
+        *("--config-folder", CONFIG, "--output", kept),
+    ]
+    assert command(*arguments)[::2] == (2, "error: profile tiny: none of 17 cells is finished\n")
+    listed = []
+    for more in (["flap"], ["llm-pruner"]):
+        write_cells(cells, more)
+        status, printed, errors = command(*arguments)
+        assert status == 0, errors
+        listed.append(pd.read_csv(tmp_path / "kept.not-run.csv", keep_default_na=False))
+        assert json.loads(printed)["not_run"] == len(listed[-1])
+    assert set(read_matrix(kept).results["method"]) == {"flap", "llm-pruner"}
+    assert [len(rows) for rows in listed] == [13, 9]
+    assert set(listed[1]["status"]) == {"not run"}
+    assert set(listed[1]["minutes"]) == {0.4}  # 1.5 s of pruning, 20 s of evaluation

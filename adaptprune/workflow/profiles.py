@@ -80,7 +80,7 @@ class MethodSettings(Closed):
 
     parameters: dict[str, Any] = pydantic.Field(default={})
     calibration: CalibrationConfig | None = None
-    sparsities: list[int] | None = pydantic.Field(None, min_length=1)
+    sparsities: list[int] | None = pydantic.Field(default=None, min_length=1)
 
 
 class Profile(Closed):
