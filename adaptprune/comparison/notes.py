@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 #: Said where some methods mask weights, which are parameters nevertheless.
 ZEROS = (
-    "#Nonzero: the parameters that no mask set to zero. A mask removes no parameter and no channel; "
-    "the channels removed are its share of zeros in the linear layers. So a method that masks and "
-    "one that cuts are of equal sparsity here, not of equal size."
+    "#Nonzero: the parameters that no mask set to zero. A mask removes no parameter, no channel: "
+    "its channels removed are the share of zeros in the linear layers. So a method that masks "
+    "and one that cuts are of equal sparsity here, not of equal size."
 )
 
 

@@ -187,3 +187,13 @@ class Method(Plugin):
     @abstractmethod
     def budget(self, shape: ModelShape, sparsity: int, parameters: Any) -> Budget:
         """Return the parameter count, or its bounds, after pruning a model of ``shape``."""
+
+    def budget_of(self, skeleton: Any, sparsity: int, parameters: Any) -> Budget:
+        """Return the same of a model without a shape: asked of methods that need none alone.
+
+        Args:
+            skeleton: the model; its tensors hold no numbers.
+            sparsity: percent.
+            parameters: an instance of the method's ``parameters`` class.
+        """
+        raise UserError(f"{self.name} counts nothing of {skeleton.config.model_type}")
