@@ -59,7 +59,7 @@ def center_of(values: Collection[float], kind: str) -> Center:
 
 def draw(source: Source) -> Drawing:
     """Draw one line of panels per model: average accuracy, and perplexity where it is measured."""
-    points = _points(source)
+    points = quality_of(source)
     models = list(dict.fromkeys(points["model"]))
     measures = list(dict.fromkeys(points["measure"]))
     styles = method_styles(source.profile.methods)
@@ -76,8 +76,12 @@ def draw(source: Source) -> Drawing:
     return Drawing(figure, points)
 
 
-def _points(source: Source) -> pd.DataFrame:
-    """Return one row per model, method, sparsity and measure, as it is shown."""
+def quality_of(source: Source) -> pd.DataFrame:
+    """Return one row per model, method, sparsity and measure, as it is shown.
+
+    Raises:
+        UserError: there is none, or the results cannot be used.
+    """
     profile = source.profile
     columns = columns_of(load_suite(profile.evaluation.suite))
     lines = [MethodTitle(method=method, title=method_title(method)) for method in profile.methods]

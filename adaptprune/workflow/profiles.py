@@ -148,6 +148,17 @@ class Profile(Closed):
         """Return the sparsities of a method or variant."""
         return self.settings_of(method).sparsities or self.sparsities
 
+    @property
+    def all_sparsities(self) -> list[int]:
+        """Return the sparsities of any of its methods, sorted where a method adds some."""
+        added = {
+            sparsity
+            for method in self.methods
+            for sparsity in self.sparsities_of(method)
+            if sparsity not in self.sparsities
+        }
+        return sorted({*self.sparsities, *added}) if added else self.sparsities
+
     def shares_scores(self, name: str) -> bool:
         """Say whether the sparsities of a method or variant are cut from one score file.
 
