@@ -143,3 +143,15 @@ def test_command_counts_the_parameters_of_other_families(
     status, _, err = command(*asked, "--method", "flap")
     assert status == 2
     assert f"{family!r} (allowed: llama, mistral, qwen2, qwen3)" in err
+
+
+def test_doctor_predicts_nothing_of_a_model_without_a_shape(
+    command: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    model_of("gpt2").save_pretrained(tmp_path / "dense")
+    asked = (f"models={tmp_path / 'dense'}", "methods=dense,wanda@2-4")
+    overrides = [part for text in asked for part in ("--override", text)]
+    status, printed, _ = command("doctor", "--profile", "tiny", *overrides)
+    assert status == 0
+    assert "of no family with units" in printed
+    assert "nothing is missing" in printed

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import torch
 from tiny_models import tiny_model, tiny_tokens
-from transformers import AutoConfig, AutoModelForCausalLM
 
 from adaptprune.pruning.method import Context
 from adaptprune.pruning.registry import find_method
@@ -18,23 +16,11 @@ TOKENS = tiny_tokens(3, 12, seed=4)
 NAMES = ("weight-magnitude", "wanda", "sparsegpt")
 LLAMA_LIKE = ("llama", "mistral", "qwen2", "qwen3")
 FAMILIES = (*LLAMA_LIKE, "opt", "gpt2")
-#: What the stock configs of the other families call the same things.
-OTHERS: dict[str, dict[str, Any]] = {
-    "opt": {"hidden_size": 16, "word_embed_proj_dim": 16, "ffn_dim": 24, "num_attention_heads": 4}
-    | {"num_hidden_layers": 2, "init_std": 0.2, "max_position_embeddings": 64},
-    "gpt2": {"n_embd": 16, "n_inner": 24, "n_head": 4, "n_layer": 2, "n_positions": 64}
-    | {"initializer_range": 0.2},
-}
 
 
 def model_of(family: str, seed: int = 0, **shape: Any) -> Any:
     """Return a tiny random model whose rows are whole groups of 8."""
-    if family in LLAMA_LIKE:
-        return tiny_model(family, seed=seed, intermediate=24, **shape)
-    config = AutoConfig.for_model(family, vocab_size=40, **OTHERS[family], **shape)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+    return tiny_model(family, seed=seed, intermediate=24, **shape)
 
 
 def decide(name: str, model: Any, sparsity: int = 50, **parameters: Any) -> tuple[Masked, Any]:
