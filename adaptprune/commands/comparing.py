@@ -38,7 +38,7 @@ def store(
     """Keep a finished profile: results, seal, provenance, documents and versions, side by side."""
     from adaptprune.cells import cell_folder
     from adaptprune.commands.outputs import NOT_RUN, check_files, matrix_files, sibling
-    from adaptprune.results.matrix import store_cells
+    from adaptprune.results.matrix import read_matrix, store_cells
     from adaptprune.results.notrun import write_not_run
     from adaptprune.results.records import read_cell
 
@@ -51,9 +51,9 @@ def store(
         store_cells(folders, profile, output)
         return
     done = [folder for folder in folders if read_cell(folder) is not None]
-    if not done:
+    if not done and not output.is_file():
         raise UserError(f"profile {profile}: none of {len(folders)} cells is finished")
-    matrix = store_cells(done, profile, output)
+    matrix = store_cells(done, profile, output) if done else read_matrix(output)
     listed = write_not_run(read_profile(profile, config_folder, None).cells(), matrix, output)
     print_json({"stored": len(done), "not_run": len(listed), "minutes": listed["minutes"].sum()})
 
