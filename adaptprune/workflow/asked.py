@@ -175,9 +175,7 @@ class Asked:
                     if value is not None and name in tasks:
                         yield f"{key} of {name}", str(tasks[name][key]), str(value)
 
-    def _speed(
-        self, method: str, model: str, batch: int, record: dict[str, Any]
-    ) -> Iterator[Pair]:
+    def _speed(self, method: str, model: str, batch: int, record: dict[str, Any]) -> Iterator[Pair]:
         asked = self.profile.speed.model_dump() | {"batch": batch}
         yield "workload", record["workload"], asked
         yield from self._computed(record)
