@@ -162,7 +162,7 @@ FILES: list[tuple[str, str | bytes, str]] = [
 DECLARATIONS = [
     ("", "the file"),
     ("name: [", "not YAML"),
-    ("name: a\ncaption: b\nlabel: c\nmethods: []\n", "methods"),
-    ("name: a\ncaption: b\nlabel: c\nmethods: [{method: flap, title: F, colour: red}]", "colour"),
-    ("name: a\ncaption: b\nlabel: c\nrows: {tiny: [{title: a, block: b}]}\n", "give model or"),
+    ("name: a\ncaption: b\nlabel: c\nrows: []\n", "rows"),
+    ("name: a\ncaption: b\nlabel: c\nrows: [{method: flap, title: F, colour: red}]", "colour"),
+    ("name: a\ncaption: b\nlabel: c\nrows: {tiny: [{title: a, block: b}]}\n", "chooses nothing"),
 ]

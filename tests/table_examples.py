@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +13,15 @@ from adaptprune.tables.render import render_table
 from adaptprune.workflow.papers import declared_tables
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 TABLES = Path(__file__).parents[1] / "paper_tables"
 DECLARATIONS = TABLES / "adapt_pruner"
 #: Every declared table of the repository.
 DECLARED = list(declared_tables(TABLES).values())
+
+
+MODEL = "meta-llama/Llama-3.1-8B"
 
 
 @dataclass(frozen=True)
@@ -46,13 +49,24 @@ class Suite:
     perplexity: Perplexity
 
 
+@dataclass(frozen=True)
+class Run:
+    """What a table of methods needs of a profile."""
+
+    models: Sequence[str] = (MODEL,)
+    sparsities: Sequence[int] = (20, 40)
+    seeds: Sequence[int] = (0, 1, 2)
+    title: str = "few: made up"
+    note: str = ""
+    recoveries: Mapping[str, Any] = field(default_factory=dict)
+
+
 SUITE = Suite(
     "few",
     [Task("social_iqa", "SIQA", "acc", 1 / 3, 40), Task("piqa", "PIQA", "acc_norm", 0.5, 60)],
     Perplexity("wikitext", "WikiText2 ppl.", "word_perplexity", "words of the raw text"),
 )
 METHODS = ["llm-pruner", "flap", "slicegpt", "adapt-pruner"]
-MODEL = "meta-llama/Llama-3.1-8B"
 
 
 def cell(
@@ -123,21 +137,19 @@ def render(
 ) -> Path:
     """Write the rows and render a declared table; returns the stem of the outputs."""
     folder.mkdir(parents=True, exist_ok=True)
-    frame = pd.DataFrame([asdict(row) for row in rows], columns=COLUMNS)
-    for column in ("n", "params"):
-        frame[column] = frame[column].astype("Int64")
-    frame.to_csv(folder / "results.csv", index=False)
-    arguments: dict[str, Any] = {
-        "profile": "mini",
-        "notes": [],
-        "models": [MODEL],
-        "sparsities": [20, 40],
-        "seeds": [0, 1, 2],
-        "suite": SUITE,
-    }
+    write_trained(folder, rows)
+    suite = changes.pop("suite", SUITE)
+    profile = changes.pop("profile", "mini")
     stem = folder / name
-    declaration = declarations / f"{name}.yaml"
-    render_table(declaration, folder / "results.csv", stem, **(arguments | changes))
+    render_table(
+        declarations / f"{name}.yaml",
+        folder / "results.csv",
+        folder / "provenance.csv",
+        stem,
+        name=profile,
+        profile=Run(**changes),
+        suite=suite,
+    )
     return stem
 
 
@@ -155,7 +167,7 @@ def example(folder: Path) -> Path:
     rows = [row for row in rows if (row.method, row.sparsity) != ("flap", 40)]
     for seed in (0, 1, 2):
         rows += stopped("flap", 40, seed, "failed", "loss is NaN in layer_3 & 100% of steps")
-    return render(folder, rows, notes=["Measured on 2 cores."])
+    return render(folder, rows, note="Measured on 2 cores.")
 
 
 def write_trained(folder: Path, rows: Sequence[Row], suffix: str = "") -> tuple[Path, Path]:

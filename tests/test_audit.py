@@ -16,7 +16,7 @@ from adaptprune.papers.adapt_pruner.audit.amplitude import accumulated, printed_
 from adaptprune.papers.adapt_pruner.audit.budgets import budget_of, counts_of
 from adaptprune.papers.adapt_pruner.audit.flap import floor, readings
 from adaptprune.papers.adapt_pruner.audit.report import audit, write_audit
-from adaptprune.papers.adapt_pruner.audit.statements import Statement, Verdict, lies_within
+from adaptprune.papers.adapt_pruner.audit.statements import Finding, Statement, lies_within
 from adaptprune.papers.adapt_pruner.method import printed_sparsities
 from adaptprune.results.published import Claims, Printed, load_claims, load_published
 
@@ -27,30 +27,30 @@ TABLES = Path(__file__).parents[1] / "paper_tables" / "adapt_pruner"
 LLAMA_8B = "meta-llama/Llama-3.1-8B"
 
 VERDICTS = {
-    "LLM-Pruner's counts follow": Verdict.HOLDS,
-    "SliceGPT's counts follow": Verdict.HOLDS,
-    "A model sliced by SliceGPT is smaller": Verdict.REFUTED,
-    "FLAP's counts of models with 128": Verdict.OPEN,
-    "FLAP's counts of LLaMA-3.2-1B": Verdict.REFUTED,
-    "Adapt-Pruner's counts in Table 7": Verdict.OPEN,
-    "At amplitude 0": Verdict.HOLDS,
-    "Table 8's counts lie within": Verdict.OPEN,
-    "Table 8's counts can come from Eq. 6": Verdict.REFUTED,
-    "The averaged sparsity": Verdict.REFUTED,
-    "Every printed average": Verdict.HOLDS,
-    "Table 1 repeats": Verdict.HOLDS,
-    "Adapt-Pruner is ahead": Verdict.HOLDS,
-    "A = 0.02 is the best": Verdict.HOLDS,
-    "The rows of Table 2": Verdict.REFUTED,
-    "20 interleaves lead": Verdict.REFUTED,
-    "One pair of model sizes": Verdict.REFUTED,
-    "Each cut of Adapt-Accel": Verdict.REFUTED,
-    "Eq. 11": Verdict.REFUTED,
-    "Both texts number": Verdict.REFUTED,
-    "All sources agree on the number of the table against": Verdict.REFUTED,
-    "All sources agree on the number of the table of recovered": Verdict.REFUTED,
-    "All sources agree on the model": Verdict.REFUTED,
-    "All sources agree on the lowest learning rate": Verdict.REFUTED,
+    "LLM-Pruner's counts follow": Finding.HOLDS,
+    "SliceGPT's counts follow": Finding.HOLDS,
+    "A model sliced by SliceGPT is smaller": Finding.REFUTED,
+    "FLAP's counts of models with 128": Finding.OPEN,
+    "FLAP's counts of LLaMA-3.2-1B": Finding.REFUTED,
+    "Adapt-Pruner's counts in Table 7": Finding.OPEN,
+    "At amplitude 0": Finding.HOLDS,
+    "Table 8's counts lie within": Finding.OPEN,
+    "Table 8's counts can come from Eq. 6": Finding.REFUTED,
+    "The averaged sparsity": Finding.REFUTED,
+    "Every printed average": Finding.HOLDS,
+    "Table 1 repeats": Finding.HOLDS,
+    "Adapt-Pruner is ahead": Finding.HOLDS,
+    "A = 0.02 is the best": Finding.HOLDS,
+    "The rows of Table 2": Finding.REFUTED,
+    "20 interleaves lead": Finding.REFUTED,
+    "One pair of model sizes": Finding.REFUTED,
+    "Each cut of Adapt-Accel": Finding.REFUTED,
+    "Eq. 11": Finding.REFUTED,
+    "Both texts number": Finding.REFUTED,
+    "All sources agree on the number of the table against": Finding.REFUTED,
+    "All sources agree on the number of the table of recovered": Finding.REFUTED,
+    "All sources agree on the model": Finding.REFUTED,
+    "All sources agree on the lowest learning rate": Finding.REFUTED,
 }
 
 
@@ -81,7 +81,7 @@ def claims_with(claims: Claims, part: str, **changes: object) -> Claims:
 
 
 def test_every_statement_has_its_verdict_and_arithmetic(statements: list[Statement]) -> None:
-    assert {title: find(statements, title).verdict for title in VERDICTS} == VERDICTS
+    assert {title: find(statements, title).finding for title in VERDICTS} == VERDICTS
     assert len(statements) == len(VERDICTS)
     for statement in statements:
         assert statement.said
@@ -191,18 +191,18 @@ def test_conclusions_name_the_numbers(statements: list[Statement]) -> None:
 @pytest.mark.parametrize(
     ("title", "table", "method", "sparsity", "key", "value", "verdict"),
     [
-        ("LLM-Pruner's counts", 7, "llm-pruner", 20, "params", 6.74, Verdict.REFUTED),
-        ("SliceGPT's counts", 7, "slicegpt", 40, "params", 5.43, Verdict.REFUTED),
-        ("FLAP's counts of models", 7, "flap", 20, "params", 6.90, Verdict.REFUTED),
-        ("Adapt-Pruner's counts", 7, "adapt-pruner", 20, "params", 8.10, Verdict.REFUTED),
-        ("At amplitude 0", 8, "adapt-pruner", 50, "params", 4.55, Verdict.REFUTED),
-        ("Table 8's counts lie", 8, "adapt-pruner", 50, "params", 1.00, Verdict.REFUTED),
-        ("Table 8's counts can", 8, "adapt-pruner", 50, "params", 4.54, Verdict.HOLDS),
-        ("The averaged sparsity", 8, "adapt-pruner", 50, "params", 4.54, Verdict.HOLDS),
-        ("Every printed average", 7, "flap", 20, "average", 53.35, Verdict.REFUTED),
-        ("Table 1 repeats", 1, "flap", 20, "average", 53.34, Verdict.REFUTED),
-        ("Adapt-Pruner is ahead", 1, "flap", 20, "average", 60.0, Verdict.REFUTED),
-        ("A = 0.02 is the best", 8, "adapt-pruner", 50, "average", 40.0, Verdict.REFUTED),
+        ("LLM-Pruner's counts", 7, "llm-pruner", 20, "params", 6.74, Finding.REFUTED),
+        ("SliceGPT's counts", 7, "slicegpt", 40, "params", 5.43, Finding.REFUTED),
+        ("FLAP's counts of models", 7, "flap", 20, "params", 6.90, Finding.REFUTED),
+        ("Adapt-Pruner's counts", 7, "adapt-pruner", 20, "params", 8.10, Finding.REFUTED),
+        ("At amplitude 0", 8, "adapt-pruner", 50, "params", 4.55, Finding.REFUTED),
+        ("Table 8's counts lie", 8, "adapt-pruner", 50, "params", 1.00, Finding.REFUTED),
+        ("Table 8's counts can", 8, "adapt-pruner", 50, "params", 4.54, Finding.HOLDS),
+        ("The averaged sparsity", 8, "adapt-pruner", 50, "params", 4.54, Finding.HOLDS),
+        ("Every printed average", 7, "flap", 20, "average", 53.35, Finding.REFUTED),
+        ("Table 1 repeats", 1, "flap", 20, "average", 53.34, Finding.REFUTED),
+        ("Adapt-Pruner is ahead", 1, "flap", 20, "average", 60.0, Finding.REFUTED),
+        ("A = 0.02 is the best", 8, "adapt-pruner", 50, "average", 40.0, Finding.REFUTED),
     ],
 )
 def test_another_printed_number_turns_the_verdict(
@@ -214,7 +214,7 @@ def test_another_printed_number_turns_the_verdict(
     sparsity: int,
     key: str,
     value: float,
-    verdict: Verdict,
+    verdict: Finding,
 ) -> None:
     place = (table, LLAMA_8B, method, sparsity, key)
     altered = [
@@ -223,7 +223,7 @@ def test_another_printed_number_turns_the_verdict(
         else number
         for number in numbers
     ]
-    assert find(audit(altered, claims), title).verdict == verdict
+    assert find(audit(altered, claims), title).finding == verdict
 
 
 @pytest.mark.parametrize(
@@ -239,13 +239,13 @@ def test_another_claim_would_hold(
     numbers: list[Printed], claims: Claims, title: str, part: str, changes: dict[str, object]
 ) -> None:
     altered = claims_with(claims, part, **changes)
-    assert find(audit(numbers, altered), title).verdict == Verdict.HOLDS
+    assert find(audit(numbers, altered), title).finding == Finding.HOLDS
 
 
 def test_equal_answers_agree(numbers: list[Printed], claims: Claims) -> None:
     same = claims.comparisons[0].model_copy(update={"answers": ["Table 3", "Table 3"]})
     altered = claims.model_copy(update={"comparisons": [same]})
-    assert find(audit(numbers, altered), "All sources agree").verdict == Verdict.HOLDS
+    assert find(audit(numbers, altered), "All sources agree").finding == Finding.HOLDS
 
 
 def test_command_writes_the_same_bytes_each_time(

@@ -17,7 +17,7 @@ from adaptprune.results.numerals import MINUS
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from adaptprune.tables.latex import Panel
+    from adaptprune.tables.panels import Panel
 
 
 @pytest.fixture(scope="module")
@@ -31,14 +31,14 @@ def baselines(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def rows_of(panel: Panel, sparsity: str = "20%") -> dict[str, list[str]]:
     """Return the printed texts of a panel's rows at a sparsity, by label."""
     return {
-        row.label: [text.text for text in row.texts]
+        row.labels[-1]: [text.text for text in row.texts]
         for row in panel.rows
-        if row.sparsity == sparsity
+        if row.labels[0] == sparsity
     }
 
 
 def marks_of(panel: Panel, sparsity: str) -> set[str]:
-    return {text.rank for row in panel.rows if row.sparsity == sparsity for text in row.texts} - {
+    return {text.rank for row in panel.rows if row.labels[0] == sparsity for text in row.texts} - {
         ""
     }
 

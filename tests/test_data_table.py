@@ -72,8 +72,8 @@ def test_other_mixture_shows_its_own_sources_first(
     render_data_table(counted(tmp_path, "tiny-domains"), claims, tmp_path / "table2")
     lines = (tmp_path / "table2.md").read_text().splitlines()
     rows = [line for line in lines if line.startswith("| ")]
-    assert [row.split(" | ")[0] for row in rows[2:5]] == ["| one", "| two", "| Open-Orca/OpenOrca"]
-    assert rows[2].endswith("| – | – |")
+    assert [row.split(" | ")[0] for row in rows[1:4]] == ["| one", "| two", "| Open-Orca/OpenOrca"]
+    assert rows[1].endswith("| – | – |")
     assert rows[-1].endswith("| 3.87B | – |")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,8 @@ from table_examples import DECLARATIONS, DECLARED, SUITE, TABLES, cell, stopped,
 
 from adaptprune.cells import Cell
 from adaptprune.errors import UserError
-from adaptprune.tables.declared import ListedTable, load_declaration
-from adaptprune.tables.listedtable import render_listed_table
+from adaptprune.tables.declared import ANY, Table, load_declaration
+from adaptprune.tables.render import render_table
 from adaptprune.tables.select import cells_of
 from adaptprune.workflow.profiles import load_profile
 
@@ -44,10 +45,10 @@ def rows_of(wanted: Cell, accuracies: tuple[float, float], **changes: Any) -> li
     return cell(wanted.method, wanted.sparsity, wanted.seed, accuracies, **(place | changes))
 
 
-def declared(rows: list[dict[str, Any]], **changes: Any) -> ListedTable:
+def declared(rows: list[dict[str, Any]], **changes: Any) -> Table:
     """Return the declaration of a table with rows for the tiny profile."""
     content = {"name": "t", "caption": "C", "label": "tab:t", "rows": {"tiny": rows}}
-    return ListedTable.model_validate(content | changes)
+    return Table.model_validate(content | changes)
 
 
 def example(*, finished: bool = False) -> list[Row]:
@@ -77,20 +78,14 @@ def example(*, finished: bool = False) -> list[Row]:
     return rows
 
 
-def render(folder: Path, rows: list[Row], table: ListedTable) -> Path:
+def render(folder: Path, rows: list[Row], table: Table) -> Path:
     """Write results and render a table from them; returns the stem of the outputs."""
     results, provenance = write_trained(folder, rows)
     stem = folder / "t"
-    render_listed_table(
-        table,
-        DECLARATIONS / "published.csv",
-        results,
-        provenance,
-        stem,
-        name="tiny",
-        profile=TINY,
-        suite=SUITE,
-    )
+    declaration = folder / "t.yaml"
+    declaration.write_text(table.model_dump_json(exclude_none=True))
+    shutil.copy(DECLARATIONS / "published.csv", folder)
+    render_table(declaration, results, provenance, stem, name="tiny", profile=TINY, suite=SUITE)
     return stem
 
 
@@ -145,7 +140,7 @@ def test_a_failed_seed_is_named_with_its_reason(tmp_path: Path) -> None:
 
 def test_published_numbers_stand_beside_the_rows_that_name_theirs(tmp_path: Path) -> None:
     rows = [ROWS[0] | {"printed": "MobileLLM-125M"}, *ROWS[1:]]
-    stem = render(tmp_path, example(), declared(rows, published=3))
+    stem = render(tmp_path, example(), declared(rows, published={"table": 3, "profile": "tiny"}))
     tidy = pd.read_csv(stem.with_suffix(".csv")).set_index(["title", "column"])
     assert tidy.loc[("small", "tokens"), "published"] == 1e12
     assert pd.isna(tidy.loc[("small", "social_iqa"), "published"])
@@ -164,7 +159,7 @@ def test_pretraining_of_a_known_model_is_accounted_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", DECLARED, ids=lambda path: path.stem)
 def test_listed_rows_exist_in_every_profile_they_are_for(path: Path) -> None:
     declaration = load_declaration(path)
-    if isinstance(declaration, ListedTable):
+    if ANY not in declaration.rows:
         assert set(declaration.profiles.values()) <= set(declaration.rows)
         for name in declaration.rows:
             assert cells_of(declaration, load_profile(CONFIG, name), name)
@@ -178,9 +173,9 @@ def test_a_profile_without_rows_is_told_which_have_some() -> None:
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"title": "a", "block": "b"}, "give model or recovery"),
+        ({"title": "a", "block": "b"}, r"row 'a' chooses nothing \(allowed: model, "),
         ({"title": "a", "block": "b", "model": "m", "recovery": "r"}, "give model or recovery"),
-        ({"title": "a", "model": "m"}, "block: Field required"),
+        ({"title": "a", "block": "b", "model": "m", "colour": "red"}, "colour: Extra inputs"),
     ],
 )
 def test_bad_rows_are_refused(tmp_path: Path, row: dict[str, str], message: str) -> None:

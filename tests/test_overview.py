@@ -35,7 +35,7 @@ def test_table_6_is_rendered_with_every_choice(cache: Path, tmp_path: Path) -> N
     assert rows.loc["agieval", "Data"] == "hails/agieval-*, test"
     assert rows.loc["truthfulqa", ["Version", "Table 6"]].tolist() == ["2.0, 3.0", "acc, 1-shot"]
     markdown = (tmp_path / "table6.md").read_text()
-    assert markdown.count("\n| ") == 15
+    assert markdown.count("\n| ") == 14
     latex = (tmp_path / "table6.tex").read_text()
     assert r"exact\_match,get-answer" in latex
     assert "TruthfulQA: Table 6, and ours: shots:" in latex

@@ -6,15 +6,16 @@ import pytest
 
 from adaptprune.results.stats import summarize
 from adaptprune.tables.declared import Peak
-from adaptprune.tables.grid import Column, Entry, Grid, TableRow
+from adaptprune.tables.grid import Entry, Grid, TableRow
+from adaptprune.tables.measures import Measure
 from adaptprune.tables.peak import peak_sentence, peak_verdicts
 
-AVERAGE = Column("average", "Average", "accuracy", "mean")
-PROSE = Column("prose", "Prose ppl.", "perplexity", "word_perplexity")
+AVERAGE = Measure("average", "Average", "accuracy", "mean")
+PROSE = Measure("prose", "Prose ppl.", "perplexity", "word_perplexity")
 PEAK = Peak(along="the amplitude", methods=["m@0", "m@1", "m@2"], best="m@1")
 
 
-def sentence(column: Column, peak: Peak = PEAK, **rows: list[float]) -> str:
+def sentence(column: Measure, peak: Peak = PEAK, **rows: list[float]) -> str:
     """Return the sentence about rows ``m0``, ``m1`` … with one value per seed."""
     grid = Grid([column])
     for name, values in rows.items():

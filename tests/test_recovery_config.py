@@ -15,8 +15,8 @@ from adaptprune.errors import UserError
 from adaptprune.models.catalogue import shape_of
 from adaptprune.recovery.config import RecoveryConfig
 from adaptprune.recovery.plan import Draft, plan_stages
-from adaptprune.tables.declared import ListedRow
-from adaptprune.tables.select import listed_cells
+from adaptprune.tables.declared import ANY, Row, Table
+from adaptprune.tables.select import cells_of
 from adaptprune.workflow.profiles import Profile, load_profile
 
 CONFIG = Path(__file__).parents[1] / "config"
@@ -88,12 +88,13 @@ def profile() -> Profile:
 
 def test_a_recovery_is_a_cell_at_every_seed_and_a_dense_model_one(profile: Profile) -> None:
     rows = [
-        ListedRow(title="dense", block="b", model="tiny-llama-small"),
-        ListedRow(title="accel", block="b", recovery="accel"),
-        ListedRow(title="again", block="b", recovery="accel"),
+        Row(title="dense", block="b", model="tiny-llama-small"),
+        Row(title="accel", block="b", recovery="accel"),
+        Row(title="again", block="b", recovery="accel"),
     ]
     sparsity = profile.recovery("accel").sparsity
-    assert listed_cells(rows, profile) == [
+    table = Table(name="t", caption="", label="", rows={ANY: rows})
+    assert cells_of(table, profile, "tiny") == [
         Cell("tiny-llama-small", "dense", 0, "none", 3),
         Cell("tiny-llama", "adapt-accel", sparsity, "accel", 3),
         Cell("tiny-llama", "adapt-accel", sparsity, "accel", 5),

@@ -302,7 +302,7 @@ def test_without_a_run_of_its_own_a_stand_in_leaves_a_table_not_run() -> None:
         "fig4": "paper-interleaves",
     }
     assert evidence.of("table8").generated == Path("generated", "paper-table8")
-    assert evidence.of("table4").listed_table("table4") is None
+    assert evidence.of("table4").table("table4") is None
 
 
 def test_the_claims_of_one_function_have_one_stand_in() -> None:

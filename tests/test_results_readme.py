@@ -5,12 +5,17 @@ from __future__ import annotations
 import functools
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from adaptprune.evaluation.suites import load_suite
 from adaptprune.pruning.registry import METHODS, method_title
 from adaptprune.results.rows import read_results
-from adaptprune.tables.declared import MethodTitle
-from adaptprune.tables.grid import Entry, Grid, build_grid, columns_of
+from adaptprune.tables.arrange import build_grid
+from adaptprune.tables.declared import Row
+from adaptprune.tables.measures import columns_of
+
+if TYPE_CHECKING:
+    from adaptprune.tables.grid import Entry, Grid
 
 RESULTS = Path(__file__).parent.parent / "results"
 SUITE = load_suite("commonsense-offline")
@@ -35,7 +40,7 @@ def stored_grid() -> Grid:
     grid = build_grid(
         results,
         columns_of(SUITE),
-        [MethodTitle(method=method, title=method_title(method)) for method in methods],
+        [Row(method=method, title=method_title(method)) for method in methods],
         models=["smollm2-135m"],
         sparsities=[20, 40, 60],
         seeds=[0, 1, 2],

@@ -11,7 +11,8 @@ from table_examples import DECLARED
 
 from adaptprune.cells import split_variant
 from adaptprune.errors import UserError
-from adaptprune.tables.declared import Declaration, load_declaration
+from adaptprune.tables.declared import ANY, load_declaration
+from adaptprune.tables.select import widened
 from adaptprune.workflow.profiles import load_profile, profile_names
 
 CONFIG = Path(__file__).parents[1] / "config"
@@ -21,20 +22,19 @@ CONFIG = Path(__file__).parents[1] / "config"
 def test_declarations_are_valid_and_named_after_their_file(path: Path) -> None:
     declaration = load_declaration(path)
     assert declaration.name == path.stem
-    if isinstance(declaration, Declaration):
-        assert declaration.methods[0].method == "dense"
+    if ANY in declaration.rows:
+        assert declaration.rows_for("any")[0].method == "dense"
 
 
-MATRICES = [path for path in DECLARED if isinstance(load_declaration(path), Declaration)]
+MATRICES = [path for path in DECLARED if ANY in load_declaration(path).rows]
 
 
 @pytest.mark.parametrize("path", MATRICES, ids=lambda path: path.stem)
 def test_declared_variants_exist_in_every_profile(path: Path) -> None:
     declaration = load_declaration(path)
-    assert isinstance(declaration, Declaration)
-    names = declaration.method_names
+    names = [str(row.method) for row in declaration.rows_for("any")]
     for profile in profile_names(CONFIG):
-        methods = load_profile(CONFIG, profile).with_variants(names).methods
+        methods = widened(declaration, load_profile(CONFIG, profile), profile).methods
         plain = {split_variant(method)[0] for method in methods}
         assert {name for name in names if split_variant(name)[0] in plain} <= set(methods)
 
@@ -52,19 +52,19 @@ def test_declarations_are_read_without_torch_and_pandas() -> None:
     [
         ("name: [", "not YAML"),
         ("- 1", "the file: Input should be"),
-        ("{name: t, caption: c, label: l}", "methods: Field required"),
-        ("{name: t, caption: c, label: l, methods: [], x: 1}", "methods: List should have"),
+        ("{name: t, caption: c, label: l}", "rows: Field required"),
+        ("{name: t, caption: c, label: l, rows: []}", "rows: List should have at least 1 item"),
         (
-            "{name: t, caption: c, label: l, methods: [{method: a, title: A}], colour: red}",
+            "{name: t, caption: c, label: l, rows: [{method: a, title: A}], colour: red}",
             "colour: Extra inputs are not permitted",
         ),
         (
-            "{name: t, caption: c, label: l, methods: [{method: a, title: A, against: b}]}",
+            "{name: t, caption: c, label: l, rows: [{method: a, title: A, against: b}]}",
             "a is set against b, which is no row",
         ),
         (
-            "{name: t, caption: c, label: l, methods: [&row {method: a, title: A}, *row]}",
-            "methods lists a method twice",
+            "{name: t, caption: c, label: l, rows: [&row {method: a, title: A}, *row]}",
+            "rows lists a row twice",
         ),
     ],
 )

@@ -19,6 +19,7 @@ from table_examples import (
     MODEL,
     SUITE,
     Perplexity,
+    Run,
     Suite,
     Task,
     cell,
@@ -31,10 +32,13 @@ from table_examples import (
 
 from adaptprune.errors import UserError
 from adaptprune.results.rows import Row, collect, write_results
-from adaptprune.tables.declared import MethodTitle
-from adaptprune.tables.grid import build_grid, columns_of
-from adaptprune.tables.latex import MINUS, MISSING, escape_latex
-from adaptprune.tables.render import perplexity_note, render_table
+from adaptprune.tables.arrange import build_grid
+from adaptprune.tables.declared import Row as DeclaredRow
+from adaptprune.tables.latex import MINUS, escape_latex
+from adaptprune.tables.measures import columns_of
+from adaptprune.tables.notes import perplexity_note
+from adaptprune.tables.panels import MISSING
+from adaptprune.tables.render import render_table
 
 GOLDEN = Path(__file__).parent / "golden" / "table1_example.tex"
 
@@ -192,7 +196,7 @@ def test_models_of_other_windows_are_told_apart(tmp_path: Path) -> None:
 
 
 def test_what_was_measured_is_told_under_the_table(tmp_path: Path) -> None:
-    text = render(tmp_path, full_matrix(), notes=["Extra."]).with_suffix(".md").read_text()
+    text = render(tmp_path, full_matrix(), note="Extra.").with_suffix(".md").read_text()
     assert "SIQA (acc, 40 documents, chance 33.3); PIQA (acc_norm, 60 documents" in text
     assert "words of the raw text, sequence length 1024 tokens, n = 3." in text
     assert "over seeds 0, 1, 2" in text
@@ -259,12 +263,10 @@ def test_collected_cells_become_a_table(tmp_path: Path) -> None:
     render_table(
         DECLARATIONS / "table1.yaml",
         results_csv,
+        tmp_path / "provenance.csv",
         stem,
-        profile="mini",
-        notes=[],
-        models=["org/small"],
-        sparsities=[20],
-        seeds=[0],
+        name="mini",
+        profile=Run(models=["org/small"], sparsities=[20], seeds=[0]),
         suite=suite,
     )
     assert tidy(stem).loc[(20, "flap", "prose"), "value"] == pytest.approx(33.33333333)
@@ -290,7 +292,7 @@ CHANGES = """
 name: changes
 caption: c
 label: l
-methods:
+rows:
   - {method: dense, title: Dense}
   - {method: flap, title: FLAP}
   - {method: flap@mended, title: Mended, against: flap}
@@ -369,7 +371,7 @@ def test_change_of_a_method_without_result_is_a_dash(tmp_path: Path) -> None:
 def test_dense_stands_above_recovered_models_too() -> None:
     rows = cell("dense", 0, 0) + cell("flap", 20, 0, recovery="lora")
     results = pd.DataFrame([asdict(row) for row in rows])
-    lines = [MethodTitle(method=method, title=method) for method in ("dense", "flap")]
+    lines = [DeclaredRow(method=method, title=method) for method in ("dense", "flap")]
     where = {"models": [MODEL], "sparsities": [20], "seeds": [0]}
     grid = build_grid(results, columns_of(SUITE), lines, recovery="lora", **where)
     assert [row.entries["average"].n_seeds for row in grid.rows] == [1, 1]

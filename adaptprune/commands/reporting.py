@@ -237,37 +237,13 @@ def table(
     """Render a declared table to LaTeX, CSV and Markdown; OUTPUT is the path without suffix."""
     from adaptprune.commands.outputs import check_files, table_files
     from adaptprune.evaluation.suites import load_suite
-    from adaptprune.tables.declared import ListedTable, load_declaration
-    from adaptprune.tables.listedtable import render_listed_table
     from adaptprune.tables.render import render_table
 
     check_files(table_files(output), [declaration, results, provenance])
     chosen = read_profile(profile, config_folder, override)
     suite = load_suite(chosen.evaluation.suite)
-    declared = load_declaration(declaration)
-    if isinstance(declared, ListedTable):
-        published = declaration.parent / "published.csv"
-        render_listed_table(
-            declared,
-            published,
-            results,
-            provenance,
-            output,
-            name=profile,
-            profile=chosen,
-            suite=suite,
-        )
-        return
     render_table(
-        declaration,
-        results,
-        output,
-        profile=profile,
-        notes=[f"Profile {chosen.title}.", *([chosen.note] if chosen.note else [])],
-        models=chosen.models,
-        sparsities=chosen.sparsities,
-        seeds=chosen.seeds,
-        suite=suite,
+        declaration, results, provenance, output, name=profile, profile=chosen, suite=suite
     )
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from adaptprune.cells import DENSE
 from adaptprune.comparison.paired import Place
-from adaptprune.tables.grid import DENSE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -10,7 +10,7 @@ from adaptprune.results.conditions import OF_METHOD
 from adaptprune.results.rows import labels_of
 from adaptprune.results.stats import RESAMPLES
 from adaptprune.results.verdict import LEVEL
-from adaptprune.tables.render import UNLIKE_SEEDS
+from adaptprune.tables.notes import UNLIKE_SEEDS
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,7 +13,7 @@ from adaptprune.results.rows import labels_of
 from adaptprune.results.stats import Summary, summarize
 from adaptprune.results.verdict import LEVEL
 from adaptprune.tables.grid import with_seeds
-from adaptprune.tables.latex import MISSING, Panel, PanelRow, Text, lay_out
+from adaptprune.tables.panels import MISSING, Panel, PanelRow, Text, lay_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -30,7 +30,7 @@ def _lay_out(lines: Iterable[tuple[Place, str, list[Text]]]) -> list[PanelRow]:
     printed = []
     for place, label, texts in lines:
         recovered = "" if place.recovery == "none" else f" {place.recovery}"
-        printed.append((place.model, f"{place.sparsity}%{recovered}", label, texts))
+        printed.append((place.model, (f"{place.sparsity}%{recovered}", label), texts))
     return lay_out(printed)
 
 
@@ -82,7 +82,7 @@ def cost_panel(
             expected = len(seeds.get(place, rows))
             lines.append((place, with_seeds(titles[label], len(rows), expected), texts))
     headers = [*sizes.values(), "Channels removed", "Seconds", "Peak host memory (MB)"]
-    return Panel("Size reached, and what it cost", headers, [], _lay_out(lines))
+    return Panel("Size reached, and what it cost", headers, _lay_out(lines))
 
 
 def _places(rows: pd.DataFrame) -> Iterable[Any]:
@@ -153,7 +153,7 @@ def difference_panel(
             ]
         place, label = _label(key, rows, title, seeds)
         lines.append((place, label, [*texts, Text(str(tally(rows)))]))
-    return Panel("Difference to every baseline", [*headers, "W/T/L"], [], _lay_out(lines))
+    return Panel("Difference to every baseline", [*headers, "W/T/L"], _lay_out(lines))
 
 
 def _label(
@@ -187,4 +187,4 @@ def task_panel(
             ]
         lines.append((*_label(key, rows, title, seeds), texts))
     headers = [task.title for task in suite.tasks]
-    return Panel("Task by task, in points", headers, ["diff.", "p"], _lay_out(lines))
+    return Panel("Task by task, in points", headers, _lay_out(lines), ["diff.", "p"])

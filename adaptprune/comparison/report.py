@@ -6,6 +6,7 @@ import html
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from adaptprune.cells import DENSE
 from adaptprune.comparison.alike import compared_seeds, only_compared
 from adaptprune.comparison.notes import notes_of
 from adaptprune.comparison.paired import ALL, Place, compare_pairings
@@ -14,10 +15,14 @@ from adaptprune.comparison.sides import pairings_of, read_sides
 from adaptprune.comparison.words import agreeing_seeds, describe_average, describe_perplexity
 from adaptprune.errors import UserError
 from adaptprune.files.atomic import write_texts
-from adaptprune.tables.declared import MethodTitle
-from adaptprune.tables.grid import DENSE, Grid, build_grid, columns_of, with_seeds
+from adaptprune.tables.arrange import build_grid
+from adaptprune.tables.declared import Row
+from adaptprune.tables.grid import Grid, with_seeds
 from adaptprune.tables.html import render_page
-from adaptprune.tables.latex import Heading, Panel, panels_of, to_latex, to_markdown
+from adaptprune.tables.latex import to_latex
+from adaptprune.tables.markdown import to_markdown
+from adaptprune.tables.measures import columns_of
+from adaptprune.tables.panels import Heading, Panel, panels_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -99,7 +104,7 @@ def _score_panels(
     results: pd.DataFrame, suite: Suite, titles: dict[str, str], seeds: Seeds
 ) -> list[Panel]:
     """Return the scores of all methods, mean ± std over seeds, best and second marked."""
-    lines = [MethodTitle(method=key, title=title) for key, title in titles.items()]
+    lines = [Row(method=key, title=title) for key, title in titles.items()]
     columns, panels = columns_of(suite), []
     for recovery in sorted({place.recovery for place in seeds}):
         grid = Grid(columns)
@@ -117,7 +122,7 @@ def _score_panels(
                 recovery=recovery,
             )
             grid.rows += [row for row in block.rows if row.seeds_found]
-        panels += panels_of(grid, with_published=False)
+        panels += panels_of(grid)
     return panels
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from adaptprune.cells import DENSE
 from adaptprune.comparison.conditions import check_between
 from adaptprune.comparison.paired import Cells, Pairing
 from adaptprune.errors import UserError, unknown
@@ -14,7 +15,6 @@ from adaptprune.evaluation.suites import load_suite
 from adaptprune.pruning.registry import method_title
 from adaptprune.results.matrix import read_matrix
 from adaptprune.results.rows import label_of, labels_of
-from adaptprune.tables.grid import DENSE
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
+from adaptprune.cells import DENSE
 from adaptprune.errors import UserError
 from adaptprune.evaluation.suites import load_suite
 from adaptprune.figures.catalog import Drawing
@@ -18,8 +19,9 @@ from adaptprune.figures.style import PAGE, add_legend, method_styles, new_figure
 from adaptprune.pruning.registry import method_title
 from adaptprune.results.rows import read_results
 from adaptprune.results.stats import summarize
-from adaptprune.tables.declared import MethodTitle
-from adaptprune.tables.grid import DENSE, build_grid, columns_of
+from adaptprune.tables.arrange import build_grid
+from adaptprune.tables.declared import Row
+from adaptprune.tables.measures import columns_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -84,7 +86,7 @@ def quality_of(source: Source) -> pd.DataFrame:
     """
     profile = source.profile
     columns = columns_of(load_suite(profile.evaluation.suite))
-    lines = [MethodTitle(method=method, title=method_title(method)) for method in profile.methods]
+    lines = [Row(method=method, title=method_title(method)) for method in profile.methods]
     grid = build_grid(
         read_results(source.folder / "results.csv"),
         columns,

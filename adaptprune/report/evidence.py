@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Self
 
 from adaptprune.evaluation.suites import load_suite
 from adaptprune.results.matrix import read_matrix
-from adaptprune.results.rows import profile_results
-from adaptprune.tables.declared import Declaration, ListedTable, load_declaration
-from adaptprune.tables.listedgrid import build_listed_grid, listed_columns, read_listed_results
-from adaptprune.tables.render import declared_grid
+from adaptprune.tables.arrange import grid_of
+from adaptprune.tables.declared import load_declaration
+from adaptprune.tables.fill import read_table_results
 from adaptprune.tables.select import cells_of
 from adaptprune.workflow.papers import declared_tables, run_as
 from adaptprune.workflow.run import Source
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
     from adaptprune.evaluation.suites import Suite
     from adaptprune.results.matrix import Matrix
+    from adaptprune.tables.declared import Table
     from adaptprune.tables.grid import Grid
     from adaptprune.workflow.profiles import Profile
 
@@ -47,7 +47,7 @@ class Evidence:
         """All declared tables and their files."""
         return declared_tables(self.declarations)
 
-    def declaration(self, table: str) -> Declaration | ListedTable:
+    def declaration(self, table: str) -> Table:
         """Return a declared table."""
         return load_declaration(self.tables[table])
 
@@ -76,37 +76,24 @@ class Evidence:
         """The results of the profile's matrix, with the score of every document."""
         return read_matrix(self.source.folder / "results.csv")
 
-    def results_of(self, declaration: Declaration | ListedTable) -> Path | None:
+    def results_of(self, table: Table) -> Path | None:
         """Return the collected results of a declared table, None where it was not run."""
         name, profile = self.source.name, self.source.profile
-        own = self.source.folder / f"results-{declaration.name}.csv"
+        if not table.is_for(name):
+            return None
+        own = self.source.folder / f"results-{table.name}.csv"
         if own.is_file():
             return own
-        same = cells_of(declaration, profile, name) == profile.cells()
+        same = cells_of(table, profile, name) == profile.cells()
         main = self.source.folder / "results.csv"
         return main if same and main.is_file() else None
 
-    def matrix_table(self, name: str) -> tuple[Declaration, Grid] | None:
-        """Return a declared table of a matrix with its numbers, None where it was not run."""
-        declaration = self.declaration(name)
-        assert isinstance(declaration, Declaration)
-        path = self.results_of(declaration)
+    def table(self, name: str) -> tuple[Table, Grid] | None:
+        """Return a declared table with its numbers, None where it was not run."""
+        table = self.declaration(name)
+        path = self.results_of(table)
         if path is None:
             return None
-        profile = self.source.profile
-        results = profile_results(path, self.source.name)
-        chosen = (profile.models, profile.sparsities, profile.seeds)
-        return declaration, declared_grid(declaration, results, self.suite, *chosen)
-
-    def listed_table(self, name: str) -> tuple[ListedTable, Grid] | None:
-        """Return a declared table of trained models with its numbers, None where it was not run."""
-        declaration = self.declaration(name)
-        assert isinstance(declaration, ListedTable)
-        path = self.source.folder / f"results-{name}.csv"
-        if self.source.name not in declaration.rows or not path.is_file():
-            return None
-        provenance = path.with_name(f"provenance-{name}.csv")
-        results = read_listed_results(path, provenance, self.source.name)
-        rows = declaration.rows_for(self.source.name)
-        grid = build_listed_grid(results, listed_columns(self.suite), rows, self.source.profile)
-        return declaration, grid
+        provenance = path.with_name(path.name.replace("results", "provenance", 1))
+        results = read_table_results(path, provenance, self.source.name)
+        return table, grid_of(table, results, self.source.name, self.source.profile, self.suite)

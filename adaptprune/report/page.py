@@ -14,7 +14,7 @@ from adaptprune.figures.catalog import figure_module, figure_names
 from adaptprune.report.conditions import facts_of, problems_of, tasks_of
 from adaptprune.results.verdict import Outcome
 from adaptprune.tables.html import render_page
-from adaptprune.workflow.papers import papers
+from adaptprune.workflow.papers import papers, target_of
 from adaptprune.workflow.paths import found_files
 
 if TYPE_CHECKING:
@@ -22,10 +22,8 @@ if TYPE_CHECKING:
 
     from adaptprune.report.evidence import Evidence
 
-#: Tables that no declaration lists.
-_OTHER_TABLES = ("table2", "table6", "cost", "speed")
-#: Targets by another name than their table's.
-_TARGETS = {"table4_flops": "table4", "table8": "ablation_amplitude"}
+#: The suite's own tables that no declaration lists.
+_OTHER_TABLES = ("table6", "speed")
 #: Not of the paper: a check of the installation.
 _LEFT_OUT = {"smoke"}
 
@@ -82,10 +80,11 @@ def render_report(evidence: Evidence) -> str:
 def _tables(evidence: Evidence) -> list[Shown | NotRun]:
     """Return all tables of the paper and of the suite, in the order of their names."""
     tables: list[Shown | NotRun] = []
-    for name in sorted({*evidence.tables, *_OTHER_TABLES} - _LEFT_OUT):
+    of_papers = {name for paper in papers() for name in paper.tables}
+    for name in sorted({*evidence.tables, *of_papers, *_OTHER_TABLES} - _LEFT_OUT):
         path = _find(evidence, name, ".md")
         if path is None:
-            tables.append(NotRun(name, _command(evidence, _TARGETS.get(name, name))))
+            tables.append(NotRun(name, _command(evidence, target_of(name))))
         else:
             tables.append(Shown(name, _html_of(path.read_text(encoding="utf-8"))))
     return tables

@@ -24,29 +24,54 @@ class Printed:
 
     Args:
         table: its table's number in the arXiv text.
-        table_acl: the same in the ACL submission.
+        table_acl: the same in a submission, None where the paper has none.
         model: name as printed.
         model_id: the hub id it stands for.
         sparsity: percent; 0 where the table has none.
         method: name of the method in this suite.
         amplitude: A of Eq. 6 where the table varies it.
         row_label: as printed.
+        column: as printed.
         key: task, ``average`` or ``params``.
+        metric: of the task, as this suite calls it.
         value: as printed, in ``unit``.
-        unit: ``%``, ``ppl`` or ``B``.
+        std: printed behind ``±``, None without one.
+        unit: ``%``, ``ppl``, ``M``, ``B``, …
+        text: value and deviation as they are printed.
     """
 
     table: int
-    table_acl: int
+    table_acl: int | None
     model: str
     model_id: str
     sparsity: int
     method: str
     amplitude: float | None
     row_label: str
+    column: str
     key: str
+    metric: str
     value: float
+    std: float | None
     unit: str
+    text: str
+
+    @property
+    def counted(self) -> float:
+        """The value, counted singly: the powers of ten behind ``M``, ``B`` and ``T`` put in."""
+        return self.value * UNITS.get(self.unit, 1.0)
+
+    @property
+    def counted_std(self) -> float | None:
+        """The deviation, counted singly."""
+        return None if self.std is None else self.std * UNITS.get(self.unit, 1.0)
+
+    @property
+    def label(self) -> str:
+        """The method; a variant named after the amplitude where the table varies that."""
+        return (
+            self.method if self.amplitude is None else f"{self.method}@amplitude-{self.amplitude:g}"
+        )
 
 
 class _Closed(pydantic.BaseModel):
@@ -181,16 +206,21 @@ def _text(path: Path) -> str:
 
 
 def _printed(row: dict[str, Any]) -> Printed:
+    std = row["std"]
     return Printed(
         table=int(row["table_arxiv"]),
-        table_acl=int(row["table_acl"]),
+        table_acl=int(row["table_acl"]) if row.get("table_acl") else None,
         model=row["model"],
         model_id=row["model_id"],
         sparsity=int(row["sparsity"] or 0),
         method=row["method"],
-        amplitude=float(row["amplitude"]) if row["amplitude"] else None,
+        amplitude=float(row["amplitude"]) if row.get("amplitude") else None,
         row_label=row["row_label"],
+        column=row["column"],
         key=row["key"],
+        metric=row["metric"],
         value=float(row["value"]),
+        std=float(std) if std else None,
         unit=row["unit"],
+        text=f"{row['value']} ± {std}" if std else row["value"],
     )

@@ -9,7 +9,9 @@ import pandas as pd
 from adaptprune.evaluation.catalog import TASK_FOLDER, task_config
 from adaptprune.evaluation.hubtasks import hub_source
 from adaptprune.files.atomic import write_texts
-from adaptprune.tables.plain import plain_latex, plain_markdown
+from adaptprune.tables.latex import to_latex
+from adaptprune.tables.markdown import to_markdown
+from adaptprune.tables.panels import Heading, Panel, Text, lay_out
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,28 +75,27 @@ def overview(suite: Suite) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _markdown(table: pd.DataFrame, caption: str) -> str:
-    return plain_markdown([list(table.columns), *table.astype(str).values.tolist()], [], caption)
-
-
-def _latex(table: pd.DataFrame, caption: str, label: str) -> str:
-    """Return the narrow columns as a table, and the choices as its notes."""
-    shown = table.drop(columns=["Data", "Decided by"]).astype(str)
-    notes = [
-        f"{row['Benchmark']}: {row['Decided by']}."
-        for _, row in table.iterrows()
-        if "ours" in row["Decided by"]
-    ]
-    return plain_latex([list(shown.columns), *shown.values.tolist()], notes, caption, label)
+def _panel(table: pd.DataFrame) -> Panel:
+    label, *headers = table.columns
+    lines = [("", (row[0],), list(map(Text, row[1:]))) for row in table.astype(str).to_numpy()]
+    return Panel("", headers, lay_out(lines), heading="", labels=(label,), align="l")
 
 
 def render_overview(suite: Suite, output_stem: Path) -> None:
     """Render the benchmarks of a suite to ``<stem>.md``, ``<stem>.csv`` and ``<stem>.tex``."""
     table = overview(suite)
-    caption = CAPTION.format(name=suite.name)
+    name = output_stem.name
+    heading = Heading(name, CAPTION.format(name=suite.name), f"tab:{name}")
+    # On paper the narrow columns are the table, and the choices its notes.
+    narrow = table.drop(columns=["Data", "Decided by"])
+    notes = [
+        f"{row['Benchmark']}: {row['Decided by']}."
+        for _, row in table.iterrows()
+        if "ours" in row["Decided by"]
+    ]
     outputs = {
-        ".md": _markdown(table, caption),
+        ".md": to_markdown([_panel(table)], [], heading),
         ".csv": table.to_csv(index=False, lineterminator="\n"),
-        ".tex": _latex(table, caption, f"tab:{output_stem.name}"),
+        ".tex": to_latex([_panel(narrow)], notes, heading),
     }
     write_texts(output_stem, outputs)

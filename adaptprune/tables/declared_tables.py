@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from adaptprune.cells import Cell
-    from adaptprune.tables.declared import Declaration
-    from adaptprune.tables.listedtable import ListedTable
+    from adaptprune.tables.declared import Table
     from adaptprune.workflow.profiles import Profile
 
 
@@ -29,7 +28,7 @@ class DeclaredTables:
         self.files = files
         self.declaration = functools.cache(self._load)
 
-    def _load(self, table: str) -> Declaration | ListedTable:
+    def _load(self, table: str) -> Table:
         return load_declaration(self.files[table])
 
     def profile_of(self, table: str, asked: str) -> str:

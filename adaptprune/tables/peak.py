@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from adaptprune.tables.declared import Peak
-    from adaptprune.tables.grid import Column, Grid, TableRow
+    from adaptprune.tables.grid import Grid, TableRow
+    from adaptprune.tables.measures import Measure
 
 _WORDS = {
     Outcome.HOLDS: "the claim holds",
@@ -53,7 +54,7 @@ def peak_sentence(verdict: Verdict) -> str:
     return " ".join([f"Claim: {verdict.claim}", *verdict.numbers, verdict.reason])
 
 
-def _judge(peak: Peak, column: Column, rows: list[TableRow], place: str) -> Verdict:
+def _judge(peak: Peak, column: Measure, rows: list[TableRow], place: str) -> Verdict:
     titles = {row.method: row.title for row in rows}
     best = titles.get(peak.best, peak.best)
     claim = f"as {peak.along} grows, results improve up to {best} and then degrade."
@@ -71,7 +72,7 @@ def _judge(peak: Peak, column: Column, rows: list[TableRow], place: str) -> Verd
     return Verdict(claim, outcome, reason, [f"{place}: {listed}{remark}; best at {found.title}."])
 
 
-def _outcome(column: Column, claimed: TableRow, others: Sequence[TableRow]) -> tuple[Outcome, str]:
+def _outcome(column: Measure, claimed: TableRow, others: Sequence[TableRow]) -> tuple[Outcome, str]:
     """Judge whether the row that the paper calls best beats every other, and say why."""
     by_seed = [gains_of(column, claimed, other) for other in others]
     seeds = len(by_seed[0])
@@ -95,7 +96,7 @@ def _listed(titles: Sequence[str]) -> str:
     return f"{', '.join(all_but_last)} and {last}" if all_but_last else last
 
 
-def at_common_seeds(column: Column, rows: Sequence[TableRow]) -> tuple[list[TableRow], str]:
+def at_common_seeds(column: Measure, rows: Sequence[TableRow]) -> tuple[list[TableRow], str]:
     """Return rows with a column's numbers over the seeds that all of them have.
 
     Returns:
@@ -116,7 +117,7 @@ def at_common_seeds(column: Column, rows: Sequence[TableRow]) -> tuple[list[Tabl
     return alike, f" (over seeds {', '.join(map(str, seeds))}, which all rows have)"
 
 
-def gains_of(column: Column, one: TableRow, other: TableRow) -> list[float]:
+def gains_of(column: Measure, one: TableRow, other: TableRow) -> list[float]:
     """Return by how much one row is better than another, over the seeds that both have."""
     ours, theirs = one.entries[column.key].by_seed, other.entries[column.key].by_seed
     seeds = sorted(set(ours) & set(theirs))

@@ -11,7 +11,9 @@ from adaptprune.errors import UserError
 from adaptprune.files.atomic import read_sealed_json
 from adaptprune.measure.speed import PHASES
 from adaptprune.pruning.registry import method_title
-from adaptprune.tables.latex import MISSING, Heading, Panel, Text, lay_out
+from adaptprune.tables.grid import Entry, Grid, TableRow, entry_of
+from adaptprune.tables.measures import Measure
+from adaptprune.tables.panels import Heading, panels_of
 from adaptprune.tables.render import write_panels
 from adaptprune.workflow.run import other_batch
 
@@ -21,6 +23,18 @@ if TYPE_CHECKING:
     from adaptprune.workflow.run import Source
 
 _HEADERS = {"prefill": "Prefill tok/s", "decode": "Decoding tok/s", "memory": "Peak MB"}
+#: Every measure, and its ratio to the dense model.
+_COLUMNS = [
+    Measure("size", "Size", "share", ""),
+    *(
+        column
+        for name, header in _HEADERS.items()
+        for column in (
+            Measure(name, header, "rate", ""),
+            Measure(f"{name}_ratio", "×", "number", ""),
+        )
+    ),
+]
 _WORKLOAD = ("batch", "prompt", "new_tokens", "rounds")
 _CONDITIONS = (*_WORKLOAD, "dtype", "device", "device_name", "threads")
 
@@ -83,11 +97,11 @@ def render_speed(source: Source, stem: Path) -> None:
         UserError: see ``read_measures``.
     """
     measures = read_measures(source)
-    lines = []
-    for (model, sparsity, _), cell in measures.groupby(["model", "sparsity", "method"], sort=False):
-        lines.append((model, f"{sparsity}%", cell["title"].iloc[0], _texts(cell)))
-    headers = ["Size", *(part for title in _HEADERS.values() for part in (title, "×"))]
-    panels = [Panel("", headers, [], lay_out(lines))]
+    grid = Grid(_COLUMNS)
+    for place, cell in measures.groupby(["model", "sparsity", "method"], sort=False):
+        model, sparsity, method = place
+        title = cell["title"].iloc[0]
+        grid.rows.append(TableRow(model, sparsity, method, title, "", _entries(cell), 1, 1))
     heading = Heading(
         "speed",
         "Speed and memory of pruned models, and the ratio to the dense model.",
@@ -95,23 +109,21 @@ def render_speed(source: Source, stem: Path) -> None:
         source.name,
         len(measures),
     )
-    write_panels(stem, panels, _notes(measures), heading, measures)
+    write_panels(stem, panels_of(grid), _notes(measures), heading, measures)
 
 
-def _texts(cell: pd.DataFrame) -> list[Text]:
-    """Return the printed entries of one checkpoint."""
+def _entries(cell: pd.DataFrame) -> dict[str, Entry]:
+    """Return the numbers of one checkpoint by column."""
     first = cell.iloc[0]
     if first["status"] != "ok":
-        return [Text(first["status"])] * (1 + 2 * len(_HEADERS))
-    texts = [Text(f"{100 * first['params'] / first['params_dense']:.1f}%")]
+        return {column.key: Entry(first["status"]) for column in _COLUMNS}
+    entries = {"size": entry_of(100 * first["params"] / first["params_dense"])}
     for name in _HEADERS:
         measure = cell[cell["measure"] == name].iloc[0]
-        if pd.isna(measure["ratio"]):
-            texts += [Text(MISSING), Text(MISSING)]
-            continue
-        decimals = 1 if measure["pruned"] < 100 else 0
-        texts += [Text(f"{measure['pruned']:.{decimals}f}"), Text(f"{measure['ratio']:.2f}")]
-    return texts
+        known = pd.notna(measure["ratio"])
+        entries[name] = entry_of(measure["pruned"] if known else None)
+        entries[f"{name}_ratio"] = entry_of(measure["ratio"])
+    return entries
 
 
 def _notes(measures: pd.DataFrame) -> list[str]:

@@ -35,8 +35,7 @@ class Paper:
         package: dotted name of the package that holds its parts.
         figures: names of its figures, each a module.
         tables: tables that no declaration lists: their names and modules.
-        run_as: figures that show the run of a declared table, and so of the profile that it is
-            run in.
+        run_as: by figure, the declared table whose run it shows, and so the profile of that run.
     """
 
     name: str
@@ -102,6 +101,15 @@ def declared_tables(tables: Path) -> dict[str, Path]:
             if (other := found.setdefault(path.stem, path)) != path:
                 raise UserError(f"table {path.stem!r} is declared twice: {other} and {path}")
     return dict(sorted(found.items()))
+
+
+def target_of(table: str) -> str:
+    """Return the target that makes a declared table: its own name, or one that makes several."""
+    for paper in papers():
+        for target, made in paper.part("made_of").TARGETS.items():
+            if table in made:
+                return str(target)
+    return table
 
 
 def paper_of_figure(name: str) -> Paper | None:

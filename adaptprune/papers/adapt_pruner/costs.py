@@ -16,7 +16,9 @@ from adaptprune.cells import join_variant
 from adaptprune.models.catalogue import shape_of
 from adaptprune.pruning.registry import method_title
 from adaptprune.results.rows import read_provenance, read_results
-from adaptprune.tables.latex import MISSING, Heading, Panel, Text, lay_out
+from adaptprune.tables.grid import Grid, TableRow, entry_of
+from adaptprune.tables.measures import Measure
+from adaptprune.tables.panels import MISSING, Heading, Panel, Text, lay_out, panels_of
 from adaptprune.tables.render import write_panels
 
 if TYPE_CHECKING:
@@ -25,6 +27,12 @@ if TYPE_CHECKING:
     from adaptprune.workflow.run import Source
 
 _RELATIVE = ["ms per billion parameters and token", "8B, minutes"]
+_COLUMNS = [
+    Measure("score_s", "Scores s", "seconds", ""),
+    Measure("cut_s", "Cut s", "seconds", ""),
+    Measure("total_s", "Together s", "seconds", ""),
+    *(Measure(header, header, "digits", "") for header in _RELATIVE),
+]
 _KEY = ["model", "method", "variant", "sparsity", "recovery", "seed"]
 
 #: The model of the claim, and its calibration set: "512 sequences with a maximum length of 64
@@ -104,13 +112,14 @@ def render_costs(source: Source, stem: Path) -> None:
         UserError: see ``measure_costs``.
     """
     costs = measure_costs(source)
-    lines = []
+    grid = Grid(_COLUMNS)
     for _, cost in costs.iterrows():
-        texts = [Text(f"{cost[key]:.1f}") for key in ("score_s", "cut_s", "total_s")]
         relative = None if pd.isna(cost["relative"]) else cost["relative"]
-        texts += [_in(1e-3, relative), _in(60, _on_claimed(relative))]
-        lines.append((cost["model"], f"{cost['sparsity']}%", cost["title"], texts))
-    headers = ["Scores s", "Cut s", "Together s", *_RELATIVE]
+        seconds = [cost[key] for key in ("score_s", "cut_s", "total_s")]
+        numbers = zip(_COLUMNS, [*seconds, *_set_in_relation(relative)], strict=True)
+        entries = {column.key: entry_of(number) for column, number in numbers}
+        place = (cost["model"], cost["sparsity"], cost["method"], cost["title"])
+        grid.rows.append(TableRow(*place, "", entries, cost["cells"], cost["cells"]))
     heading = Heading(
         "cost",
         "What pruning costs in time, measured and as the paper claims.",
@@ -118,23 +127,16 @@ def render_costs(source: Source, stem: Path) -> None:
         source.name,
         len(costs),
     )
-    panels = [Panel("", headers, [], lay_out(lines)), _claimed_panel()]
+    panels = [*panels_of(grid), _claimed_panel()]
     write_panels(stem, panels, _notes(source, costs), heading, costs)
 
 
-def _on_claimed(relative: float | None) -> float | None:
-    """Return the seconds that the model of the claim would take."""
+def _set_in_relation(relative: float | None) -> list[float | None]:
+    """Return ms per 10⁹ parameters and token, and the minutes of the model of the claim."""
     if relative is None:
-        return None
-    return relative * shape_of(CLAIMED_MODEL).parameters / 1e9 * CLAIMED_TOKENS
-
-
-def _in(unit: float, seconds: float | None) -> Text:
-    """Print seconds in another unit, to three digits."""
-    if seconds is None:
-        return Text(MISSING)
-    value = seconds / unit
-    return Text(f"{value:.0f}" if value >= 100 else f"{value:.3g}")
+        return [None, None]
+    on_claimed = relative * shape_of(CLAIMED_MODEL).parameters / 1e9 * CLAIMED_TOKENS
+    return [relative / 1e-3, on_claimed / 60]
 
 
 def _claimed_panel() -> Panel:
@@ -146,8 +148,8 @@ def _claimed_panel() -> Panel:
         minutes = f"{claim.least / 60:.0f} to {claim.most / 60:.0f}"
         texts = [Text(relative), Text(minutes)]
         label = f"Adapt-Pruner, {claim.device}"
-        lines.append((CLAIMED_MODEL, MISSING, label, texts))
-    return Panel("As the paper claims (Computation Cost)", _RELATIVE, [], lay_out(lines))
+        lines.append((CLAIMED_MODEL, (MISSING, label), texts))
+    return Panel("As the paper claims (Computation Cost)", _RELATIVE, lay_out(lines))
 
 
 def _notes(source: Source, costs: pd.DataFrame) -> list[str]:

@@ -11,12 +11,15 @@ from adaptprune.evaluation.suites import load_suite
 from adaptprune.figures.catalog import Drawing
 from adaptprune.figures.style import COLUMN, new_figure, series_style, styled
 from adaptprune.models.catalogue import shape_of
-from adaptprune.tables.declared import ListedRow
-from adaptprune.tables.listedgrid import build_listed_grid, listed_columns, read_listed_results
+from adaptprune.tables.arrange import grid_of
+from adaptprune.tables.declared import ANY, Row, Table
+from adaptprune.tables.fill import read_table_results
+from adaptprune.tables.measures import trained_columns_of
 
 if TYPE_CHECKING:
+    from adaptprune.evaluation.suites import Suite
     from adaptprune.recovery.config import RecoveryConfig
-    from adaptprune.tables.grid import Column
+    from adaptprune.tables.measures import Measure
     from adaptprune.workflow.profiles import Profile
     from adaptprune.workflow.run import Source
 
@@ -58,10 +61,11 @@ def kept_share(recovery: RecoveryConfig) -> float:
 
 def draw(source: Source) -> Drawing:
     """Draw average accuracy, MMLU and perplexity, as far as the profile measures them."""
-    columns = listed_columns(load_suite(source.profile.evaluation.suite))
+    suite = load_suite(source.profile.evaluation.suite)
+    columns = trained_columns_of(suite)
     shown = [column for column in columns if column.key in ("average", "mmlu")]
     shown += [column for column in columns if column.kind == "perplexity"]
-    scores = _scores(source, columns, shown)
+    scores = _scores(source, suite, shown)
     labels = [
         f"{row.interleaves}\n{100 * row.kept:.1f} %"
         + ("" if pd.isna(row.published) else f"\n({100 * row.published:g} %)")
@@ -83,17 +87,18 @@ def draw(source: Source) -> Drawing:
     return Drawing(figure, scores)
 
 
-def _scores(source: Source, columns: list[Column], shown: list[Column]) -> pd.DataFrame:
+def _scores(source: Source, suite: Suite, shown: list[Measure]) -> pd.DataFrame:
     """Return one row per recovery: its prunings, what each keeps, and the shown scores."""
     profile = source.profile
     names = interleaved(profile)
-    rows = [ListedRow(title=name, block="", recovery=name) for name in names]
-    results = read_listed_results(
+    rows = [Row(title=name, block="", recovery=name) for name in names]
+    results = read_table_results(
         source.folder / f"results-{TABLE}.csv",
         source.folder / f"provenance-{TABLE}.csv",
         source.name,
     )
-    grid = build_listed_grid(results, columns, rows, profile)
+    drawn = Table(name=TABLE, caption="", label="", rows={ANY: rows})
+    grid = grid_of(drawn, results, source.name, profile, suite)
     lines: list[dict[str, Any]] = []
     for name, row in zip(names, grid.rows, strict=True):
         recovery = profile.recovery(name)

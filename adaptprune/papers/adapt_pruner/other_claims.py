@@ -8,19 +8,20 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from scipy.stats import spearmanr
 
+from adaptprune.cells import DENSE
 from adaptprune.papers.adapt_pruner.fig4 import interleaved
 from adaptprune.results.numerals import print_p
 from adaptprune.results.stats import chance_over_seeds
 from adaptprune.results.verdict import Outcome, Verdict, judge
 from adaptprune.tables.declared import Peak
-from adaptprune.tables.grid import DENSE
 from adaptprune.tables.peak import at_common_seeds, gains_of, peak_verdicts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from adaptprune.papers.adapt_pruner.evidence import PruningEvidence
-    from adaptprune.tables.grid import Column, Grid, TableRow
+    from adaptprune.tables.grid import Grid, TableRow
+    from adaptprune.tables.measures import Measure
 
 #: Where the paper makes a claim without a number.
 _TEXT = "In words alone ({})."
@@ -69,7 +70,7 @@ def best_interleaving(evidence: PruningEvidence) -> list[Verdict]:
     """Judge "the optimal interleave frequency is around 95% pruning ratio" (4.4, Figure 4)."""
     claim = "Pruning about 5 % at a time (N_P = 20) is best: rarer and more frequent are worse."
     printed = _TEXT.format("4.4, Figure 4")
-    found = evidence.listed_table("ablation_interleave")
+    found = evidence.table("ablation_interleave")
     if found is None:
         reason = "Not run: snakemake ablation_interleave."
         return [Verdict(claim, Outcome.OPEN, reason, [], printed)]
@@ -89,11 +90,11 @@ def best_interleaving(evidence: PruningEvidence) -> list[Verdict]:
     ]
 
 
-def _shown(grid: Grid) -> list[Column]:
+def _shown(grid: Grid) -> list[Measure]:
     return [c for c in grid.columns if c.key == "average" or c.kind == "perplexity"]
 
 
-def _listed(grid: Grid, column: Column) -> str:
+def _listed(grid: Grid, column: Measure) -> str:
     """Return the values of a column as one sentence."""
     parts = []
     for row in grid.rows:
@@ -126,7 +127,7 @@ def _against(
     """Judge the last row of a table of trained models against rows of the given titles."""
     named = " and ".join(f'"{rival}"' for rival in rivals)
     claim = f"Adapt-Accel is better than {named} on equal {basis}."
-    found = evidence.listed_table(table)
+    found = evidence.table(table)
     if found is None:
         return [Verdict(claim, Outcome.OPEN, "Not run: snakemake table4.", [], printed)]
     _, grid = found
@@ -147,7 +148,7 @@ def recovers_family(evidence: PruningEvidence) -> list[Verdict]:
     """
     claim = "Adapt-Accel is no worse than the pretrained model of its size, on far fewer tokens."
     printed = _printed(evidence, 3, "mmlu")
-    found = evidence.listed_table("table3")
+    found = evidence.table("table3")
     if found is None:
         return [Verdict(claim, Outcome.OPEN, "Not run: snakemake table3.", [], printed)]
     _, grid = found
@@ -168,7 +169,7 @@ def _printed(evidence: PruningEvidence, table: int, key: str) -> str:
     return f"{rows['column'].iloc[0]}. {'; '.join(f'{label}: {v:.2f}' for label, v in listed)}."
 
 
-def _over_seeds(claim: str, column: Column, ours: TableRow, others: list[TableRow]) -> Verdict:
+def _over_seeds(claim: str, column: Measure, ours: TableRow, others: list[TableRow]) -> Verdict:
     """Judge one row against others, seed by seed (t test over seeds, two-sided).
 
     A row that does not depend on the seed stands for every seed.
@@ -190,7 +191,7 @@ def _over_seeds(claim: str, column: Column, ours: TableRow, others: list[TableRo
     return Verdict(claim, outcome, f"Over seeds, the largest p {print_p(least)}.", numbers)
 
 
-def _at_every_seed(column: Column, row: TableRow, like: TableRow) -> TableRow:
+def _at_every_seed(column: Measure, row: TableRow, like: TableRow) -> TableRow:
     """Return a dense row as one that was measured at every seed of another."""
     entry = row.entries[column.key]
     if row.method != DENSE or entry.value is None:
@@ -199,7 +200,7 @@ def _at_every_seed(column: Column, row: TableRow, like: TableRow) -> TableRow:
     return replace(row, entries=row.entries | {column.key: replace(entry, by_seed=by_seed)})
 
 
-def _listed_rows(column: Column, rows: list[TableRow]) -> str:
+def _listed_rows(column: Measure, rows: list[TableRow]) -> str:
     parts = []
     for row in rows:
         entry = row.entries[column.key]

@@ -207,7 +207,7 @@ def _by_amplitude(evidence: PruningEvidence) -> str:
 
 def best_amplitude(evidence: PruningEvidence) -> list[Verdict]:
     """Judge "A = 0.02 achieves optimal performance" and its peak (B.2, Table 8)."""
-    found = evidence.matrix_table("table8")
+    found = evidence.table("table8")
     claim = "An amplitude of 0.02 is best: results improve up to it and then degrade."
     printed = f"{_PRINTED_MODEL} at 50 % by amplitude. {_by_amplitude(evidence)}."
     if found is None:

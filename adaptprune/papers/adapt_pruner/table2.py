@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from adaptprune.errors import UserError
-from adaptprune.files.atomic import read_json, unseal, write_texts
+from adaptprune.files.atomic import read_json, unseal
 from adaptprune.papers.adapt_pruner.audit.training import amount
 from adaptprune.results.numerals import signed
 from adaptprune.results.published import load_claims
-from adaptprune.tables.latex import MISSING
-from adaptprune.tables.plain import plain_latex, plain_markdown
+from adaptprune.tables.panels import MISSING, Heading, Panel, Text, lay_out
+from adaptprune.tables.render import write_panels
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,26 +55,27 @@ def _difference(tokens: float, published: float) -> str:
     return f"{signed(100 * (tokens / published - 1))}%"
 
 
-def _printed(table: pd.DataFrame, total: float) -> list[list[str]]:
-    """Return the header and the lines as text; ``total`` is the published one."""
+def _panel(table: pd.DataFrame, total: float) -> Panel:
+    """Return what is printed; ``total`` is the published one."""
     sums = {key: table[key].sum() for key in _COUNTS}
     shown = [*table.to_dict("records"), {"name": TOTAL, "published": total} | sums]
     known = set(table["name"][table["tokens"].notna()])
     comparable = known == set(table["name"][table["published"].notna()])
-    lines = [["Source", "Documents", "Tokens", "Counted in the loss", "Published", "Difference"]]
+    headers = ["Documents", "Tokens", "Counted in the loss", "Published", "Difference"]
+    lines: list[tuple[str, tuple[str, ...], list[Text]]] = []
     for row in shown:
         compared = row["name"] != TOTAL or comparable
-        lines.append(
-            [
-                row["name"],
-                MISSING if pd.isna(row["documents"]) else f"{int(row['documents']):,}",
-                _tokens(row["tokens"]),
-                _tokens(row["counted"]),
-                _tokens(row["published"]),
-                _difference(row["tokens"], row["published"]) if compared else MISSING,
-            ]
-        )
-    return lines
+        texts = [
+            MISSING if pd.isna(row["documents"]) else f"{int(row['documents']):,}",
+            _tokens(row["tokens"]),
+            _tokens(row["counted"]),
+            _tokens(row["published"]),
+            _difference(row["tokens"], row["published"]) if compared else MISSING,
+        ]
+        lines.append(("", (row["name"],), list(map(Text, texts))))
+    rows = lay_out(lines)
+    rows[-1] = replace(rows[-1], starts_block=True)
+    return Panel("", headers, rows, heading="", labels=("Source",))
 
 
 def _notes(conditions: dict[str, Any], table: pd.DataFrame, total: float) -> list[str]:
@@ -106,13 +108,7 @@ def render_data_table(counts: Path, claims: Path, output_stem: Path) -> None:
     total, _ = amount(printed.total)
     table = data_table(record["sources"], published)
     conditions = record["conditions"]
-    lines, notes = _printed(table, total), _notes(conditions, table, total)
     caption = CAPTION.format(name=conditions["data"]["name"])
-    outputs = {
-        ".md": plain_markdown(lines, notes, caption, numbers=True),
-        ".csv": table.to_csv(index=False, lineterminator="\n"),
-        ".tex": plain_latex(
-            lines, notes, caption, f"tab:{output_stem.name}", numbers=True, total=True
-        ),
-    }
-    write_texts(output_stem, outputs)
+    heading = Heading(output_stem.name, caption, f"tab:{output_stem.name}")
+    notes = _notes(conditions, table, total)
+    write_panels(output_stem, [_panel(table, total)], notes, heading, table)

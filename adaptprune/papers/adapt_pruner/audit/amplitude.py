@@ -10,11 +10,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from adaptprune.models.catalogue import shape_of
 from adaptprune.models.shapes import BlockShape, layer_target
-from adaptprune.papers.adapt_pruner.audit.budgets import budget_of, counts_of
+from adaptprune.papers.adapt_pruner.audit.budgets import (
+    as_printed,
+    budget_of,
+    counts_of,
+    span,
+    within,
+)
 from adaptprune.papers.adapt_pruner.audit.statements import (
     HALF_DIGIT,
+    Finding,
     Statement,
-    Verdict,
     billions,
     grid,
     holds,
@@ -97,7 +103,7 @@ def _uniform(number: Printed, claims: Claims) -> Statement:
     fact = lies_within(number.value, budget.minimum, budget.minimum)
     return Statement(
         "At amplitude 0 Table 8's count follows from the architecture",
-        f"Table 8: {number.value:.2f}B at A = 0, {number.sparsity} %, {steps} steps.",
+        f"Table 8: {as_printed(number)} at A = 0, {number.sparsity} %, {steps} steps.",
         (
             f"Every layer of {number.model} keeps {block.kv_heads} of {dense.kv_heads} kv heads "
             f"and {block.intermediate_size} of {dense.intermediate_size} neurons; in floats "
@@ -106,7 +112,7 @@ def _uniform(number: Printed, claims: Claims) -> Statement:
             f"{shape.vocab_size}·{shape.hidden_size} + {shape.hidden_size} = {budget.minimum:,}.",
         ),
         holds(fact),
-        f"Derived {billions(budget.minimum)}, printed {number.value:.2f}B.",
+        f"Derived {billions(budget.minimum)}, printed {as_printed(number)}.",
     )
 
 
@@ -115,7 +121,7 @@ def _accumulated(numbers: list[Printed], claims: Claims) -> Statement:
     for number in numbers:
         shape, share = shape_of(number.model_id), number.sparsity / 100
         budget = budget_of(number, amplitude=number.amplitude, steps=steps)
-        fact = lies_within(number.value, budget.minimum, budget.maximum)
+        fact = within(number, budget)
         inside += fact
         layers = len(shape.blocks)
         line = [1 - 2 * index / (layers - 1) for index in range(layers)]
@@ -124,8 +130,8 @@ def _accumulated(numbers: list[Printed], claims: Claims) -> Statement:
             billions(accumulated(shape, share, steps, number.amplitude or 0, importance))
             for importance in (line, pair)
         )
-        span = f"{billions(budget.minimum)} to {billions(budget.maximum)}"
-        rows.append((number.amplitude, f"{number.value:.2f}B", span, yes(fact), *examples))
+        possible = span(budget.minimum, budget.maximum)
+        rows.append((number.amplitude, as_printed(number), possible, yes(fact), *examples))
     headers = ["A", "printed", "range", "inside", "I from 1 down to −1", "two layers at I = 1"]
     return Statement(
         "Table 8's counts lie within what the accumulating rule allows",
@@ -139,7 +145,7 @@ def _accumulated(numbers: list[Printed], claims: Claims) -> Statement:
             "out from all others.",
             grid(headers, rows),
         ),
-        Verdict.OPEN if inside == len(numbers) else Verdict.REFUTED,
+        Finding.OPEN if inside == len(numbers) else Finding.REFUTED,
         f"{inside} of {len(numbers)} printed counts lie in the range; which count is reached "
         "depends on the importances.",
     )
@@ -154,12 +160,9 @@ def _as_printed(numbers: list[Printed], claims: Claims) -> Statement:
         tight = printed_bounds(shape, share, steps, amplitude)
         fact = lies_within(number.value, *tight)
         if not fact:
-            impossible.append(f"{number.value:.2f}B at A = {amplitude:g}")
-        spans = (
-            f"{billions(low)} to {billions(high)}"
-            for low, high in ((plain.minimum, plain.maximum), tight)
-        )
-        rows.append((f"{amplitude:g}", f"{number.value:.2f}B", *spans, yes(fact)))
+            impossible.append(f"{as_printed(number)} at A = {amplitude:g}")
+        spans = (span(plain.minimum, plain.maximum), span(*tight))
+        rows.append((f"{amplitude:g}", as_printed(number), *spans, yes(fact)))
     headers = ["A", "printed", "each layer free", "importances of mean 0", "possible"]
     conclusion = "Every printed count is possible."
     if impossible:
@@ -205,7 +208,7 @@ def _average(numbers: list[Printed], claims: Claims) -> Statement:
         removed = (shape.parameters - number.value * 1e9) / _prunable(shape)
         if abs(removed - share) > _slack(shape) + HALF_DIGIT / _prunable(shape):
             off.append(f"A = {number.amplitude:g} ({removed:.1%})")
-        rows.append((f"{number.amplitude:g}", f"{number.value:.2f}B", f"{removed:.2%}"))
+        rows.append((f"{number.amplitude:g}", as_printed(number), f"{removed:.2%}"))
     headers = ["A", "printed", "share of the prunable decoder weights removed"]
     first, slack = numbers[0], _slack(shape_of(numbers[0].model_id))
     conclusion = "Every printed count stands for the intended sparsity."

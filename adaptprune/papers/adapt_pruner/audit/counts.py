@@ -5,11 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from adaptprune.models.catalogue import shape_of
-from adaptprune.papers.adapt_pruner.audit.budgets import budget_of, counts_of
+from adaptprune.papers.adapt_pruner.audit.budgets import (
+    as_printed,
+    budget_of,
+    counts_of,
+    span,
+    within,
+)
 from adaptprune.papers.adapt_pruner.audit.flap import audit_floor
 from adaptprune.papers.adapt_pruner.audit.statements import (
+    Finding,
     Statement,
-    Verdict,
     billions,
     grid,
     holds,
@@ -44,8 +50,8 @@ def audit_counts(numbers: list[Printed]) -> list[Statement]:
     ]
 
 
-def _exact(numbers: list[Printed], what: str) -> tuple[str, Verdict, str]:
-    """Set printed beside exact counts: a table, the verdict, the conclusion."""
+def _exact(numbers: list[Printed], what: str) -> tuple[str, Finding, str]:
+    """Set printed beside exact counts: a table, the finding, the conclusion."""
     rows, matches = [], 0
     for number in numbers:
         budget = budget_of(number)
@@ -62,7 +68,7 @@ def _exact(numbers: list[Printed], what: str) -> tuple[str, Verdict, str]:
                 number.model,
                 f"{number.sparsity} %",
                 stays,
-                f"{number.value:.2f}B",
+                as_printed(number),
                 derived,
                 yes(match),
             )
@@ -73,7 +79,7 @@ def _exact(numbers: list[Printed], what: str) -> tuple[str, Verdict, str]:
 
 
 def _llm_pruner(numbers: list[Printed]) -> Statement:
-    table, verdict, conclusion = _exact(numbers, "each layer")
+    table, finding, conclusion = _exact(numbers, "each layer")
     return Statement(
         "LLM-Pruner's counts follow from cutting every layer at the sparsity",
         "Table 7, #Param. of LLM-Pruner.",
@@ -84,7 +90,7 @@ def _llm_pruner(numbers: list[Printed]) -> Statement:
             _spell_uniform(numbers[0]),
             table,
         ),
-        verdict,
+        finding,
         conclusion,
     )
 
@@ -110,7 +116,7 @@ def _spell_uniform(number: Printed) -> str:
 
 
 def _slicegpt(numbers: list[Printed]) -> Statement:
-    table, verdict, conclusion = _exact(numbers, "model")
+    table, finding, conclusion = _exact(numbers, "model")
     return Statement(
         "SliceGPT's counts follow from slicing the hidden size at the sparsity",
         "Table 7, #Param. of SliceGPT.",
@@ -121,7 +127,7 @@ def _slicegpt(numbers: list[Printed]) -> Statement:
             _spell_sliced(numbers[0]),
             table,
         ),
-        verdict,
+        finding,
         conclusion,
     )
 
@@ -161,7 +167,7 @@ def _larger_than_dense(numbers: list[Printed]) -> Statement:
                 tied,
                 f"{number.sparsity} %",
                 dense,
-                f"{number.value:.2f}B",
+                as_printed(number),
                 f"{signed(100 * change)}%",
             )
         )
@@ -199,7 +205,7 @@ def _ranges(numbers: list[Printed]) -> tuple[str, list[Printed]]:
     rows, outside = [], []
     for number in numbers:
         budget = budget_of(number)
-        inside = lies_within(number.value, budget.minimum, budget.maximum)
+        inside = within(number, budget)
         if not inside:
             outside.append(number)
         uniform = find_method("adapt-pruner").parse({"amplitude": 0})
@@ -210,8 +216,8 @@ def _ranges(numbers: list[Printed]) -> tuple[str, list[Printed]]:
             (
                 number.model,
                 f"{number.sparsity} %",
-                f"{number.value:.2f}B",
-                f"{billions(budget.minimum)} to {billions(budget.maximum)}",
+                as_printed(number),
+                span(budget.minimum, budget.maximum),
                 yes(inside),
                 billions(even.minimum),
             )
@@ -220,13 +226,13 @@ def _ranges(numbers: list[Printed]) -> tuple[str, list[Printed]]:
     return grid(headers, rows), outside
 
 
-def _range_verdict(numbers: list[Printed], outside: list[Printed]) -> tuple[Verdict, str]:
+def _range_finding(numbers: list[Printed], outside: list[Printed]) -> tuple[Finding, str]:
     inside = len(numbers) - len(outside)
     conclusion = f"{inside} of {len(numbers)} printed counts lie in the range; "
     if not outside:
-        return Verdict.OPEN, conclusion + "which count within it is reached depends on the weights."
+        return Finding.OPEN, conclusion + "which count within it is reached depends on the weights."
     names = ", ".join(f"{n.model} at {n.sparsity} %" for n in outside)
-    return Verdict.REFUTED, f"{conclusion}{names} cannot be reached."
+    return Finding.REFUTED, f"{conclusion}{names} cannot be reached."
 
 
 def _flap_range(numbers: list[Printed]) -> Statement:
@@ -247,7 +253,7 @@ def _flap_range(numbers: list[Printed]) -> Statement:
             "layers alike.",
             table,
         ),
-        *_range_verdict(numbers, outside),
+        *_range_finding(numbers, outside),
     )
 
 
@@ -263,5 +269,5 @@ def _adapt_pruner(numbers: list[Printed]) -> Statement:
             "it excludes little; the last column is the count at A = 0.",
             table,
         ),
-        *_range_verdict(numbers, outside),
+        *_range_finding(numbers, outside),
     )

@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from adaptprune.models.catalogue import shape_of
-from adaptprune.papers.adapt_pruner.audit.budgets import budget_of
+from adaptprune.papers.adapt_pruner.audit.budgets import as_printed, budget_of
 from adaptprune.papers.adapt_pruner.audit.statements import (
     HALF_DIGIT,
+    Finding,
     Statement,
-    Verdict,
     billions,
     grid,
 )
@@ -91,7 +91,7 @@ def audit_floor(numbers: list[Printed]) -> Statement:
     rows.append(
         ("the first, a head and a neuron stay (`flap`)", f"{4 * shape.head_dim // 3}", *ours)
     )
-    rows.append(("printed", "", *(f"{n.value:.2f}B" for n in numbers)))
+    rows.append(("printed", "", *(as_printed(n) for n in numbers)))
     below = [
         (number, least)
         for number, least in zip(numbers, lowest, strict=True)
@@ -105,7 +105,7 @@ def audit_floor(numbers: list[Printed]) -> Statement:
     conclusion = f"{len(fitting)} of {len(found)} readings allow all {len(numbers)} printed counts."
     if below:
         conclusion += "".join(
-            f" {n.value:.2f}B at {n.sparsity} % is below every one, the lowest being "
+            f" {as_printed(n)} at {n.sparsity} % is below every one, the lowest being "
             f"{billions(least)}."
             for n, least in below
         )
@@ -119,7 +119,7 @@ def audit_floor(numbers: list[Printed]) -> Statement:
             _spell(shape, model, numbers[0].sparsity, readings(shape)[0]),
             grid(["unit of attention", "cost", *(f"{n.sparsity} %" for n in numbers)], rows),
         ),
-        Verdict.OPEN if fitting else Verdict.REFUTED,
+        Finding.OPEN if fitting else Finding.REFUTED,
         conclusion,
     )
 

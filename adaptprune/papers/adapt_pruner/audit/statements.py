@@ -1,4 +1,4 @@
-"""A statement with its arithmetic and verdict, and many of them as Markdown."""
+"""A statement with its arithmetic and finding, and many of them as Markdown."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 HALF_DIGIT = 5e6
 
 
-class Verdict(StrEnum):
+class Finding(StrEnum):
     """What the arithmetic says about a statement."""
 
     HOLDS = "holds"
@@ -30,21 +30,21 @@ class Statement:
     Args:
         title: the statement in one line.
         said: the paper's words or numbers, and where they stand.
-        arithmetic: Markdown paragraphs and tables that lead to the verdict.
-        verdict: what they lead to.
-        conclusion: the verdict's reason in one line.
+        arithmetic: Markdown paragraphs and tables that lead to the finding.
+        finding: what they lead to.
+        conclusion: the finding's reason in one line.
     """
 
     title: str
     said: str
     arithmetic: tuple[str, ...]
-    verdict: Verdict
+    finding: Finding
     conclusion: str
 
 
-def holds(fact: bool) -> Verdict:
-    """Return the verdict on a fact that is either so or not."""
-    return Verdict.HOLDS if fact else Verdict.REFUTED
+def holds(fact: bool) -> Finding:
+    """Return the finding on a fact that is either so or not."""
+    return Finding.HOLDS if fact else Finding.REFUTED
 
 
 def lies_within(printed: float, minimum: float, maximum: float) -> bool:
@@ -71,10 +71,10 @@ def grid(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def to_markdown(statements: Sequence[Statement], claims: Claims) -> str:
-    """Return all statements: verdicts first, then one section each."""
-    counts = "; ".join(f"{verdict}: {_count(statements, verdict)}" for verdict in Verdict)
+    """Return all statements: findings first, then one section each."""
+    counts = "; ".join(f"{finding}: {_count(statements, finding)}" for finding in Finding)
     summary = [
-        (f"[{number}](#{number})", statement.title, statement.verdict, statement.conclusion)
+        (f"[{number}](#{number})", statement.title, statement.finding, statement.conclusion)
         for number, statement in enumerate(statements, start=1)
     ]
     parts = [
@@ -91,10 +91,10 @@ def to_markdown(statements: Sequence[Statement], claims: Claims) -> str:
             f'## <a id="{number}"></a>{number}. {statement.title}',
             f"*Printed:* {statement.said}",
             *statement.arithmetic,
-            f"*Verdict:* **{statement.verdict}**. {statement.conclusion}",
+            f"*Verdict:* **{statement.finding}**. {statement.conclusion}",
         ]
     return "\n\n".join(parts) + "\n"
 
 
-def _count(statements: Sequence[Statement], verdict: Verdict) -> int:
-    return sum(statement.verdict == verdict for statement in statements)
+def _count(statements: Sequence[Statement], finding: Finding) -> int:
+    return sum(statement.finding == finding for statement in statements)
