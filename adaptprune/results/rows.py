@@ -392,7 +392,8 @@ def read_results(path: Path) -> pd.DataFrame:
     except (ValueError, OSError) as error:
         raise UserError(f"{path}: not a results file ({error})") from None
     if header == before:
-        results = results.assign(nonzeros=results["params"], pattern="")[COLUMNS].astype(_DTYPES)
+        results = results.assign(nonzeros=pd.NA, pattern="")[COLUMNS].astype(_DTYPES)
+    results["nonzeros"] = results["nonzeros"].fillna(results["params"])
     if not set(results["status"]) <= STATUSES:
         raise UserError(f"{path}: status other than {', '.join(sorted(STATUSES))}")
     _check_duplicates(results)

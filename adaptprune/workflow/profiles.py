@@ -137,7 +137,6 @@ class Profile(Closed):
         return MethodSettings(
             parameters={key: value for key, value in parameters.items() if value is not None},
             calibration=variant.calibration or plain.calibration,
-            sparsities=variant.sparsities or plain.sparsities,
         )
 
     def calibration_of(self, method: str) -> CalibrationConfig:
@@ -145,8 +144,11 @@ class Profile(Closed):
         return self.settings_of(method).calibration or self.calibration
 
     def sparsities_of(self, method: str) -> list[int]:
-        """Return the sparsities of a method or variant."""
-        return self.settings_of(method).sparsities or self.sparsities
+        """Return the sparsities of a method or variant: its own, its method's, or the profile's."""
+        for name in (method, split_variant(method)[0]):
+            if name in self.settings and (own := self.settings[name].sparsities):
+                return own
+        return self.sparsities
 
     @property
     def all_sparsities(self) -> list[int]:
@@ -198,13 +200,14 @@ class Profile(Closed):
             raise unknown("recovery", name, self.recoveries)
         return self.recoveries[name]
 
-    def with_variants(self, declared: list[str]) -> Profile:
-        """Return the profile with those declared variants added whose method it runs.
+    def with_variants(self, declared: list[str], more: list[str] | None = None) -> Profile:
+        """Return the profile with those declared variants added whose method it runs, and more.
 
         Raises:
             UserError: a variant is unknown or cannot reach a sparsity of the profile.
         """
-        added = [name for name in self._runs(declared) if name not in self.methods]
+        asked = [*self._runs(declared), *(more or [])]
+        added = [name for name in asked if name not in self.methods]
         widened = self.model_copy(update={"methods": [*self.methods, *added]})
         widened.check()
         return widened
