@@ -144,6 +144,8 @@ class Method(Plugin):
     #: Whether it works on heads and neurons; False of methods that prune single weights, which
     #: know more families.
     needs_shape: ClassVar[bool] = True
+    #: Whether its official figures were computed with vectors of 512 bits, on which they depend.
+    wide_vectors: ClassVar[bool] = False
 
     def shares_scores(self, parameters: Any) -> bool:
         """Say whether one score file serves every sparsity."""
