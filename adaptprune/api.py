@@ -1,9 +1,10 @@
 """What ``adaptprune`` offers to Python and notebooks; its names are imported from ``adaptprune``.
 
 Nothing is written but where a folder is named. Threads, deterministic algorithms, random
-generators, default dtype and environment are left as they were, unless ``runtime`` says how to
-compute: then they are set as the commands set them, and stay so. A mistake in the input raises a
-``UserError`` of one line, a number that is not finite a ``NumericalError`` (``adaptprune.errors``).
+generators, default dtype and environment are what they were when a function returns. ``runtime``
+says how to compute meanwhile: it sets what the commands set, so the numbers are theirs. A mistake
+in the input raises a ``UserError`` of one line, a number that is not finite a ``NumericalError``
+(``adaptprune.errors``).
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ __all__ = [
 DATASET = "bigbench-prose"
 
 
+@nothing_global_changed()
 def calibrate(
     model: Model,
     dataset: str = DATASET,
@@ -89,14 +91,14 @@ def calibrate(
         find_corpus(dataset)  # refused before a model is fetched
     elif dataset == DATASET:
         dataset = "texts"
-    with nothing_global_changed():
-        tokenizer, vocabulary = tokenizer_of(model)
-        found = read_texts(dataset, folder) if texts is None else texts
-        drawn = draw(found, tokenizer, dataset, sequences, length, seed)
-        check_ids(max(drawn.tokens, key=max), vocabulary, dataset)
+    tokenizer, vocabulary = tokenizer_of(model)
+    found = read_texts(dataset, folder) if texts is None else texts
+    drawn = draw(found, tokenizer, dataset, sequences, length, seed)
+    check_ids(max(drawn.tokens, key=max), vocabulary, dataset)
     return drawn
 
 
+@nothing_global_changed()
 def prune(
     model: Model,
     method: str | Path | Method,
@@ -138,27 +140,28 @@ def prune(
     with in_one_line(chosen):
         parsed = chosen.parse(parameters)
         chosen.check(sparsity, parsed)
+    settle(runtime)
     source = load(model, runtime=runtime)
     tokens = None
     if chosen.needs_calibration:
         tokens = token_ids(calibrate(source, seed=seed) if calibration is None else calibration)
     job = Job(source.name, chosen, None, parsed, seed, tokens, present_runtime(source.model))
-    with nothing_global_changed():
-        job.check_calibration(source.model)
-        pruned = prune_loaded(
-            chosen,
-            parsed,
-            copy.deepcopy(source.model).eval(),
-            sparsity,
-            job.context(),
-            tokenizer=source.tokenizer,
-            source=source.folder,
-        )
+    job.check_calibration(source.model)
+    pruned = prune_loaded(
+        chosen,
+        parsed,
+        copy.deepcopy(source.model).eval(),
+        sparsity,
+        job.context(),
+        tokenizer=source.tokenizer,
+        source=source.folder,
+    )
     pruned.record = record_of(job, source.origin(), sparsity, pruned)
     pruned.record["provenance"] = watch.provenance()
     return pruned
 
 
+@nothing_global_changed()
 def evaluate(
     model: Model,
     *,
@@ -223,17 +226,15 @@ def evaluate(
         local_data=None if local_data is None else Path(local_data),
     )
     wanted = selection.tasks_to_run()  # refused before a model is fetched
+    settle(runtime)
     source = load(model, runtime=runtime)
     if source.tokenizer is None:
         raise UserError(f"model {source.name}: has no tokenizer; give load(model, tokenizer=…)")
     was_training = source.model.training
-    with nothing_global_changed():
-        try:
-            result = evaluate_loaded(
-                source.model.eval(), source.tokenizer, wanted, selection, scoring
-            )
-        finally:
-            source.model.train(was_training)
+    try:
+        result = evaluate_loaded(source.model.eval(), source.tokenizer, wanted, selection, scoring)
+    finally:
+        source.model.train(was_training)
     if result.reason is not None:
         raise NumericalError(result.reason)
     rows = [
@@ -247,6 +248,7 @@ def evaluate(
     return frame
 
 
+@nothing_global_changed()
 def recover(
     model: Model,
     preset: str,
@@ -312,8 +314,7 @@ def recover(
         ),
         local_data=None if local_data is None else Path(local_data),
     )
-    with nothing_global_changed():
-        return recover_loaded(job, None if isinstance(model, str | Path) else load(model))
+    return recover_loaded(job, None if isinstance(model, str | Path) else load(model))
 
 
 def compare(
@@ -361,6 +362,7 @@ def methods() -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("name")
 
 
+@nothing_global_changed()
 def check_method(
     method: str | Path | Method, *, sparsities: Sequence[int] = (20, 50, 90), **parameters: Any
 ) -> list[str]:
@@ -381,11 +383,5 @@ def check_method(
 
     chosen = find_given_method(method)
     held: list[str] = []
-    with nothing_global_changed():
-        testing.check_method(
-            find_given_method(method),
-            settings=parameters,
-            sparsities=sparsities,
-            report=held.append,
-        )
+    testing.check_method(chosen, settings=parameters, sparsities=sparsities, report=held.append)
     return held

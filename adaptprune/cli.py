@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from adaptprune.commands import (
     audit,
@@ -37,14 +38,6 @@ from adaptprune.pruning.vectors import take_official_vectors
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-app = typer.Typer(
-    help="Structured pruning of language models: prune, evaluate, compare.",
-    add_completion=False,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-
 
 def with_expanded_paths(command: Callable[..., None]) -> Callable[..., None]:
     """Return a command that is given paths without ``~``, which no shell expands after ``=``."""
@@ -56,42 +49,85 @@ def with_expanded_paths(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-for command in (
-    listing.methods,
-    listing.recoveries,
-    listing.models,
-    listing.tasks,
-    listing.params,
-    checking.check_method,
-    pruning.fetch,
-    prefetching.prefetch,
-    diagnosing.doctor,
-    pruning.calibrate,
-    pruning.score,
-    pruning.prune,
-    pruning.loss,
-    training.recover,
-    training.train_stage,
-    reporting.evaluate,
-    reporting.gate,
-    reporting.collect,
-    reporting.made_from,
-    reporting.status,
-    reporting.table,
-    reporting.figure,
-    reporting.report,
-    reporting.benchmarks,
-    data.count_tokens,
-    data.data_table,
-    measuring.sensitivity,
-    measuring.measure,
-    measuring.speed,
-    measuring.cost,
-    comparing.store,
-    comparing.compare,
-    audit.audit,
-):
-    app.command()(with_expanded_paths(command))
+class Grouped(TyperGroup):
+    """Lists the commands by what they are for."""
+
+    def format_commands(self, context: Any, formatter: Any) -> None:
+        """Write every group under its title; what the workflow alone calls is not listed."""
+        longest = max(len(name) for name in self.commands)
+        for title, commands in COMMANDS.items():
+            listed = [self.commands[name_of(command)] for command in commands]
+            rows = [
+                (str(one.name).ljust(longest), one.get_short_help_str(formatter.width))
+                for one in listed
+                if not one.hidden
+            ]
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
+
+def name_of(command: Callable[..., None]) -> str:
+    """Return the name of a command on the command line."""
+    return command.__name__.replace("_", "-")
+
+
+COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
+    "Prune and measure": (
+        pruning.calibrate,
+        pruning.score,
+        pruning.prune,
+        training.recover,
+        reporting.evaluate,
+        pruning.loss,
+        measuring.measure,
+        measuring.sensitivity,
+    ),
+    "Run and collect": (
+        prefetching.prefetch,
+        pruning.fetch,
+        reporting.status,
+        reporting.gate,
+        reporting.collect,
+        comparing.store,
+        reporting.made_from,
+        training.train_stage,
+    ),
+    "Present": (
+        comparing.compare,
+        reporting.table,
+        reporting.figure,
+        reporting.report,
+        reporting.benchmarks,
+        measuring.speed,
+        measuring.cost,
+        data.count_tokens,
+        data.data_table,
+        audit.audit,
+    ),
+    "Inspect": (
+        listing.methods,
+        listing.recoveries,
+        listing.models,
+        listing.tasks,
+        listing.params,
+        checking.check_method,
+        diagnosing.doctor,
+    ),
+}
+#: What the workflow and the training processes call; known, but not listed.
+UNLISTED = (reporting.made_from, training.train_stage)
+
+app = typer.Typer(
+    cls=Grouped,
+    help="Pruning of language models: prune, evaluate, compare.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for group in COMMANDS.values():
+    for command in group:
+        app.command(name_of(command), hidden=command in UNLISTED)(with_expanded_paths(command))
 
 
 def spare_the_garbage_collector() -> None:

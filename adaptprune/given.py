@@ -23,6 +23,7 @@ Model = Any
 RuntimeLike = Any
 
 
+@nothing_global_changed()
 def load(model: Model, *, tokenizer: Any = None, runtime: RuntimeLike | None = None) -> LoadedModel:
     """Load a model with its tokenizer, in float32 on the CPU where ``runtime`` says nothing else.
 
@@ -47,14 +48,13 @@ def load(model: Model, *, tokenizer: Any = None, runtime: RuntimeLike | None = N
         return model
     if isinstance(model, PrunedModel | RecoveredModel):
         return model.loaded()
-    with nothing_global_changed():
-        if isinstance(model, str | Path):
-            return load_named(str(model), how)
-        return wrap_model(model, tokenizer)
+    if isinstance(model, str | Path):
+        return load_named(str(model), how)
+    return wrap_model(model, tokenizer)
 
 
 def settle(runtime: RuntimeLike | None) -> Runtime:
-    """Return how to compute; only what was asked for is set."""
+    """Set how to compute and return it; nothing is set where nothing is given."""
     from adaptprune.models.runtime import Runtime
 
     if runtime is None:

@@ -24,6 +24,7 @@ import torch
 import torch.nn.functional as F
 
 from adaptprune.errors import NumericalError
+from adaptprune.models.anatomy import blocks_of, hooked, layers_of, stream_in, stream_out
 from adaptprune.recovery.cutting import LayerCut, UniformCut
 
 if TYPE_CHECKING:
@@ -81,15 +82,13 @@ def measure(
         NumericalError: an importance or the loss is not finite.
     """
     recorder = _Recorder(model, sequence_aggregation)
-    try:
+    with hooked(before=recorder.before, after=recorder.after):
         loss = _mean_loss(model, tokens, batch)
-    finally:
-        recorder.remove()
     summed = {
         key: aggregate(torch.cat(rows), 0, batch_aggregation)
         for key, rows in recorder.sequences.items()
     }
-    count = len(model.model.layers)
+    count = len(blocks_of(model))
     hidden = torch.stack([value for (kind, _), value in summed.items() if kind == "norm"]).sum(0)
     layers, passes = None, 1
     if depth == "block-influence":
@@ -112,7 +111,7 @@ def measure(
 
 
 class _Recorder:
-    """Hooks that sum every unit's activation up over the tokens of each sequence."""
+    """Sums every unit's activation up over the tokens of each sequence."""
 
     def __init__(self, model: Any, how: str):
         self.how = how
@@ -120,46 +119,39 @@ class _Recorder:
         self.sequences: dict[tuple[str, int], list[torch.Tensor]] = defaultdict(list)
         #: layer → cosines [sequences, length]
         self.cosines: dict[int, list[torch.Tensor]] = defaultdict(list)
-        self.handles = []
-        for index, layer in enumerate(model.model.layers):
-            head_dim = layer.self_attn.head_dim
-            self.handles += [
-                layer.self_attn.o_proj.register_forward_pre_hook(self._heads(index, head_dim)),
-                layer.mlp.down_proj.register_forward_pre_hook(self._neurons(index)),
-                layer.input_layernorm.register_forward_hook(self._norm(2 * index)),
-                layer.post_attention_layernorm.register_forward_hook(self._norm(2 * index + 1)),
-                layer.register_forward_hook(self._block(index), with_kwargs=True),
-            ]
+        #: What is to be called before and after which module.
+        self.before: dict[Any, Any] = {}
+        self.after: dict[Any, Any] = {}
+        for index, layer in enumerate(layers_of(model)):
+            self.before[layer.output] = self._heads(index, layer.head_dim)
+            self.before[layer.down] = self._neurons(index)
+            self.after[layer.attention_norm] = self._norm(2 * index)
+            self.after[layer.mlp_norm] = self._norm(2 * index + 1)
+            self.after[layer.module] = self._block(index)
 
     def _keep(self, kind: str, place: int, values: torch.Tensor) -> None:
         self.sequences[kind, place].append(aggregate(values.float(), 1, self.how))
 
     def _heads(self, index: int, head_dim: int) -> Any:
-        def hook(_: Any, inputs: Any) -> None:
+        def hook(_: Any, inputs: Any, __: Any) -> None:
             heads = inputs[0].float().unflatten(-1, (-1, head_dim))
             self._keep("heads", index, heads.norm(dim=-1))
 
         return hook
 
     def _neurons(self, index: int) -> Any:
-        return lambda _, inputs: self._keep("neurons", index, inputs[0])
+        return lambda _, inputs, __: self._keep("neurons", index, inputs[0])
 
     def _norm(self, place: int) -> Any:
-        return lambda _, inputs, output: self._keep("norm", place, output)
+        return lambda _, inputs, __, output: self._keep("norm", place, output)
 
     def _block(self, index: int) -> Any:
         def hook(_: Any, inputs: Any, named: Any, output: Any) -> None:
-            after = output if isinstance(output, torch.Tensor) else output[0]
-            before = _given(inputs, named)
+            before, after = stream_in(inputs, named), stream_out(output)
             cosine = F.cosine_similarity(before.float(), after.float(), dim=-1)
             self.cosines[index].append(cosine)
 
         return hook
-
-    def remove(self) -> None:
-        """Take the hooks off."""
-        for handle in self.handles:
-            handle.remove()
 
 
 def _mean_loss(model: Any, tokens: torch.Tensor, batch: int) -> float:
@@ -175,22 +167,14 @@ def _mean_loss(model: Any, tokens: torch.Tensor, batch: int) -> float:
 
 def _loss_without(model: Any, tokens: torch.Tensor, index: int, batch: int) -> float:
     """Return the mean loss of a model with one layer left out."""
-    handle = model.model.layers[index].register_forward_hook(_skip, with_kwargs=True)
-    try:
+    with hooked(after={blocks_of(model)[index]: _skip}):
         return _mean_loss(model, tokens, batch)
-    finally:
-        handle.remove()
 
 
 def _skip(_: Any, inputs: Any, named: Any, output: Any) -> Any:
     """Let a layer give out what it was given."""
-    given = _given(inputs, named)
+    given = stream_in(inputs, named)
     return given if isinstance(output, torch.Tensor) else (given, *output[1:])
-
-
-def _given(inputs: Any, named: Any) -> torch.Tensor:
-    """Return the residual stream that enters a layer."""
-    return inputs[0] if inputs else named["hidden_states"]
 
 
 def largest(values: torch.Tensor, count: int) -> tuple[int, ...]:

@@ -162,28 +162,26 @@ def _measure(model: Any, tokens: torch.Tensor, variance: str) -> dict[str, Fluct
     """Run the dense model over the calibration sequences one by one and watch two projections."""
     import torch
 
+    from adaptprune.models.anatomy import hooked, layers_of
+
     statistics: dict[str, Fluctuation] = {}
-    handles = []
+    watched = {}
 
     def watch(name: str) -> Any:
-        def record(_: Any, arguments: tuple[Any, ...]) -> None:
+        def record(_: Any, arguments: tuple[Any, ...], __: Any) -> None:
             statistics[name].update(arguments[0][0].float(), variance)
 
         return record
 
-    for index, layer in enumerate(model.model.layers):
-        for kind, linear in (("attention", layer.self_attn.o_proj), ("mlp", layer.mlp.down_proj)):
+    for index, layer in enumerate(layers_of(model)):
+        for kind, linear in (("attention", layer.output), ("mlp", layer.down)):
             zeros = torch.zeros(linear.in_features, device=linear.weight.device)
             name = f"{index}.{kind}"
             statistics[name] = Fluctuation(zeros, zeros.clone())
-            handles.append(linear.register_forward_pre_hook(watch(name)))
-    try:
-        with torch.no_grad():
-            for sequence in tokens:
-                model.model(input_ids=sequence[None], use_cache=False)
-    finally:
-        for handle in handles:
-            handle.remove()
+            watched[linear] = watch(name)
+    with torch.no_grad(), hooked(before=watched):
+        for sequence in tokens:
+            model.get_decoder()(input_ids=sequence[None], use_cache=False)
     for name, fluctuation in statistics.items():
         if not (fluctuation.value.isfinite().all() and fluctuation.mean.isfinite().all()):
             raise NumericalError(f"the activation statistics of layer {name} are not finite")
@@ -198,9 +196,11 @@ def _metrics(
     Fluctuation times the squared norm of the weight column that reads the channel; for attention
     the product is squared once more before it is standardised (official code).
     """
+    from adaptprune.models.anatomy import layers_of
+
     heads, neurons = [], []
-    for index, (layer, block) in enumerate(zip(model.model.layers, shape.blocks, strict=True)):
-        output, down = layer.self_attn.o_proj.weight, layer.mlp.down_proj.weight
+    for index, (layer, block) in enumerate(zip(layers_of(model), shape.blocks, strict=True)):
+        output, down = layer.output.weight, layer.down.weight
         attention = tensors[f"{index}.attention.fluctuation"].to(output.device)
         attention = (attention * output.detach().float().pow(2).sum(0)).pow(2)
         mlp = tensors[f"{index}.mlp.fluctuation"].to(down.device)
@@ -273,15 +273,16 @@ def _compensation(
     model: Any, tensors: dict[str, torch.Tensor], kept: KeptUnits, shape: ModelShape
 ) -> dict[int, tuple[torch.Tensor, torch.Tensor]]:
     """Return, per layer, what the removed channels put out on average: W · mean."""
+    from adaptprune.models.anatomy import layers_of
     from adaptprune.pruning.surgery import head_channels
 
     biases = {}
-    for index, (layer, units) in enumerate(zip(model.model.layers, kept.layers, strict=True)):
+    for index, (layer, units) in enumerate(zip(layers_of(model), kept.layers, strict=True)):
         queries = units.query_heads(shape.queries_per_kv_head)
         pair = []
         for linear, name, kept_channels in (
-            (layer.self_attn.o_proj, "attention", head_channels(queries, shape.head_dim)),
-            (layer.mlp.down_proj, "mlp", list(units.mlp)),
+            (layer.output, "attention", head_channels(queries, shape.head_dim)),
+            (layer.down, "mlp", list(units.mlp)),
         ):
             mean = tensors[f"{index}.{name}.mean"].to(linear.weight.device).clone()
             mean[kept_channels] = 0

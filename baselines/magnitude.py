@@ -29,20 +29,21 @@ class Magnitude(UniformMethod):
         sparsities: Sequence[int],
     ) -> Scores:
         """Sum squared weights over each kv head's and each neuron's coupled channels."""
+        from adaptprune.models.anatomy import layers_of
+
         heads, neurons = [], []
-        for layer in model.model.layers:
-            attention, mlp = layer.self_attn, layer.mlp
-            kv_heads = attention.k_proj.out_features // attention.head_dim
+        for layer in layers_of(model):
+            kv_heads = layer.key.out_features // layer.head_dim
             rows = [
                 projection.weight.detach().float().pow(2).sum(1).view(kv_heads, -1).sum(1)
-                for projection in (attention.q_proj, attention.k_proj, attention.v_proj)
+                for projection in (layer.query, layer.key, layer.value)
             ]
-            output = attention.o_proj.weight.detach().float().pow(2).sum(0)
+            output = layer.output.weight.detach().float().pow(2).sum(0)
             heads.append(sum(rows) + output.view(kv_heads, -1).sum(1))
             neurons.append(
-                mlp.gate_proj.weight.detach().float().pow(2).sum(1)
-                + mlp.up_proj.weight.detach().float().pow(2).sum(1)
-                + mlp.down_proj.weight.detach().float().pow(2).sum(0)
+                layer.gate.weight.detach().float().pow(2).sum(1)
+                + layer.up.weight.detach().float().pow(2).sum(1)
+                + layer.down.weight.detach().float().pow(2).sum(0)
             )
         return named_scores(heads, neurons)
 

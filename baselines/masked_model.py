@@ -7,11 +7,14 @@ forward pass is left alone: hooks multiply what goes into and comes out of its m
 from __future__ import annotations
 
 import functools
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from adaptprune.models.anatomy import final_norm_of, hooked, layers_of
 from adaptprune.models.sizes import shape_of_model
 from adaptprune.pruning.units import LayerUnits
 from adaptprune.recovery.cutting import LayerCut, UniformCut, cut_to_shape
@@ -20,9 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import Tensor
-    from torch.utils.hooks import RemovableHandle
 
     from adaptprune.models.shapes import ModelShape
+
+    #: Module → what its input or output is multiplied by.
+    Factors = dict[Any, Callable[[], Tensor]]
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ def _open(gates: Tensor) -> tuple[int, ...]:
     return tuple(gates.nonzero().flatten().tolist())
 
 
-def attach(model: Any, gates: Callable[[], Gates]) -> list[RemovableHandle]:
+def attach(model: Any, gates: Callable[[], Gates]) -> ExitStack:
     """Let gates act on a model's forward pass.
 
     The embeddings, and what attention and MLP add to the residual stream, are multiplied by the
@@ -84,53 +89,54 @@ def attach(model: Any, gates: Callable[[], Gates]) -> list[RemovableHandle]:
         gates: returns the gates to use, at every forward pass.
 
     Returns:
-        Handles that remove the hooks.
+        What takes the gates off again when it is closed.
     """
     shape = shape_of_model(model)
-    handles = [
-        _scale_output(model.model.embed_tokens, lambda: gates().hidden),
-        *_gate_norm(model.model.norm, gates),
-    ]
-    for index, layer in enumerate(model.model.layers):
-        handles += _gate_layer(layer, index, gates, shape)
-    return handles
+    inputs: Factors = {}
+    outputs: Factors = {model.get_input_embeddings(): lambda: gates().hidden}
+    norms = [final_norm_of(model)]
+    for index, layer in enumerate(layers_of(model)):
+        norms += [layer.attention_norm, layer.mlp_norm]
+        inputs[layer.output] = partial(_head_gates, gates, index, shape)
+        inputs[layer.down] = partial(_neuron_gates, gates, index)
+        outputs |= dict.fromkeys((layer.output, layer.down), partial(_output_gates, gates, index))
+    # An RMS norm takes its mean over the open channels, and its output is gated.
+    inputs |= dict.fromkeys(norms, lambda: gates().width_ratio.sqrt())
+    outputs |= dict.fromkeys(norms, lambda: gates().hidden / gates().width_ratio.sqrt())
+    stack = ExitStack()
+    stack.enter_context(
+        hooked(
+            before={module: _scaling_input(factor) for module, factor in inputs.items()},
+            after={module: _scaling_output(factor) for module, factor in outputs.items()},
+        )
+    )
+    return stack
 
 
-def _gate_layer(
-    layer: Any, index: int, gates: Callable[[], Gates], shape: ModelShape
-) -> list[RemovableHandle]:
-    """Gate the heads, the neurons and what the layer adds to the residual stream."""
-    attention, mlp = layer.self_attn, layer.mlp
-    return [
-        *_gate_norm(layer.input_layernorm, gates),
-        *_gate_norm(layer.post_attention_layernorm, gates),
-        _scale_input(attention.o_proj, lambda: gates().channels(index, shape, queries=True)),
-        _scale_output(attention.o_proj, lambda: gates().output(index)),
-        _scale_input(mlp.down_proj, lambda: gates().intermediate[index]),
-        _scale_output(mlp.down_proj, lambda: gates().output(index)),
-    ]
+def _head_gates(gates: Callable[[], Gates], index: int, shape: ModelShape) -> Tensor:
+    return gates().channels(index, shape, queries=True)
 
 
-def _gate_norm(norm: Any, gates: Callable[[], Gates]) -> list[RemovableHandle]:
-    """Let an RMS norm take its mean over the open channels, and gate its output."""
-    return [
-        _scale_input(norm, lambda: gates().width_ratio.sqrt()),
-        _scale_output(norm, lambda: gates().hidden / gates().width_ratio.sqrt()),
-    ]
+def _neuron_gates(gates: Callable[[], Gates], index: int) -> Tensor:
+    return gates().intermediate[index]
 
 
-def _scale_input(module: Any, factor: Callable[[], Tensor]) -> RemovableHandle:
-    def hook(_: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-        return (arguments[0] * factor().to(arguments[0].dtype), *arguments[1:])
-
-    return module.register_forward_pre_hook(hook)
+def _output_gates(gates: Callable[[], Gates], index: int) -> Tensor:
+    return gates().output(index)
 
 
-def _scale_output(module: Any, factor: Callable[[], Tensor]) -> RemovableHandle:
-    def hook(_: Any, __: Any, output: Tensor) -> Tensor:
+def _scaling_input(factor: Callable[[], Tensor]) -> Callable[..., Any]:
+    def hook(_: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        return (arguments[0] * factor().to(arguments[0].dtype), *arguments[1:]), named
+
+    return hook
+
+
+def _scaling_output(factor: Callable[[], Tensor]) -> Callable[..., Tensor]:
+    def hook(_: Any, __: Any, ___: Any, output: Tensor) -> Tensor:
         return output * factor().to(output.dtype)
 
-    return module.register_forward_hook(hook)
+    return hook
 
 
 @torch.no_grad()
@@ -146,16 +152,16 @@ def merge(model: Any, gates: Gates) -> None:
         gates: in its shape.
     """
     shape = shape_of_model(model)
-    model.model.embed_tokens.weight.mul_(gates.hidden)
+    model.get_input_embeddings().weight.mul_(gates.hidden)
     if not shape.tied:
-        model.model.norm.weight.mul_(gates.hidden)
-    for index, layer in enumerate(model.model.layers):
-        layer.input_layernorm.weight.mul_(gates.hidden)
-        layer.post_attention_layernorm.weight.mul_(gates.hidden)
-        _scale_rows(layer.self_attn.v_proj, gates.channels(index, shape, queries=False))
-        _scale_rows(layer.self_attn.o_proj, gates.output(index))
-        _scale_rows(layer.mlp.up_proj, gates.intermediate[index])
-        _scale_rows(layer.mlp.down_proj, gates.output(index))
+        final_norm_of(model).weight.mul_(gates.hidden)
+    for index, layer in enumerate(layers_of(model)):
+        layer.attention_norm.weight.mul_(gates.hidden)
+        layer.mlp_norm.weight.mul_(gates.hidden)
+        _scale_rows(layer.value, gates.channels(index, shape, queries=False))
+        _scale_rows(layer.output, gates.output(index))
+        _scale_rows(layer.up, gates.intermediate[index])
+        _scale_rows(layer.down, gates.output(index))
 
 
 def _scale_rows(linear: Any, factor: Tensor) -> None:

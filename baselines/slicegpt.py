@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     import torch
 
+    from adaptprune.models.anatomy import Layer
     from adaptprune.models.shapes import ModelShape
 
 #: The official code hard-codes the epsilon of its normalisation.
@@ -165,7 +166,10 @@ class Slicer:
     def __init__(
         self, model: Any, tokens: torch.Tensor, width: int, parameters: SliceGPTParameters
     ):
+        from adaptprune.models.anatomy import layers_of
+
         self.model = model
+        self.layers = layers_of(model)
         self.tokens = tokens
         self.width = width
         self.parameters = parameters
@@ -181,14 +185,14 @@ class Slicer:
 
         with torch.no_grad():
             fuse_norms(self.model, subtract_mean=self.parameters.embedding_mean == "official")
-            embeddings = self.model.model.embed_tokens
+            embeddings = self.model.get_input_embeddings()
             head = self.model.get_output_embeddings().weight
             streams = [embeddings(batch) for batch in self.tokens.split(_BATCH)]
             rotation = self._rotation(streams, "embedding")
             tables = {"embedding": _multiply(embeddings.weight, rotation[:, : self.width])}
             shortcuts = []
-            last = len(self.model.model.layers) - 1
-            for index, layer in enumerate(self.model.model.layers):
+            last = len(self.layers) - 1
+            for index, layer in enumerate(self.layers):
                 output_width = self.model.config.hidden_size if index == last else self.width
                 pair, streams, rotation = self._slice_layer(
                     index, layer, streams, rotation, output_width
@@ -212,30 +216,30 @@ class Slicer:
     def _slice_layer(
         self,
         index: int,
-        layer: Any,
+        layer: Layer,
         streams: list[torch.Tensor],
         rotation: torch.Tensor,
         output_width: int,
     ) -> tuple[tuple[torch.Tensor, torch.Tensor], list[torch.Tensor], torch.Tensor]:
         """Slice one layer; return its shortcuts, its full-width outputs and their rotation."""
-        width, attention, mlp = self.width, layer.self_attn, layer.mlp
+        width = self.width
         dtype = streams[0].dtype
         narrow = rotation[:, :width]
         back = narrow.T.to(dtype)
         inputs = [stream @ narrow.to(dtype) for stream in streams]
-        for projection in (attention.q_proj, attention.k_proj, attention.v_proj):
+        for projection in (layer.query, layer.key, layer.value):
             projection.weight.data = _multiply(projection.weight, narrow)
         streams = [stream @ back + self._attend(index, stream) for stream in inputs]
         middle = self._rotation(streams, f"layer {index} attention")[:, :width]
-        _rotate_output(attention.o_proj, middle)
+        _rotate_output(layer.output, middle)
         attention_shortcut = back @ middle.to(dtype)
         inputs = [s @ attention_shortcut + self._attend(index, s) for s in inputs]
-        for projection in (mlp.gate_proj, mlp.up_proj):
+        for projection in (layer.gate, layer.up):
             projection.weight.data = _multiply(projection.weight, middle)
         back = middle.T.to(dtype)
-        streams = [stream @ back + mlp(self._normalise(stream)) for stream in inputs]
+        streams = [stream @ back + layer.mlp(self._normalise(stream)) for stream in inputs]
         outer = self._rotation(streams, f"layer {index} mlp")
-        _rotate_output(mlp.down_proj, outer[:, :output_width])
+        _rotate_output(layer.down, outer[:, :output_width])
         mlp_shortcut = back @ outer[:, :output_width].to(dtype)
         return (attention_shortcut, mlp_shortcut), streams, outer
 
@@ -246,7 +250,7 @@ class Slicer:
 
     def _attend(self, index: int, stream: torch.Tensor) -> torch.Tensor:
         """Run the attention of a layer on a stream [sequences, length, width]."""
-        attention = self.model.model.layers[index].self_attn
+        attention = self.layers[index].attention
         return attention(hidden_states=self._normalise(stream), **self.given[index])[0]
 
     def _assemble(
@@ -261,6 +265,14 @@ class Slicer:
         import torch
 
         from adaptprune.modeling import FAMILIES
+        from adaptprune.models.anatomy import (
+            EMBEDDING_WEIGHT,
+            FINAL_NORM_WEIGHT,
+            HEAD_WEIGHT,
+            NORM_WEIGHTS,
+            layer_prefix,
+            share_rotary_embedding,
+        )
 
         sliced_class = FAMILIES[self.model.config.model_type][1]
         content = self.model.config.to_dict()
@@ -269,23 +281,23 @@ class Slicer:
             "tie_word_embeddings": False,
             "sliced_width": self.width,
             "sliced_norm_epsilon": self.epsilon,
-            "head_dim": self.model.model.layers[0].self_attn.head_dim,
+            "head_dim": self.layers[0].head_dim,
         }
         weights = {
             name: tensor
             for name, tensor in self.model.state_dict().items()
-            if "layernorm" not in name and name != "model.norm.weight"
+            if name != FINAL_NORM_WEIGHT and not name.endswith(NORM_WEIGHTS)
         }
         for index, (attention_shortcut, mlp_shortcut) in enumerate(shortcuts):
-            weights[f"model.layers.{index}.attn_shortcut"] = attention_shortcut
-            weights[f"model.layers.{index}.mlp_shortcut"] = mlp_shortcut
-        weights["model.embed_tokens.weight"] = tables["embedding"]
-        weights["lm_head.weight"] = tables["head"]
+            weights[f"{layer_prefix(index)}attn_shortcut"] = attention_shortcut
+            weights[f"{layer_prefix(index)}mlp_shortcut"] = mlp_shortcut
+        weights[EMBEDDING_WEIGHT] = tables["embedding"]
+        weights[HEAD_WEIGHT] = tables["head"]
         with torch.device("meta"):
             sliced = sliced_class(sliced_class.config_class(**content))
         sliced.load_state_dict(weights, assign=True)
         # Its frequencies are no weights, so they have not been loaded.
-        sliced.model.rotary_emb = self.model.model.rotary_emb
+        share_rotary_embedding(sliced, self.model)
         return sliced.eval()
 
 
@@ -300,20 +312,15 @@ def layer_arguments(model: Any, tokens: torch.Tensor) -> list[dict[str, Any]]:
     """
     import torch
 
+    from adaptprune.models.anatomy import blocks_of, hooked
+
     given: list[dict[str, Any]] = []
 
     def note(_: Any, __: Any, options: dict[str, Any]) -> None:
         given.append({key: options[key] for key in ("attention_mask", "position_embeddings")})
 
-    handles = [
-        layer.register_forward_pre_hook(note, with_kwargs=True) for layer in model.model.layers
-    ]
-    try:
-        with torch.no_grad():
-            model.model(input_ids=tokens, use_cache=False)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with torch.no_grad(), hooked(before=dict.fromkeys(blocks_of(model), note)):
+        model.get_decoder()(input_ids=tokens, use_cache=False)
     return given
 
 
@@ -334,16 +341,16 @@ def fuse_norms(model: Any, *, subtract_mean: bool) -> None:
     """
     from torch import nn
 
+    from adaptprune.models.anatomy import final_norm_of, layers_of
+
     head = model.get_output_embeddings()
     head.weight = nn.Parameter(head.weight.detach())  # a weight of its own: folding replaces it
-    final = model.model.norm
-    _fold(final, [head])
-    for layer in model.model.layers:
-        attention, mlp = layer.self_attn, layer.mlp
-        _fold(layer.input_layernorm, [attention.q_proj, attention.k_proj, attention.v_proj])
-        _fold(layer.post_attention_layernorm, [mlp.gate_proj, mlp.up_proj])
+    _fold(final_norm_of(model), [head])
+    for layer in layers_of(model):
+        _fold(layer.attention_norm, [layer.query, layer.key, layer.value])
+        _fold(layer.mlp_norm, [layer.gate, layer.up])
     if subtract_mean:
-        table = model.model.embed_tokens.weight
+        table = model.get_input_embeddings().weight
         table.data = _by_rows(
             table, table.shape[1], lambda rows: rows - rows.mean(-1, keepdim=True)
         )

@@ -24,6 +24,9 @@ RUNS: dict[str, tuple[int, dict[str, Any]]] = {
     "slicegpt": (40, {}),
     "magnitude": (40, {}),
     "random": (40, {}),
+    "wanda": (40, {}),
+    "sparsegpt": (40, {}),
+    "weight-magnitude": (40, {}),
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import graphlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -73,6 +74,14 @@ def place(module: str) -> str:
     return rest.partition(".")[0] if package == "adaptprune" and rest else package
 
 
+def test_the_page_lists_the_places_in_their_order() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text().split("## ")[0]
+    lines = [line.split(" | ")[0] for line in page.splitlines() if line.startswith("| `")]
+    names = [name for line in lines for name in re.findall(r"`(\w+)`", line)]
+    assert {*names, "moved", "evaluate", "forkserver", "__main__"} == RANK.keys()
+    assert [RANK[name] for name in names] == sorted(RANK[name] for name in names)
+
+
 def test_every_module_has_a_place() -> None:
     assert {place(name) for name in modules()} - {"adaptprune"} == RANK.keys()
 
@@ -109,6 +118,46 @@ def test_baselines_use_what_methods_are_made_from() -> None:
         if place(name) == "baselines"
     }
     assert used <= FOR_BASELINES | {"baselines"}
+
+
+#: Where attribute paths of models may be written: in the one module that names them, and in the one
+#: that is copied beside weights and stands alone.
+NAMES_PLACES = {"adaptprune.models.anatomy", "adaptprune.modeling"}
+PLACES = {"self_attn", "embed_tokens", "rotary_emb", "input_layernorm", "post_attention_layernorm"}
+PLACES |= {f"{name}_proj" for name in ("q", "k", "v", "o", "gate", "up", "down")}
+HOOKS = {"register_forward_hook", "register_forward_pre_hook"}
+#: Exception → why.
+ALLOWED = {
+    ("adaptprune.evaluation.dense_scores", "model"): "the model that a stored score is of",
+    ("adaptprune.models.mobilellm", "rotary_emb.inv_freq"): "a buffer of old files, in no model",
+}
+
+
+def spelled(node: ast.AST) -> str | None:
+    """Return the place of a model that a piece of code spells, None where it spells none."""
+    if isinstance(node, ast.Attribute):
+        owner = node.value
+        inside = owner.attr if isinstance(owner, ast.Attribute) else getattr(owner, "id", "")
+        if node.attr in PLACES | HOOKS or (inside, node.attr) == ("model", "model"):
+            return node.attr
+        if inside == "model" and node.attr in ("layers", "norm", "decoder", "lm_head"):
+            return f"model.{node.attr}"
+    if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " not in node.value:
+        names = set(re.split(r"[^A-Za-z_]+", node.value))
+        if names & (PLACES | {"lm_head"}) or "model.layers" in node.value:
+            return node.value
+    return None
+
+
+def test_places_of_a_model_are_named_in_one_module() -> None:
+    found = [
+        f"{name}:{getattr(node, 'lineno', 0)}: {place}"
+        for name, path in modules().items()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if name not in NAMES_PLACES
+        if (place := spelled(node)) and (name, place) not in ALLOWED
+    ]
+    assert found == []
 
 
 OLD_IMPORTS = """

@@ -92,23 +92,23 @@ def linear(weight: list[list[float]], gradient: list[list[float]]) -> Any:
 
 def test_neuron_importance_by_hand() -> None:
     # Two neurons, hidden size 2. |w * g| is taken per weight, before the sum.
-    mlp = SimpleNamespace(
-        gate_proj=linear([[1.0, -1.0], [2.0, 0.0]], [[3.0, 3.0], [1.0, 5.0]]),
-        up_proj=linear([[1.0, 0.0], [0.0, 1.0]], [[-1.0, 0.0], [0.0, 10.0]]),
-        down_proj=linear([[1.0, 2.0], [3.0, 4.0]], [[1.0, 1.0], [-1.0, 1.0]]),
+    layer = SimpleNamespace(
+        gate=linear([[1.0, -1.0], [2.0, 0.0]], [[3.0, 3.0], [1.0, 5.0]]),
+        up=linear([[1.0, 0.0], [0.0, 1.0]], [[-1.0, 0.0], [0.0, 10.0]]),
+        down=linear([[1.0, 2.0], [3.0, 4.0]], [[1.0, 1.0], [-1.0, 1.0]]),
     )
     # Neuron 0: 3 + 3 (gate), 1 (up), 1 + 3 (down); neuron 1: 2, 10, 2 + 4.
-    assert neuron_importance(mlp).tolist() == [11.0, 18.0]
+    assert neuron_importance(layer).tolist() == [11.0, 18.0]
 
 
 def attention_of(queries: list[float], outputs: list[float], keys: list[float]) -> Any:
-    """An attention with head size 1 and hidden size 1 whose channel importances are given."""
+    """A layer with head size 1 and hidden size 1 whose channel importances are given."""
     return SimpleNamespace(
         head_dim=1,
-        q_proj=linear([[value] for value in queries], [[1.0] for _ in queries]),
-        k_proj=linear([[value] for value in keys], [[1.0] for _ in keys]),
-        v_proj=linear([[0.0] for _ in keys], [[1.0] for _ in keys]),
-        o_proj=linear([outputs], [[1.0 for _ in outputs]]),
+        query=linear([[value] for value in queries], [[1.0] for _ in queries]),
+        key=linear([[value] for value in keys], [[1.0] for _ in keys]),
+        value=linear([[0.0] for _ in keys], [[1.0] for _ in keys]),
+        output=linear([outputs], [[1.0 for _ in outputs]]),
     )
 
 

@@ -42,10 +42,9 @@ def gates_for(model: Any, *, soft: bool, seed: int = 0) -> Gates:
 
 def assert_cut_is_gated(model: Any, gates: Gates) -> Any:
     """Assert that the cut model's logits are those of the gated one; return the cut model."""
-    handles = attach(model, lambda: gates)
+    attached = attach(model, lambda: gates)
     gated = logits(model, TOKENS)
-    for handle in handles:
-        handle.remove()
+    attached.close()
     dense = logits(model, TOKENS)
     small = cut(model, gates, target_of(model, gates))
     torch.testing.assert_close(logits(small, TOKENS), gated, rtol=1e-4, atol=1e-5)
@@ -114,10 +113,9 @@ def test_open_gates_change_nothing() -> None:
         intermediate=torch.ones(2, block.intermediate_size),
     )
     dense = logits(model, TOKENS)
-    handles = attach(model, lambda: gates)
+    attached = attach(model, lambda: gates)
     assert torch.equal(logits(model, TOKENS), dense)
-    for handle in handles:
-        handle.remove()
+    attached.close()
     assert torch.equal(logits(cut(model, gates, shape), TOKENS), dense)
 
 
@@ -128,10 +126,9 @@ def test_closed_head_takes_its_query_heads_along() -> None:
     for gate in (gates.hidden, gates.layers, gates.heads, gates.intermediate):
         gate.fill_(1)
     gates.heads[0, 1] = 0
-    handles = attach(model, lambda: gates)
+    attached = attach(model, lambda: gates)
     gated = logits(model, TOKENS)
-    for handle in handles:
-        handle.remove()
+    attached.close()
     with torch.no_grad():
         model.model.layers[0].self_attn.o_proj.weight[:, 3 * 4 : 6 * 4] = 0
     torch.testing.assert_close(gated, logits(model, TOKENS))
@@ -147,10 +144,9 @@ def test_gradients_reach_all_gates_with_activation_checkpointing_too() -> None:
             part.requires_grad_()
         if checkpointing:
             model.train().activation_checkpointing_enable({"use_reentrant": False})
-        handles = attach(model, lambda gates=gates: gates)
+        attached = attach(model, lambda gates=gates: gates)
         model(input_ids=TOKENS, labels=TOKENS, use_cache=False).loss.backward()
-        for handle in handles:
-            handle.remove()
+        attached.close()
         results.append([part.grad for part in parts])
     for one, two in zip(*results, strict=True):
         assert one.abs().sum() > 0

@@ -94,7 +94,7 @@ def test_a_file_prunes_without_being_installed(command: Callable[..., Any], tmp_
     assert status == 0, errors
     record = read_json(tmp_path / "out" / "pruning.json")
     assert record["counts"]["params"] == promised["params_total"]
-    assert record["parameters"] == {"power": 1.0}
+    assert record["parameters"] == {"layer_start": 0, "layer_end": None, "power": 1.0}
     kept = read_json(tmp_path / "out" / "kept.json")["layers"]
     assert [len(layer["mlp"]) for layer in kept] == [layer["mlp"] for layer in promised["kept"]]
 

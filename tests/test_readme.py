@@ -108,6 +108,15 @@ def test_the_index_leads_to_every_page() -> None:
     assert parts == ["Start", "How to", "Reference", "Explanation"]
 
 
+def test_the_files_of_the_page_of_the_layout_are_there() -> None:
+    page = (ROOT / "docs/architecture.md").read_text().split("## Which door")[1]
+    rows = "".join(line for line in page.splitlines() if line.startswith("| "))
+    named = re.findall(r"`([a-z_/]+(?:\.py|/))`", rows)
+    assert len(named) > 20
+    for path in named:
+        assert (ROOT / "adaptprune" / path).exists(), path
+
+
 def anchors(page: str) -> set[str]:
     """Return the anchors of a page's headings, as they are made from their words."""
     headings = re.findall(r"^#+ (.+)$", page, re.M)
@@ -166,3 +175,25 @@ def test_the_pandas_recipe_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     exec("\n".join(lines), names)
     found = eval(last, names)
     assert found.loc[("adapt-pruner", 20, "bigbench_local_cosmosqa"), "mean"] > 0.3
+
+
+#: What stands in for the page's model, texts, suite and number of documents.
+SMALL = {
+    "smollm2-135m": "tiny-llama",
+    "bigbench-prose": "tiny-prose",
+    "commonsense-offline": "commonsense-tiny",
+    "documents_per_task=29": "documents_per_task=4",
+}
+
+
+def test_the_python_door_opens(cache: Path) -> None:
+    (block,) = re.findall(r"^```python\n(.*?)^```", README, re.M | re.S)
+    for name, small in SMALL.items():
+        assert name in block
+        block = block.replace(name, small)
+    *lines, last = block.strip().splitlines()
+    names: dict[str, Any] = {}
+    exec("\n".join(lines), names)
+    scores = eval(last, names).set_index(["task", "metric"])
+    assert set(scores["n"]) >= {4}
+    assert names["pruned"].counts["sparsity_reached"] > 0

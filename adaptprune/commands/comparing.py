@@ -68,7 +68,8 @@ def compare(
     ] = None,
 ) -> None:
     """Compare results over the same documents: one new method with all baselines, or two runs."""
-    from adaptprune.comparison.report import compare_files, render_markdown, write_comparison
+    from adaptprune import api
+    from adaptprune.comparison.report import write_comparison
 
     if output is not None:
         from adaptprune.commands.outputs import check_files, table_files
@@ -76,8 +77,8 @@ def compare(
         check_files(table_files(output, ".html"), [baseline, new, method_file])
     if method is not None or method_file is not None:
         method = choose_method(method, method_file)
-    comparison = compare_files(baseline, new, method)
+    comparison = api.compare(baseline, new, method=method)
     if output is None:
-        print(render_markdown(comparison), end="")
+        print(comparison, end="")
     else:
         write_comparison(comparison, output)

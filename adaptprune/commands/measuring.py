@@ -7,28 +7,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from adaptprune.commands.bundles import (
+    CalibrationOptions,
+    ProfileOptions,
+    RuntimeOptions,
+    with_options_of_bundles,
+)
 from adaptprune.commands.options import (
-    CalibrationOption,
-    DeviceOption,
-    DtypeOption,
-    LengthOption,
-    LocalDataOption,
     ModelOption,
     OutputOption,
-    RemoteOption,
     SeedOption,
-    SequencesOption,
-    ThreadsOption,
     check_folder,
-    named_file,
 )
 from adaptprune.commands.profiles import (
     ConfigFolderOption,
     OverrideOption,
     ProfileOption,
     RunsOption,
-    Taken,
-    TakenProfileOption,
     read_profile,
 )
 from adaptprune.commands.pruning import take_calibration
@@ -37,6 +32,7 @@ if TYPE_CHECKING:
     from adaptprune.workflow.run import Source
 
 
+@with_options_of_bundles
 def sensitivity(
     model: ModelOption,
     output: OutputOption,
@@ -51,40 +47,34 @@ def sensitivity(
         int | None, typer.Option(min=1, help="seeded subset of the perplexity text")
     ] = None,
     window: Annotated[int, typer.Option(min=2, help="tokens that are scored together")] = 128,
-    calibration: CalibrationOption = None,
-    sequences: SequencesOption = None,
-    length: LengthOption = None,
     seed: SeedOption = 0,
-    local_data: LocalDataOption = None,
-    dtype: DtypeOption = None,
-    device: DeviceOption = None,
-    threads: ThreadsOption = None,
-    trust_remote_code: RemoteOption = None,
-    profile: TakenProfileOption = None,
-    config_folder: ConfigFolderOption = Path("config"),
+    *,
+    calibration: CalibrationOptions,
+    runtime: RuntimeOptions,
+    profile: ProfileOptions,
 ) -> None:
     """Score a model with one layer cut at a time (Fig. 1)."""
     from adaptprune.commands.outputs import check_files, json_with, model_inputs
     from adaptprune.evaluation.suites import load_suite
     from adaptprune.measure.layers import HeldOutText, sensitivity_stage
 
-    read = [*model_inputs(model), named_file(calibration, ".json"), local_data]
+    read = [*model_inputs(model), *calibration.files()]
     check_files([(output, json_with("uniform", "layers"))], read)
-    taken = Taken(profile, config_folder)
-    local_data = taken.local_data(local_data)
+    taken = profile.read()
+    local_data = taken.local_data(calibration.local_data)
     check_folder(local_data)
     suite, passages = taken.held_out_text(suite, perplexity_documents)
     load_suite(suite)
-    drawn = taken.calibration(calibration, sequences, length, local_data)
+    drawn = taken.calibration(*calibration.drawn(), local_data)
     tokens = take_calibration(drawn, model, seed)
     text = HeldOutText(suite, passages, window, local_data)
     from adaptprune.models.runtime import Runtime
 
-    how = taken.runtime(dtype, device, threads, trust_remote_code)
-    runtime = Runtime(*how, begin=taken.say)
-    sensitivity_stage(model, uniform, layer_sparsity, tokens, text, runtime, output)
+    how = Runtime(*taken.runtime(*runtime.given()), begin=taken.say)
+    sensitivity_stage(model, uniform, layer_sparsity, tokens, text, how, output)
 
 
+@with_options_of_bundles
 def measure(
     model: ModelOption,
     output: OutputOption,
@@ -95,12 +85,9 @@ def measure(
         int | None, typer.Option(min=1, help="tokens that follow one by one")
     ] = None,
     rounds: Annotated[int | None, typer.Option(min=1, help="timed runs of each model")] = None,
-    dtype: DtypeOption = None,
-    device: DeviceOption = None,
-    threads: ThreadsOption = None,
-    trust_remote_code: RemoteOption = None,
-    profile: TakenProfileOption = None,
-    config_folder: ConfigFolderOption = Path("config"),
+    *,
+    runtime: RuntimeOptions,
+    profile: ProfileOptions,
 ) -> None:
     """Measure speed and memory of a checkpoint against the dense model."""
     from adaptprune.commands.outputs import check_files, json_with, model_inputs
@@ -108,11 +95,10 @@ def measure(
     from adaptprune.models.runtime import Runtime
 
     check_files([(output, json_with("schema", "measures"))], model_inputs(model, dense))
-    taken = Taken(profile, config_folder)
+    taken = profile.read()
     workload = Workload(*taken.workload(batch, prompt, new_tokens, rounds))
-    how = taken.runtime(dtype, device, threads, trust_remote_code)
-    runtime = Runtime(*how, begin=taken.say)
-    measure_stage(model, dense, workload, runtime, output)
+    how = Runtime(*taken.runtime(*runtime.given()), begin=taken.say)
+    measure_stage(model, dense, workload, how, output)
 
 
 def _source(profile: str, runs: Path, folder: Path, overrides: list[str] | None) -> Source:

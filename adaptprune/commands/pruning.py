@@ -7,8 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from adaptprune.commands.bundles import (
+    CalibrationOptions,
+    ProfileOptions,
+    RuntimeOptions,
+    with_options_of_bundles,
+)
 from adaptprune.commands.options import (
-    CalibrationOption,
     DeviceOption,
     DtypeOption,
     LengthOption,
@@ -17,7 +22,6 @@ from adaptprune.commands.options import (
     MethodOption,
     ModelOption,
     OutputOption,
-    RemoteOption,
     SeedOption,
     SequencesOption,
     SetOption,
@@ -30,15 +34,10 @@ from adaptprune.commands.options import (
     parse_sparsities,
     print_json,
 )
-from adaptprune.commands.profiles import (
-    Calibration,
-    ConfigFolderOption,
-    Taken,
-    TakenProfileOption,
-)
 from adaptprune.errors import UserError
 
 if TYPE_CHECKING:
+    from adaptprune.commands.profiles import Calibration, Taken
     from adaptprune.data.calibration import CalibrationSet
     from adaptprune.pruning.stage import Job
 
@@ -82,6 +81,7 @@ def fetch(
     write_json(output, record | {"commit": commit_of(folder)})
 
 
+@with_options_of_bundles
 def calibrate(
     model: ModelOption,
     seed: SeedOption,
@@ -90,8 +90,8 @@ def calibrate(
     sequences: SequencesOption = None,
     length: LengthOption = None,
     local_data: LocalDataOption = None,
-    profile: TakenProfileOption = None,
-    config_folder: ConfigFolderOption = Path("config"),
+    *,
+    profile: ProfileOptions,
 ) -> None:
     """Draw a calibration set: token ids that all methods share at this seed."""
     from adaptprune.commands.outputs import check_files, json_with, model_inputs
@@ -99,7 +99,7 @@ def calibrate(
 
     drawn_before = json_with("dataset", "hash", "tokens")
     check_files([(output, drawn_before)], [*model_inputs(model), local_data])
-    taken = Taken(profile, config_folder)
+    taken = profile.read()
     local_data = taken.local_data(local_data)
     chosen = taken.calibration(dataset, sequences, length, local_data)
     drawn = draw_calibration(model, *chosen[:3], seed, local_data)
@@ -116,19 +116,12 @@ def draw_calibration(
     local_data: Path | None = None,
 ) -> CalibrationSet:
     """Draw a calibration set of a named data set with a model's tokenizer."""
-    from adaptprune.data.calibration import draw
-    from adaptprune.data.encoding import check_ids, load_checked_tokenizer
-    from adaptprune.data.texts import find_corpus, read_texts
-    from adaptprune.models.catalogue import locate, read_config
+    from adaptprune import api
 
-    find_corpus(dataset)
     check_folder(local_data)
-    folder = locate(model)
-    tokenizer = load_checked_tokenizer(folder, "nothing")
-    texts = read_texts(dataset, local_data)
-    drawn = draw(texts, tokenizer, dataset, sequences, length, seed)
-    check_ids(max(drawn.tokens, key=max), read_config(folder)["vocab_size"], dataset)
-    return drawn
+    return api.calibrate(
+        model, dataset, sequences=sequences, length=length, seed=seed, local_data=local_data
+    )
 
 
 def take_calibration(chosen: Calibration, model: str, seed: int) -> CalibrationSet:
@@ -142,11 +135,13 @@ def take_calibration(chosen: Calibration, model: str, seed: int) -> CalibrationS
     return draw_calibration(model, source, sequences, length, seed, local_data)
 
 
-def _files_read(model: str, calibration: str | None, *others: Path | None) -> list[Path | None]:
+def _files_read(
+    model: str, calibration: CalibrationOptions, *others: Path | None
+) -> list[Path | None]:
     """Return the files and folders that a command reads."""
     from adaptprune.commands.outputs import model_inputs
 
-    return [*model_inputs(model), named_file(calibration, ".json"), *others]
+    return [*model_inputs(model), *calibration.files(), *others]
 
 
 def _build_job(
@@ -155,8 +150,8 @@ def _build_job(
     method: str,
     seed: int,
     settings: dict[str, Any],
-    calibration: tuple[str | None, int | None, int | None, Path | None],
-    runtime: tuple[str | None, str | None, int | None, bool | None],
+    calibration: CalibrationOptions,
+    runtime: RuntimeOptions,
     sparsities: list[int],
 ) -> Job:
     """Check everything that can be checked without weights, then read the calibration set."""
@@ -167,7 +162,8 @@ def _build_job(
 
     name, variant = split_variant(method)
     chosen = find_method(name)
-    if variant is not None and taken.profile is None and not settings and calibration[0] is None:
+    differs = taken.profile is not None or settings or calibration.calibration is not None
+    if variant is not None and not differs:
         raise UserError(
             f"--method {method}: the name of a variant alone changes nothing; give its profile by "
             "--profile NAME, or what differs by --set or --calibration"
@@ -184,17 +180,17 @@ def _build_job(
                 chosen.budget(shape, sparsity, parameters)
     tokens = None
     if chosen.needs_calibration:
-        source, sequences, length, local_data = calibration
-        local_data = taken.local_data(local_data)
-        drawn = taken.calibration(source, sequences, length, local_data, method)
+        local_data = taken.local_data(calibration.local_data)
+        drawn = taken.calibration(*calibration.drawn(), local_data, method)
         tokens = take_calibration(drawn, model, seed)
     from adaptprune.models.runtime import Runtime
     from adaptprune.pruning.stage import Job
 
-    how = Runtime(*taken.runtime(*runtime), begin=taken.say)
+    how = Runtime(*taken.runtime(*runtime.given()), begin=taken.say)
     return Job(model, chosen, variant, parameters, seed, tokens, how)
 
 
+@with_options_of_bundles
 def score(
     model: ModelOption,
     sparsities: Annotated[str, typer.Option(help="percentages to be cut, comma-separated")],
@@ -202,33 +198,26 @@ def score(
     output: OutputOption,
     method: MethodOption = None,
     method_file: MethodFileOption = None,
-    calibration: CalibrationOption = None,
-    sequences: SequencesOption = None,
-    length: LengthOption = None,
-    local_data: LocalDataOption = None,
     settings: SetOption = None,
-    dtype: DtypeOption = None,
-    device: DeviceOption = None,
-    threads: ThreadsOption = None,
-    trust_remote_code: RemoteOption = None,
-    profile: TakenProfileOption = None,
-    config_folder: ConfigFolderOption = Path("config"),
+    *,
+    calibration: CalibrationOptions,
+    runtime: RuntimeOptions,
+    profile: ProfileOptions,
 ) -> None:
     """Compute a method's scores once; ``prune --scores`` cuts every sparsity from them."""
     from adaptprune.commands.outputs import check_files, is_score_file
 
     wanted = parse_sparsities(sparsities)
-    check_files([(output, is_score_file)], _files_read(model, calibration, method_file, local_data))
-    runtime = (dtype, device, threads, trust_remote_code)
-    source = (calibration, sequences, length, local_data)
+    check_files([(output, is_score_file)], _files_read(model, calibration, method_file))
     name = choose_method(method, method_file)
-    taken = Taken(profile, config_folder)
-    job = _build_job(taken, model, name, seed, parse_settings(settings), source, runtime, wanted)
+    taken, given = profile.read(), parse_settings(settings)
+    job = _build_job(taken, model, name, seed, given, calibration, runtime, wanted)
     from adaptprune.pruning.stage import score_stage
 
     score_stage(job, wanted, output)
 
 
+@with_options_of_bundles
 def prune(
     model: ModelOption,
     sparsity: SparsityOption,
@@ -236,42 +225,35 @@ def prune(
     output: OutputOption,
     method: MethodOption = None,
     method_file: MethodFileOption = None,
-    calibration: CalibrationOption = None,
-    sequences: SequencesOption = None,
-    length: LengthOption = None,
-    local_data: LocalDataOption = None,
     settings: SetOption = None,
     scores: Annotated[Path | None, typer.Option(help="file that ``score`` made")] = None,
-    dtype: DtypeOption = None,
-    device: DeviceOption = None,
-    threads: ThreadsOption = None,
-    trust_remote_code: RemoteOption = None,
-    profile: TakenProfileOption = None,
-    config_folder: ConfigFolderOption = Path("config"),
+    *,
+    calibration: CalibrationOptions,
+    runtime: RuntimeOptions,
+    profile: ProfileOptions,
 ) -> None:
     """Prune a model and write its checkpoint: weights, pruning.json and kept.json."""
     from adaptprune.commands.outputs import check_folder_to_write
 
-    read = _files_read(model, calibration, method_file, local_data)
+    read = _files_read(model, calibration, method_file)
     check_folder_to_write(output, [*read, scores])
-    runtime = (dtype, device, threads, trust_remote_code)
-    source = (calibration, sequences, length, local_data)
     name = choose_method(method, method_file)
-    taken, given = Taken(profile, config_folder), parse_settings(settings)
-    job = _build_job(taken, model, name, seed, given, source, runtime, [sparsity])
+    taken, given = profile.read(), parse_settings(settings)
+    job = _build_job(taken, model, name, seed, given, calibration, runtime, [sparsity])
     from adaptprune.pruning.stage import prune_stage
 
     prune_stage(job, sparsity, output, scores)
 
 
+@with_options_of_bundles
 def loss(
     model: ModelOption,
     tokens: Annotated[Path, typer.Option(help="JSON list of equal-length lists of token ids")],
     dtype: DtypeOption = None,
     device: DeviceOption = None,
     threads: ThreadsOption = None,
-    profile: TakenProfileOption = None,
-    config_folder: ConfigFolderOption = Path("config"),
+    *,
+    profile: ProfileOptions,
 ) -> None:
     """Print the mean next-token cross-entropy (nats) over all predicted positions as JSON."""
     from adaptprune.data.calibration import read_tokens
@@ -279,7 +261,7 @@ def loss(
     from adaptprune.models.runtime import Runtime
     from adaptprune.pruning.stage import mean_loss_of
 
-    taken = Taken(profile, config_folder)
+    taken = profile.read()
     folder = locate(model)
     rows = read_tokens(tokens, read_config(folder)["vocab_size"])
     runtime = Runtime(*taken.runtime(dtype, device, threads), begin=taken.say)

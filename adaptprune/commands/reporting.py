@@ -7,14 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from adaptprune.commands.bundles import ProfileOptions, RuntimeOptions, with_options_of_bundles
 from adaptprune.commands.options import (
-    DeviceOption,
-    DtypeOption,
     LocalDataOption,
     ModelOption,
     OutputOption,
-    RemoteOption,
-    ThreadsOption,
     check_folder,
     print_json,
 )
@@ -23,8 +20,6 @@ from adaptprune.commands.profiles import (
     OverrideOption,
     ProfileOption,
     RunsOption,
-    Taken,
-    TakenProfileOption,
     read_profile,
 )
 from adaptprune.errors import UserError, unknown
@@ -43,6 +38,7 @@ def _window_lengths(text: str | None) -> list[int] | None:
         ) from None
 
 
+@with_options_of_bundles
 def evaluate(
     model: ModelOption,
     output: OutputOption,
@@ -73,12 +69,9 @@ def evaluate(
         str | None, typer.Option(help="of the softmax: float32, or stock for the model's dtype")
     ] = None,
     local_data: LocalDataOption = None,
-    dtype: DtypeOption = None,
-    device: DeviceOption = None,
-    threads: ThreadsOption = None,
-    trust_remote_code: RemoteOption = None,
-    profile: TakenProfileOption = None,
-    config_folder: ConfigFolderOption = Path("config"),
+    *,
+    runtime: RuntimeOptions,
+    profile: ProfileOptions,
 ) -> None:
     """Evaluate a checkpoint with lm-eval tasks and write one JSON file."""
     from adaptprune.commands.outputs import (
@@ -97,7 +90,7 @@ def evaluate(
     written = [(output, json_with("schema", "suite")), (documents, DOCUMENTS)]
     check_files(written, [*model_inputs(model), local_data])
     check_kept_tasks(kept_tasks(output))
-    taken = Taken(profile, config_folder)
+    taken = profile.read()
     chosen = taken.evaluation(
         suite=suite,
         tasks=tasks,
@@ -125,7 +118,6 @@ def evaluate(
         perplexity_documents=chosen.perplexity_documents,
         token_lengths=tuple(chosen.token_perplexity),
     )
-    runtime = taken.runtime(dtype, device, threads, trust_remote_code)
     scoring = Scoring(
         max_length=max_length,
         window_limit=chosen.window_limit,
@@ -133,7 +125,8 @@ def evaluate(
         precision="stock" if chosen.scorer_precision == "stock" else "float32",
         local_data=local_data,
     )
-    evaluate_stage(model, selection, scoring, Runtime(*runtime, begin=taken.say), output, documents)
+    how = Runtime(*taken.runtime(*runtime.given()), begin=taken.say)
+    evaluate_stage(model, selection, scoring, how, output, documents)
 
 
 def gate(

@@ -7,19 +7,15 @@ from typing import Annotated
 
 import typer
 
+from adaptprune.commands.bundles import CalibrationOptions, ProfileOptions, with_options_of_bundles
 from adaptprune.commands.options import (
-    CalibrationOption,
-    LengthOption,
-    LocalDataOption,
     OutputOption,
     SeedOption,
-    SequencesOption,
     ThreadsOption,
     check_folder,
     named_file,
     parse_settings,
 )
-from adaptprune.commands.profiles import ConfigFolderOption, Taken, TakenProfileOption
 from adaptprune.commands.pruning import take_calibration
 from adaptprune.errors import UserError
 
@@ -28,6 +24,7 @@ RunOption = Annotated[
 ]
 
 
+@with_options_of_bundles
 def recover(
     output: OutputOption,
     model: Annotated[
@@ -51,10 +48,6 @@ def recover(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="value of the preset (see `recoveries`)"),
     ] = None,
-    local_data: LocalDataOption = None,
-    calibration: CalibrationOption = None,
-    sequences: SequencesOption = None,
-    length: LengthOption = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda")] = None,
     threads: ThreadsOption = None,
     micro_batch: Annotated[int | None, typer.Option(min=1, help="rows of one forward pass")] = None,
@@ -71,8 +64,9 @@ def recover(
     record_failure: Annotated[
         bool, typer.Option("--record-failure", help="write a record where numbers are not finite")
     ] = False,
-    profile: TakenProfileOption = None,
-    config_folder: ConfigFolderOption = Path("config"),
+    *,
+    calibration: CalibrationOptions,
+    profile: ProfileOptions,
 ) -> None:
     """Train a model, changed between trainings as the preset says; resumes when killed."""
     from adaptprune.commands.outputs import check_folder_to_write, check_run_folder, model_inputs
@@ -83,7 +77,7 @@ def recover(
 
     if target_parameters is not None and target_model is not None:
         raise UserError("give --target-parameters or --target-model, not both")
-    taken = Taken(profile, config_folder)
+    taken = profile.read()
     task = taken.recovery(
         recovery,
         model=model,
@@ -93,9 +87,9 @@ def recover(
         settings=parse_settings(settings),
     )
     chosen = find_preset(task.preset, task.settings)
-    local_data = taken.local_data(local_data)
+    local_data = taken.local_data(calibration.local_data)
     launch = taken.launch(launch)
-    files = [named_file(task.data, ".jsonl"), named_file(calibration, ".json"), launch, local_data]
+    files = [named_file(task.data, ".jsonl"), *calibration.files()[:1], launch, local_data]
     target_folder = task.target if isinstance(task.target, str) else None
     read = [*model_inputs(task.model, target_folder), *files]
     check_folder_to_write(output, read)
@@ -108,7 +102,7 @@ def recover(
         method.check(chosen, None, None)
     tokens = None
     if method.needs_calibration:
-        drawn = taken.calibration(calibration, sequences, length, local_data)
+        drawn = taken.calibration(*calibration.drawn(), local_data)
         tokens = take_calibration(drawn, task.model, seed)
     execution = Execution(
         **taken.execution(device, threads, micro_batch, checkpoint_every, activation_checkpointing)

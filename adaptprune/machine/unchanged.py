@@ -18,11 +18,12 @@ def nothing_global_changed() -> Iterator[None]:
     Environment variables; the generators of Python, numpy and torch; torch's threads, default
     dtype, gradients and deterministic algorithms; progress bars of transformers.
     """
+    environment, python = dict(os.environ), random.getstate()
     import numpy as np
     import torch
     from transformers.utils import logging
 
-    environment, python, numpy = dict(os.environ), random.getstate(), np.random.get_state()
+    numpy = np.random.get_state()
     cpu, threads, dtype = torch.get_rng_state(), torch.get_num_threads(), torch.get_default_dtype()
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
     strict = torch.are_deterministic_algorithms_enabled()

@@ -190,9 +190,11 @@ def layer_perplexities(
     """
     import torch
 
+    from adaptprune.models.anatomy import blocks_of, final_norm_of
     from adaptprune.models.loss import mean_loss
 
-    count = len(model.model.layers)
+    blocks = blocks_of(model)
+    count, norm = len(blocks), final_norm_of(model)
     cut = [_cut_copy(model, importance, index, sparsity) for index in range(count)]
     losses = [0.0] * (count + 1)  # of the whole model last
     with torch.no_grad():
@@ -202,10 +204,10 @@ def layer_perplexities(
             losses[count] += share * mean_loss(model, states, batch).item()
             for index, layer in enumerate(cut):
                 states = calls[index][0]
-                rest = [layer, *model.model.layers[index + 1 :]]
+                rest = [layer, *blocks[index + 1 :]]
                 for following, (_, arguments) in zip(rest, calls[index:], strict=True):
                     states = following(states, **arguments)
-                states = model.model.norm(states)
+                states = norm(states)
                 losses[index] += share * mean_loss(model, states, batch).item()
     for index, loss in enumerate(losses):
         if not math.isfinite(loss) or loss > 700:
@@ -217,36 +219,34 @@ def layer_perplexities(
 
 def _cut_copy(model: Any, importance: Importance, index: int, sparsity: float) -> Any:
     """Return a copy of one layer with its least important units removed."""
+    from adaptprune.models.anatomy import blocks_of
     from adaptprune.models.shapes import uniform_blocks
     from adaptprune.models.sizes import shape_of_model
     from adaptprune.pruning.surgery import cut_layers
 
     shape = shape_of_model(model)
     blocks = uniform_blocks(shape, sparsity, range(index, index + 1))
-    whole = model.model.layers[index]
-    model.model.layers[index] = copy.deepcopy(whole)
+    layers = blocks_of(model)
+    whole = layers[index]
+    layers[index] = copy.deepcopy(whole)
     try:
         cut_layers(model, _keep(importance, blocks))
-        return model.model.layers[index]
+        return layers[index]
     finally:
-        model.model.layers[index] = whole
+        layers[index] = whole
 
 
 def _observed_pass(
     model: Any, batch: torch.Tensor
 ) -> tuple[torch.Tensor, list[tuple[torch.Tensor, dict[str, Any]]]]:
     """Return the last hidden states, and what every layer was called with."""
+    from adaptprune.models.anatomy import blocks_of, hooked
+
     calls: list[tuple[torch.Tensor, dict[str, Any]]] = []
 
     def observe(_: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
         calls.append((arguments[0], keywords))
 
-    handles = [
-        layer.register_forward_pre_hook(observe, with_kwargs=True) for layer in model.model.layers
-    ]
-    try:
-        states = model.model(input_ids=batch, use_cache=False).last_hidden_state
-    finally:
-        for handle in handles:
-            handle.remove()
+    with hooked(before=dict.fromkeys(blocks_of(model), observe)):
+        states = model.get_decoder()(input_ids=batch, use_cache=False).last_hidden_state
     return states, calls

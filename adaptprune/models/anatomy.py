@@ -1,4 +1,8 @@
-"""Where single weights are pruned in each family: the decoder blocks and their linear layers."""
+"""Where an algorithm touches a model, family by family: every place is named here and nowhere else.
+
+Attribute paths are written in this module (and in ``adaptprune.modeling``, which is copied beside
+weights and so stands alone). Importing it imports no torch.
+"""
 
 from __future__ import annotations
 
@@ -19,31 +23,93 @@ _PREFIXES = ("adaptprune_", "sliced_")
 
 
 @dataclass(frozen=True)
+class Projections:
+    """The linear layers of a block whose heads and neurons can be pruned, as paths in the block.
+
+    Args:
+        query: of attention, as ``key``, ``value`` and ``output``.
+        key: its rows are channels of kv heads.
+        value: likewise.
+        output: its columns are channels of query heads.
+        gate: of the MLP, as ``up`` and ``down``; its rows are neurons.
+        up: likewise.
+        down: its columns are neurons.
+    """
+
+    query: str
+    key: str
+    value: str
+    output: str
+    gate: str
+    up: str
+    down: str
+
+
+@dataclass(frozen=True)
 class Anatomy:
     """The places of one family.
 
     Args:
         blocks: where the list of decoder blocks lies in a causal language model.
+        embedding: where the token embeddings lie.
+        final_norm: the norm behind the last block.
+        head: the output head.
+        attention: the attention of a block, as a path in the block.
+        mlp: its MLP; empty where its layers lie in the block itself.
+        norms: the norms of a block: before attention and before the MLP.
         groups: the linear layers of a block in the order in which they compute; those of a group
             read the same input.
+        projections: which of them are which, of a family whose heads and neurons can be pruned.
     """
 
     blocks: str
+    embedding: str
+    final_norm: str
+    head: str
+    attention: str
+    mlp: str
+    norms: tuple[str, str]
     groups: tuple[tuple[str, ...], ...]
+    projections: Projections | None = None
 
 
-_LLAMA = Anatomy(
-    "model.layers",
-    (
-        ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
-        ("self_attn.o_proj",),
-        ("mlp.gate_proj", "mlp.up_proj"),
-        ("mlp.down_proj",),
+PROJECTIONS = Projections(
+    query="self_attn.q_proj",
+    key="self_attn.k_proj",
+    value="self_attn.v_proj",
+    output="self_attn.o_proj",
+    gate="mlp.gate_proj",
+    up="mlp.up_proj",
+    down="mlp.down_proj",
+)
+#: The norms of queries and keys, of a family that has them: over a head, which stays whole.
+HEAD_NORMS = ("self_attn.q_norm", "self_attn.k_norm")
+#: Llama, and the families built alike.
+LLAMA = Anatomy(
+    blocks="model.layers",
+    embedding="model.embed_tokens",
+    final_norm="model.norm",
+    head="lm_head",
+    attention="self_attn",
+    mlp="mlp",
+    norms=("input_layernorm", "post_attention_layernorm"),
+    groups=(
+        (PROJECTIONS.query, PROJECTIONS.key, PROJECTIONS.value),
+        (PROJECTIONS.output,),
+        (PROJECTIONS.gate, PROJECTIONS.up),
+        (PROJECTIONS.down,),
     ),
+    projections=PROJECTIONS,
 )
 _OPT = Anatomy(
-    "model.decoder.layers",
-    (
+    blocks="model.decoder.layers",
+    embedding="model.decoder.embed_tokens",
+    final_norm="model.decoder.final_layer_norm",
+    head="lm_head",
+    attention="self_attn",
+    mlp="",
+    norms=("self_attn_layer_norm", "final_layer_norm"),
+    groups=(
         ("self_attn.k_proj", "self_attn.v_proj", "self_attn.q_proj"),
         ("self_attn.out_proj",),
         ("fc1",),
@@ -51,18 +117,34 @@ _OPT = Anatomy(
     ),
 )
 _GPT2 = Anatomy(
-    "transformer.h", (("attn.c_attn",), ("attn.c_proj",), ("mlp.c_fc",), ("mlp.c_proj",))
+    blocks="transformer.h",
+    embedding="transformer.wte",
+    final_norm="transformer.ln_f",
+    head="lm_head",
+    attention="attn",
+    mlp="mlp",
+    norms=("ln_1", "ln_2"),
+    groups=(("attn.c_attn",), ("attn.c_proj",), ("mlp.c_fc",), ("mlp.c_proj",)),
 )
 
 #: Stock ``model_type`` → its anatomy.
 ANATOMIES = {
     "gpt2": _GPT2,
-    "llama": _LLAMA,
-    "mistral": _LLAMA,
+    "llama": LLAMA,
+    "mistral": LLAMA,
     "opt": _OPT,
-    "qwen2": _LLAMA,
-    "qwen3": _LLAMA,
+    "qwen2": LLAMA,
+    "qwen3": LLAMA,
 }
+#: Names in the state dict of the families that are built like Llama.
+EMBEDDING_WEIGHT, HEAD_WEIGHT = f"{LLAMA.embedding}.weight", f"{LLAMA.head}.weight"
+FINAL_NORM_WEIGHT = f"{LLAMA.final_norm}.weight"
+NORM_WEIGHTS = tuple(f"{norm}.weight" for norm in LLAMA.norms)
+
+
+def layer_prefix(index: int) -> str:
+    """Return what the names of a decoder layer's weights begin with, of a family like Llama."""
+    return f"{LLAMA.blocks}.{index}."
 
 
 @dataclass(frozen=True)
@@ -118,6 +200,90 @@ def blocks_of(model: Any) -> Any:
     return model.get_submodule(anatomy_of(model.config.model_type).blocks)
 
 
+def find_blocks(model: Any) -> Any | None:
+    """Return the list of decoder blocks of any model, None where it is not found.
+
+    A family without an anatomy is looked at as if it were Llama.
+    """
+    config = getattr(model, "config", None)
+    family = stock_family(str(getattr(config, "model_type", "")))
+    try:
+        return model.get_submodule(ANATOMIES.get(family, LLAMA).blocks)
+    except AttributeError:
+        return None
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A decoder layer whose heads and neurons can be pruned, and its places.
+
+    Args:
+        module: the layer.
+        attention: its attention.
+        mlp: its MLP.
+        attention_norm: the norm before attention.
+        mlp_norm: the norm before the MLP.
+        query: of the linear layers, see ``Projections``; the others likewise.
+    """
+
+    module: Any
+    attention: Any
+    mlp: Any
+    attention_norm: Any
+    mlp_norm: Any
+    query: Any
+    key: Any
+    value: Any
+    output: Any
+    gate: Any
+    up: Any
+    down: Any
+
+    @classmethod
+    def of(cls, block: Any) -> Layer:
+        """Find the places of a block that is built like Llama's.
+
+        Raises:
+            AttributeError: it is built otherwise.
+        """
+        places = (LLAMA.attention, LLAMA.mlp, *LLAMA.norms, *vars(PROJECTIONS).values())
+        return cls(block, *(block.get_submodule(place) for place in places))
+
+    @property
+    def head_dim(self) -> int:
+        """Channels of one head."""
+        return self.attention.head_dim
+
+    @property
+    def attention_projections(self) -> tuple[Any, Any, Any, Any]:
+        """Return query, key, value and output."""
+        return self.query, self.key, self.value, self.output
+
+    @property
+    def mlp_projections(self) -> tuple[Any, Any, Any]:
+        """Return gate, up and down."""
+        return self.gate, self.up, self.down
+
+
+def layers_of(model: Any) -> list[Layer]:
+    """Return the decoder layers of a model of a family whose heads and neurons can be pruned."""
+    return [Layer.of(block) for block in blocks_of(model)]
+
+
+def final_norm_of(model: Any) -> Any:
+    """Return the norm behind the last block.
+
+    Raises:
+        UserError: the model's family has no anatomy.
+    """
+    return model.get_submodule(anatomy_of(model.config.model_type).final_norm)
+
+
+def share_rotary_embedding(model: Any, other: Any) -> None:
+    """Give a model the rotary embedding of another one; its frequencies are no weights."""
+    model.get_decoder().rotary_emb = other.get_decoder().rotary_emb
+
+
 def linears_of(model: Any, index: int) -> list[list[Linear]]:
     """Return the linear layers of a block in order, those that read one input together.
 
@@ -154,22 +320,37 @@ def weight_shapes(model: Any) -> dict[str, tuple[int, int]]:
 
 def expected_weight_shapes(shape: ModelShape) -> dict[str, tuple[int, int]]:
     """Return what ``weight_shapes`` gives for a model of ``shape``, without weights."""
-    hidden = shape.hidden_size
     shapes: dict[str, tuple[int, int]] = {}
     for index, block in enumerate(shape.blocks):
-        keys, neurons = block.kv_heads * shape.head_dim, block.intermediate_size
-        queries = keys * shape.queries_per_kv_head
-        sizes = {
-            "self_attn.q_proj": (queries, hidden),
-            "self_attn.k_proj": (keys, hidden),
-            "self_attn.v_proj": (keys, hidden),
-            "self_attn.o_proj": (hidden, queries),
-            "mlp.gate_proj": (neurons, hidden),
-            "mlp.up_proj": (neurons, hidden),
-            "mlp.down_proj": (hidden, neurons),
-        }
-        shapes |= {f"model.layers.{index}.{name}.weight": size for name, size in sizes.items()}
+        keys = block.kv_heads * shape.head_dim
+        sizes = projection_shapes(
+            shape.hidden_size, keys * shape.queries_per_kv_head, keys, block.intermediate_size
+        )
+        shapes |= {f"{layer_prefix(index)}{name}": size for name, size in sizes.items()}
     return shapes
+
+
+def projection_shapes(
+    hidden: int, queries: int, keys: int, neurons: int
+) -> dict[str, tuple[int, int]]:
+    """Return the weight of each projection of a layer and its (outputs, inputs), in order.
+
+    Args:
+        hidden: width of the residual stream.
+        queries: channels of all query heads.
+        keys: channels of all kv heads.
+        neurons: of the MLP.
+    """
+    sizes = {
+        PROJECTIONS.query: (queries, hidden),
+        PROJECTIONS.key: (keys, hidden),
+        PROJECTIONS.value: (keys, hidden),
+        PROJECTIONS.output: (hidden, queries),
+        PROJECTIONS.gate: (neurons, hidden),
+        PROJECTIONS.up: (neurons, hidden),
+        PROJECTIONS.down: (hidden, neurons),
+    }
+    return {f"{place}.weight": size for place, size in sizes.items()}
 
 
 @contextmanager

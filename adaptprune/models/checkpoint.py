@@ -22,6 +22,7 @@ from adaptprune.files.atomic import (
     write_json,
 )
 from adaptprune.files.manifest import RECORDS, records, verify_folder
+from adaptprune.models.anatomy import HEAD_WEIGHT
 from adaptprune.models.config_json import config_content
 from adaptprune.models.sizes import added_biases
 from adaptprune.models.tying import is_tied
@@ -207,7 +208,7 @@ def save_model(
     state = model.state_dict() if state is None else state
     weights = {name: tensor.contiguous() for name, tensor in state.items()}
     if config.tie_word_embeddings:
-        weights.pop("lm_head.weight", None)
+        weights.pop(HEAD_WEIGHT, None)
     save_torch_state_dict(weights, target, max_shard_size="5GB")
     write_json(target / "config.json", config_content(config))
     for file in [] if source is None else [source / name for name in _COMPANIONS]:
@@ -229,7 +230,7 @@ def saved_skeleton(folder: Path) -> Any:
         raise UserError(f"its checkpoint does not load ({_first_line(error)})") from error
     wanted = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
     if config.tie_word_embeddings:
-        wanted.pop("lm_head.weight", None)
+        wanted.pop(HEAD_WEIGHT, None)
     stored: dict[str, list[int]] = {}
     for file in sorted(folder.glob("*.safetensors")):
         with safe_open(file, "pt") as stream:

@@ -44,7 +44,7 @@ class LoadedModel:
     made_by: str | None = None
     revision: str | None = None
     config: Any = None
-    marks: tuple[int, ...] = ()
+    marks: tuple[int | float, ...] = ()
 
     def origin(self) -> dict[str, Any]:
         """Return ``model_revision``, ``model_hash`` and ``pruned_before``, as a record has them.
@@ -100,9 +100,9 @@ def wrap_model(model: Any, tokenizer: Any = None) -> LoadedModel:
     return LoadedModel(model, tokenizer, name)
 
 
-def marks_of(model: Any) -> tuple[int, ...]:
+def marks_of(model: Any) -> tuple[int | float, ...]:
     """Return a number for each tensor of a model that a change of its values changes."""
-    return tuple(int(torch.hash_tensor(tensor)) for tensor in model.state_dict().values())
+    return tuple(torch.hash_tensor(tensor).item() for tensor in model.state_dict().values())
 
 
 def hash_weights(model: Any) -> str:

@@ -12,6 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from adaptprune.errors import UserError
 from adaptprune.files.atomic import read_json, write_json
+from adaptprune.models.anatomy import (
+    EMBEDDING_WEIGHT,
+    FINAL_NORM_WEIGHT,
+    HEAD_WEIGHT,
+    NORM_WEIGHTS,
+    layer_prefix,
+    projection_shapes,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,7 +27,6 @@ if TYPE_CHECKING:
     import torch
 
 MODEL_TYPE = "mobilellm"
-_EMBEDDING, _HEAD = "model.embed_tokens.weight", "lm_head.weight"
 #: Of the config, what means something else in LLaMA or nothing.
 _OWN_KEYS = {"auto_map", "share_embedding", "layer_sharing", "transformers_version"}
 #: Frequencies that older checkpoints store and every model computes.
@@ -79,24 +86,15 @@ def _shapes(config: dict[str, Any], shared: bool) -> dict[str, tuple[int, ...]]:
     hidden, wide = config["hidden_size"], config["intermediate_size"]
     queries = config["num_attention_heads"] * _head_dim(config)
     keys = config["num_key_value_heads"] * _head_dim(config)
-    layer: dict[str, tuple[int, ...]] = {
-        "self_attn.q_proj.weight": (queries, hidden),
-        "self_attn.k_proj.weight": (keys, hidden),
-        "self_attn.v_proj.weight": (keys, hidden),
-        "self_attn.o_proj.weight": (hidden, queries),
-        "mlp.gate_proj.weight": (wide, hidden),
-        "mlp.up_proj.weight": (wide, hidden),
-        "mlp.down_proj.weight": (hidden, wide),
-        "input_layernorm.weight": (hidden,),
-        "post_attention_layernorm.weight": (hidden,),
-    }
+    layer: dict[str, tuple[int, ...]] = dict(projection_shapes(hidden, queries, keys, wide))
+    layer |= dict.fromkeys(NORM_WEIGHTS, (hidden,))
     shapes: dict[str, tuple[int, ...]] = {
-        _EMBEDDING: (config["vocab_size"], hidden),
-        "model.norm.weight": (hidden,),
+        EMBEDDING_WEIGHT: (config["vocab_size"], hidden),
+        FINAL_NORM_WEIGHT: (hidden,),
     }
     for index in range(config["num_hidden_layers"]):
-        shapes |= {f"model.layers.{index}.{name}": shape for name, shape in layer.items()}
-    return shapes if shared else shapes | {_HEAD: (config["vocab_size"], hidden)}
+        shapes |= {f"{layer_prefix(index)}{name}": shape for name, shape in layer.items()}
+    return shapes if shared else shapes | {HEAD_WEIGHT: (config["vocab_size"], hidden)}
 
 
 def _checked(
@@ -111,10 +109,12 @@ def _checked(
         UserError: one is missing, unknown, or of another shape than the config says.
     """
     weights = {name: value for name, value in stored.items() if not name.endswith(_COMPUTED)}
-    if shared and _HEAD in weights and _EMBEDDING in weights:
-        if not weights[_HEAD].equal(weights[_EMBEDDING]):
-            raise UserError(f"{folder}: {_HEAD} differs from the embedding that it should share")
-        del weights[_HEAD]
+    if shared and HEAD_WEIGHT in weights and EMBEDDING_WEIGHT in weights:
+        if not weights[HEAD_WEIGHT].equal(weights[EMBEDDING_WEIGHT]):
+            raise UserError(
+                f"{folder}: {HEAD_WEIGHT} differs from the embedding that it should share"
+            )
+        del weights[HEAD_WEIGHT]
     for name, shape in shapes.items():
         if name not in weights:
             raise UserError(f"{folder}: no weight {name}, which its config asks for")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from adaptprune.errors import UserError
 from adaptprune.modeling import EXTRA_BIASES
-from adaptprune.models.anatomy import ANATOMIES, blocks_of, stock_family
+from adaptprune.models.anatomy import Layer, blocks_of, find_blocks, layers_of
 from adaptprune.models.shapes import BlockShape, ModelShape
 from adaptprune.models.tying import is_tied
 
@@ -35,23 +35,23 @@ class ModelSize:
 
     @classmethod
     def of(cls, model: Any) -> ModelSize:
-        """Count a causal language model with an anatomy, or at least with ``model.layers``.
+        """Count a causal language model with an anatomy, or built like Llama.
 
         Its tensors may hold no numbers.
         """
-        known = stock_family(model.config.model_type) in ANATOMIES
-        layers = blocks_of(model) if known else model.model.layers
+        blocks = find_blocks(model)
+        assert blocks is not None, "a model with decoder layers"
         channels: int | None
         try:
             channels = sum(
-                layer.self_attn.k_proj.weight.shape[0] + layer.mlp.up_proj.weight.shape[0]
-                for layer in layers
+                layer.key.weight.shape[0] + layer.up.weight.shape[0]
+                for layer in map(Layer.of, blocks)
             )
         except AttributeError:
             channels = None
         return cls(
             parameters=sum(parameter.numel() for parameter in model.parameters()),
-            decoder=sum(parameter.numel() for parameter in layers.parameters()),
+            decoder=sum(parameter.numel() for parameter in blocks.parameters()),
             channels=channels,
             width=model.get_input_embeddings().weight.shape[1],
         )
@@ -81,11 +81,8 @@ def shape_of_model(model: Any) -> ModelShape:
             bias.numel() for biases in added_biases(model) for bias in biases.values()
         ),
         blocks=tuple(
-            BlockShape(
-                layer.self_attn.k_proj.out_features // shape.head_dim,
-                layer.mlp.up_proj.out_features,
-            )
-            for layer in model.model.layers
+            BlockShape(layer.key.out_features // shape.head_dim, layer.up.out_features)
+            for layer in layers_of(model)
         ),
     )
 
@@ -98,10 +95,9 @@ def added_biases(model: Any) -> list[dict[str, torch.Tensor]]:
     shape = ModelShape.from_config(model.config.to_dict())
     own = {"o_proj_bias": shape.output_bias, "down_proj_bias": shape.mlp_bias}
     listed = []
-    for layer in model.model.layers:
+    for block in blocks_of(model):
         found = {
-            key: getattr(getattr(layer, parent), name).bias
-            for key, (parent, name) in EXTRA_BIASES.items()
+            key: block.get_submodule(".".join(place)).bias for key, place in EXTRA_BIASES.items()
         }
         listed.append({k: bias for k, bias in found.items() if bias is not None and not own[k]})
     return listed

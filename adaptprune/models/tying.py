@@ -11,10 +11,10 @@ import mmap
 import struct
 from typing import TYPE_CHECKING, Any
 
+from adaptprune.models.anatomy import EMBEDDING_WEIGHT, HEAD_WEIGHT
+
 if TYPE_CHECKING:
     from pathlib import Path
-
-_EMBEDDING, _HEAD = "model.embed_tokens.weight", "lm_head.weight"
 
 
 def is_tied(model: Any) -> bool:
@@ -33,10 +33,13 @@ def holds_own_head(folder: Path) -> bool:
     found: dict[str, tuple[Path, dict[str, Any], int]] = {}
     for file in sorted(folder.glob("*.safetensors")):
         header, start = _read_header(file)
-        found |= {name: (file, header[name], start) for name in (_EMBEDDING, _HEAD) & header.keys()}
+        found |= {
+            name: (file, header[name], start)
+            for name in (EMBEDDING_WEIGHT, HEAD_WEIGHT) & header.keys()
+        }
     if len(found) < 2:
         return False
-    return _stored(*found[_EMBEDDING]) != _stored(*found[_HEAD])
+    return _stored(*found[EMBEDDING_WEIGHT]) != _stored(*found[HEAD_WEIGHT])
 
 
 def _read_header(file: Path) -> tuple[dict[str, Any], int]:

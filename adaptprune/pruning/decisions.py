@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from adaptprune.errors import NumericalError, UserError
 from adaptprune.models import checkpoint
-from adaptprune.models.anatomy import all_linears
+from adaptprune.models.anatomy import all_linears, find_blocks
 from adaptprune.models.sizes import ModelSize, shape_of_model
 from adaptprune.pruning.masks import MASKS, Mask, masks_hash, write_masks
 from adaptprune.pruning.surgery import add_biases, cut_layers
@@ -174,15 +174,14 @@ class Sliced(Decision):
         """Refuse what cannot be saved under the class of its config, or has no layers to count."""
         _check_width(self.width, dense)
         model = self.model
-        layers = getattr(getattr(model, "model", None), "layers", None)
         if not (
             isinstance(model, PreTrainedModel)
             and type(model.config) in AutoModelForCausalLM._model_mapping
-            and isinstance(layers, torch.nn.ModuleList)
+            and isinstance(find_blocks(model), torch.nn.ModuleList)
             and None not in (model.get_input_embeddings(), model.get_output_embeddings())
         ):
             raise UserError(
-                "the model must be a causal one of transformers with model.layers, not "
+                "the model must be a causal one of transformers with decoder layers, not "
                 f"{type(model).__name__}"
             )
 

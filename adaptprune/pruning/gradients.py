@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import math
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from adaptprune.models.anatomy import blocks_of, final_norm_of, hooked, layers_of, stream_in
 from adaptprune.models.loss import loss_and_gradient
 from adaptprune.models.memory import LAYER_BATCH, USABLE, layer_pass
 from adaptprune.models.sizes import shape_of_model
@@ -69,7 +70,7 @@ def plan_pass(model: Any, tokens: torch.Tensor) -> PassPlan:
     config, (sequences, length) = model.config, tokens.shape
     if tokens.device.type != "cpu" or model.dtype.itemsize < 4:
         return _plan_by_layer(model, sequences, length, free_memory(tokens.device))
-    neurons = sum(layer.mlp.up_proj.out_features for layer in model.model.layers)
+    neurons = sum(layer.up.out_features for layer in layers_of(model))
     # Floats that autograd keeps of a token; what attention keeps counts by its hidden size.
     per_token = config.num_hidden_layers * 14 * config.hidden_size + 5 * neurons
     per_row = per_token * length * model.dtype.itemsize
@@ -77,8 +78,8 @@ def plan_pass(model: Any, tokens: torch.Tensor) -> PassPlan:
         return PassPlan(sequences, by_layer=False)
     gradients = sum(
         parameter.numel() * parameter.itemsize
-        for layer in model.model.layers
-        for parameter in layer.parameters()
+        for block in blocks_of(model)
+        for parameter in block.parameters()
     )
     rows = min(sequences, (_MEMORY_LIMIT - gradients) // per_row)
     if rows * length >= min(_MICRO_BATCH, sequences * length):
@@ -195,7 +196,7 @@ def _batch_after_batch(
     shares = []
     for number, batch in enumerate(batches):
         with _observed(model, number, observe):
-            states = model.model(input_ids=batch, use_cache=False).last_hidden_state
+            states = model.get_decoder()(input_ids=batch, use_cache=False).last_hidden_state
         share, gradient = loss_and_gradient(model, states, batch, positions)
         states.backward(gradient)
         shares.append(share)
@@ -216,13 +217,13 @@ def _layer_after_layer(
     when the next layer's begin. Where all tokens are one micro-batch, the result is that of the
     pass that keeps all activations, bit for bit.
     """
-    layers, norm = list(model.model.layers), model.model.norm
+    layers, norm = list(blocks_of(model)), final_norm_of(model)
     resident = len(layers) if resident is None else resident
     calls: list[list[tuple[torch.Tensor, dict[str, Any]]]] = [[] for _ in [*layers, norm]]
     shares, gradients = [], []
     for number, batch in enumerate(batches):
         with _observed(model, number, observe), _noted([*layers, norm], resident, calls):
-            model.model(input_ids=batch, use_cache=False)
+            model.get_decoder()(input_ids=batch, use_cache=False)
         last = calls[-1].pop()[0].to(batch.device).requires_grad_()
         with torch.enable_grad():
             states = norm(last)
@@ -244,26 +245,25 @@ def _layer_after_layer(
 @contextmanager
 def _observed(model: Any, batch: int, observe: Observer | None) -> Iterator[None]:
     """Tell an observer what enters and leaves the layers while a micro-batch goes forward."""
-    with ExitStack() as stack:
-        for index, layer in enumerate(model.model.layers if observe else ()):
+    places = {block: index for index, block in enumerate(blocks_of(model) if observe else ())}
 
-            def record(_: Any, given: Any, output: torch.Tensor, index: int = index) -> None:
-                assert observe is not None
-                observe(batch, index, given[0].detach(), output.detach())
+    def record(block: Any, given: Any, named: dict[str, Any], output: torch.Tensor) -> None:
+        assert observe is not None
+        observe(batch, places[block], stream_in(given, named).detach(), output.detach())
 
-            stack.callback(layer.register_forward_hook(record).remove)
+    with hooked(after=dict.fromkeys(places, record)):
         yield
 
 
 @contextmanager
 def _noted(layers: list[Any], resident: int, calls: list[list[Any]]) -> Iterator[None]:
     """Note with what each layer is called; inputs past the first few go to the host's memory."""
-    with ExitStack() as stack:
-        for index, layer in enumerate(layers):
+    places = {layer: index for index, layer in enumerate(layers)}
 
-            def note(_: Any, given: Any, named: dict[str, Any], index: int = index) -> None:
-                inputs = given[0] if index < resident else given[0].cpu()
-                calls[index].append((inputs, named))
+    def note(layer: Any, given: Any, named: dict[str, Any]) -> None:
+        index = places[layer]
+        inputs = given[0] if index < resident else given[0].cpu()
+        calls[index].append((inputs, named))
 
-            stack.callback(layer.register_forward_pre_hook(note, with_kwargs=True).remove)
+    with hooked(before=dict.fromkeys(places, note)):
         yield

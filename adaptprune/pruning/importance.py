@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from adaptprune.errors import NumericalError
+from adaptprune.models.anatomy import Layer, layers_of
 from adaptprune.pruning.gradients import gradient_pass
 
 if TYPE_CHECKING:
@@ -91,28 +92,28 @@ def _columns(weight: torch.Tensor) -> torch.Tensor:
     return _salience(weight).sum(0, dtype=_sum_type(weight))
 
 
-def head_importance(attention: Any, ratio: int, alignment: Alignment) -> torch.Tensor:
+def head_importance(layer: Layer, ratio: int, alignment: Alignment) -> torch.Tensor:
     """Sum the importance of a kv head's coupled channels: k and v rows, q rows, o columns.
 
     Args:
-        attention: an attention module whose four projections hold gradients.
+        layer: whose four projections of attention hold gradients.
         ratio: query heads per kv head.
         alignment: whose query heads are credited to a kv head.
 
     Returns:
         Importance [kv_heads].
     """
-    head_dim = attention.head_dim
-    queries = _rows(attention.q_proj.weight) + _columns(attention.o_proj.weight)
-    keys = _rows(attention.k_proj.weight) + _rows(attention.v_proj.weight)
+    head_dim = layer.head_dim
+    queries = _rows(layer.query.weight) + _columns(layer.output.weight)
+    keys = _rows(layer.key.weight) + _rows(layer.value.weight)
     if alignment == "official":
         return (queries.view(ratio, -1).sum(0) + keys).view(-1, head_dim).sum(1)
     return queries.view(-1, ratio * head_dim).sum(1) + keys.view(-1, head_dim).sum(1)
 
 
-def neuron_importance(mlp: Any) -> torch.Tensor:
+def neuron_importance(layer: Layer) -> torch.Tensor:
     """Sum the importance of a neuron's gate row, up row and down column [intermediate_size]."""
-    return _rows(mlp.gate_proj.weight) + _rows(mlp.up_proj.weight) + _columns(mlp.down_proj.weight)
+    return _rows(layer.gate.weight) + _rows(layer.up.weight) + _columns(layer.down.weight)
 
 
 def group_importance(
@@ -139,7 +140,7 @@ def group_importance(
     Raises:
         NumericalError: the loss or an importance is not finite.
     """
-    layers = model.model.layers
+    layers = layers_of(model)
     heads: list[torch.Tensor] = [torch.empty(0)] * len(layers)
     neurons: list[torch.Tensor] = [torch.empty(0)] * len(layers)
     #: (micro-batch, layer) → raw importance; the recomputed forward pass gives the same again.
@@ -147,10 +148,10 @@ def group_importance(
     sizes: dict[int, int] = {}
 
     def finish_attention(index: int) -> None:
-        heads[index] = head_importance(layers[index].self_attn, ratio, alignment)
+        heads[index] = head_importance(layers[index], ratio, alignment)
 
     def finish_mlp(index: int) -> None:
-        neurons[index] = neuron_importance(layers[index].mlp)
+        neurons[index] = neuron_importance(layers[index])
 
     def observe(batch: int, index: int, inputs: torch.Tensor, outputs: torch.Tensor) -> None:
         assert distance is not None
@@ -159,11 +160,8 @@ def group_importance(
 
     groups: list[tuple[list[Any], Callable[[], None]]] = []
     for index, layer in enumerate(layers):
-        attention, mlp = layer.self_attn, layer.mlp
-        projections = [attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj]
-        groups.append((projections, partial(finish_attention, index)))
-        projections = [mlp.gate_proj, mlp.up_proj, mlp.down_proj]
-        groups.append((projections, partial(finish_mlp, index)))
+        groups.append((list(layer.attention_projections), partial(finish_attention, index)))
+        groups.append((list(layer.mlp_projections), partial(finish_mlp, index)))
     loss = gradient_pass(model, tokens, groups, observe if distance else None)
     importance = None
     if distance:

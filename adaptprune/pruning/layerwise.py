@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from adaptprune.errors import NumericalError
-from adaptprune.models.anatomy import blocks_of, linears_of, weight_shapes
+from adaptprune.models.anatomy import blocks_of, hooked, linears_of, stream_out, weight_shapes
 from adaptprune.pruning.decisions import Masked
 from adaptprune.pruning.masks import Mask
 
@@ -113,23 +114,14 @@ class Streams:
             if len(given) == count:
                 raise _Enough
 
-        handles = [
-            block.register_forward_pre_hook(record, with_kwargs=True)
-            for block in self.blocks[:count]
-        ]
-        try:
+        with suppress(_Enough), hooked(before=dict.fromkeys(self.blocks[:count], record)):
             self.model.base_model(input_ids=row, use_cache=False)
-        except _Enough:
-            pass
-        finally:
-            for handle in handles:
-                handle.remove()
         return given
 
     def _pass(self, index: int, stream: torch.Tensor) -> torch.Tensor:
         positional, named = self.arguments[index]
         output = self.blocks[index](stream, *positional, **named)
-        return output if isinstance(output, torch.Tensor) else output[0]
+        return stream_out(output)
 
     def observe(self, index: int, groups: list[list[Linear]], rule: Rule) -> list[Any]:
         """Pass all sequences through a block; return the statistics of each group's inputs.
@@ -140,17 +132,14 @@ class Streams:
             rule: whose statistics are gathered.
         """
         assert rule.statistics is not None, "a rule without statistics observes nothing"
-        found, handles = [], []
+        found, watched = [], {}
         for first, *_ in groups:
             statistics = rule.statistics(first.shape[1], first.matrix.device)
             found.append(statistics)
-            handles.append(first.module.register_forward_pre_hook(_adding_to(statistics)))
-        try:
+            watched[first.module] = _adding_to(statistics)
+        with hooked(before=watched):
             for stream in self.streams:
                 self._pass(index, stream)
-        finally:
-            for handle in handles:
-                handle.remove()
         return found
 
     def advance(self, index: int) -> None:
@@ -161,4 +150,4 @@ class Streams:
 
 
 def _adding_to(statistics: Any) -> Any:
-    return lambda _, inputs: statistics.add(inputs[0].flatten(0, -2))
+    return lambda _, inputs, __: statistics.add(inputs[0].flatten(0, -2))

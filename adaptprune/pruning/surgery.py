@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from adaptprune.models.anatomy import blocks_of
+from adaptprune.models.anatomy import PROJECTIONS, blocks_of, layers_of
 from adaptprune.models.sizes import shape_of_model
 from adaptprune.models.tying import is_tied
 
@@ -109,23 +109,22 @@ def cut_layers(model: Any, kept: KeptUnits) -> None:
     if kept.numbers is not None:
         keep_layers(model, kept.numbers)
     with torch.no_grad():
-        for layer, units in zip(model.model.layers, kept.layers, strict=True):
-            attention, mlp = layer.self_attn, layer.mlp
-            device = attention.k_proj.weight.device
-            if len(units.kv_heads) * shape.head_dim < attention.k_proj.out_features:
+        for layer, units in zip(layers_of(model), kept.layers, strict=True):
+            device = layer.key.weight.device
+            if len(units.kv_heads) * shape.head_dim < layer.key.out_features:
                 keys = head_channels(list(units.kv_heads), shape.head_dim).to(device)
                 queries = head_channels(
                     units.query_heads(shape.queries_per_kv_head), shape.head_dim
                 ).to(device)
-                _keep_rows(attention.q_proj, queries)
-                _keep_rows(attention.k_proj, keys)
-                _keep_rows(attention.v_proj, keys)
-                _keep_columns(attention.o_proj, queries)
-            if len(units.mlp) < mlp.up_proj.out_features:
+                _keep_rows(layer.query, queries)
+                _keep_rows(layer.key, keys)
+                _keep_rows(layer.value, keys)
+                _keep_columns(layer.output, queries)
+            if len(units.mlp) < layer.up.out_features:
                 neurons = torch.tensor(units.mlp, dtype=torch.long, device=device)
-                _keep_rows(mlp.gate_proj, neurons)
-                _keep_rows(mlp.up_proj, neurons)
-                _keep_columns(mlp.down_proj, neurons)
+                _keep_rows(layer.gate, neurons)
+                _keep_rows(layer.up, neurons)
+                _keep_columns(layer.down, neurons)
 
 
 def add_biases(model: Any, biases: dict[int, tuple[torch.Tensor, torch.Tensor]]) -> None:
@@ -135,12 +134,10 @@ def add_biases(model: Any, biases: dict[int, tuple[torch.Tensor, torch.Tensor]])
         model: a supported causal language model.
         biases: layer index → (output projection bias, down projection bias), each [hidden].
     """
+    layers = layers_of(model)
     for index, (output_bias, down_bias) in biases.items():
-        layer = model.model.layers[index]
-        for linear, bias in (
-            (layer.self_attn.o_proj, output_bias),
-            (layer.mlp.down_proj, down_bias),
-        ):
+        layer = layers[index]
+        for linear, bias in ((layer.output, output_bias), (layer.down, down_bias)):
             total = bias if linear.bias is None else linear.bias.detach() + bias
             linear.bias = nn.Parameter(total.to(linear.weight.dtype).clone())
 
@@ -153,11 +150,11 @@ def expand_kv_heads(model: Any) -> Any:
     config = type(model.config).from_dict(model.config.to_dict())
     config.tie_word_embeddings = is_tied(model)
     ratio = config.num_attention_heads // config.num_key_value_heads
-    head_dim = model.model.layers[0].self_attn.head_dim
+    head_dim = layers_of(model)[0].head_dim
     config.num_key_value_heads = config.num_attention_heads
     weights = model.state_dict()
     for name, tensor in weights.items():
-        if ".k_proj." in name or ".v_proj." in name:
+        if f".{PROJECTIONS.key}." in name or f".{PROJECTIONS.value}." in name:
             heads = tensor.view(-1, head_dim, *tensor.shape[1:])
             weights[name] = heads.repeat_interleave(ratio, 0).reshape(-1, *tensor.shape[1:])
     twin = type(model)(config).to(model.dtype)

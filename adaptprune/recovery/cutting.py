@@ -10,6 +10,14 @@ from transformers import AutoModelForCausalLM
 
 from adaptprune import modeling
 from adaptprune.errors import UserError
+from adaptprune.models.anatomy import (
+    EMBEDDING_WEIGHT,
+    FINAL_NORM_WEIGHT,
+    HEAD_NORMS,
+    HEAD_WEIGHT,
+    PROJECTIONS,
+    layer_prefix,
+)
 from adaptprune.pruning.surgery import head_channels
 
 if TYPE_CHECKING:
@@ -116,12 +124,12 @@ def cut_to_shape(model: Any, cut: UniformCut, shape: ModelShape) -> Any:
     hidden = torch.tensor(cut.hidden)
     source = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
     state = {
-        "model.embed_tokens.weight": source["model.embed_tokens.weight"][:, hidden],
-        "model.norm.weight": source["model.norm.weight"][hidden],
-        "lm_head.weight": source["lm_head.weight"][:, hidden],
+        EMBEDDING_WEIGHT: source[EMBEDDING_WEIGHT][:, hidden],
+        FINAL_NORM_WEIGHT: source[FINAL_NORM_WEIGHT][hidden],
+        HEAD_WEIGHT: source[HEAD_WEIGHT][:, hidden],
     }
     for index, layer in enumerate(cut.layers):
-        before, after = f"model.layers.{layer.layer}.", f"model.layers.{index}."
+        before, after = layer_prefix(layer.layer), layer_prefix(index)
         for name, tensor in source.items():
             if name.startswith(before):
                 key = name.removeprefix(before)
@@ -138,19 +146,19 @@ def _cut_tensor(
     queries = head_channels(list(layer.query_heads), head_dim)
     keys = head_channels(list(layer.kv_heads), head_dim)
     neurons = torch.tensor(layer.neurons)
-    # Name of the projection → (kept outputs, kept inputs).
+    # Place of the projection → (kept outputs, kept inputs).
     projections = {
-        "q_proj": (queries, hidden),
-        "k_proj": (keys, hidden),
-        "v_proj": (keys, hidden),
-        "o_proj": (hidden, queries),
-        "gate_proj": (neurons, hidden),
-        "up_proj": (neurons, hidden),
-        "down_proj": (hidden, neurons),
+        PROJECTIONS.query: (queries, hidden),
+        PROJECTIONS.key: (keys, hidden),
+        PROJECTIONS.value: (keys, hidden),
+        PROJECTIONS.output: (hidden, queries),
+        PROJECTIONS.gate: (neurons, hidden),
+        PROJECTIONS.up: (neurons, hidden),
+        PROJECTIONS.down: (hidden, neurons),
     }
-    name = key.split(".")[-2]
+    name = key.rpartition(".")[0]
     if name in projections:
         outputs, inputs = projections[name]
         return tensor[outputs] if key.endswith("bias") else tensor[outputs][:, inputs]
     # Norms of queries and keys run over a head, which stays whole.
-    return tensor if name in ("q_norm", "k_norm") else tensor[hidden]
+    return tensor if name in HEAD_NORMS else tensor[hidden]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from adaptprune.models.anatomy import EMBEDDING_WEIGHT, HEAD_WEIGHT
 from adaptprune.models.catalogue import read_config
 from adaptprune.models.weightfiles import stored_sizes
 
@@ -45,7 +46,7 @@ def say_training(
 def _multiplied(source: Path) -> int:
     """Count the weights that a token is multiplied by: all but an embedding beside a head."""
     sizes = stored_sizes(source)
-    embedding = sizes["model.embed_tokens.weight"] if "lm_head.weight" in sizes else 0
+    embedding = sizes[EMBEDDING_WEIGHT] if HEAD_WEIGHT in sizes else 0
     return sum(sizes.values()) - embedding
 
 

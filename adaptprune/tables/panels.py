@@ -89,6 +89,11 @@ class Panel:
         return len(self.headers) * max(1, len(self.parts))
 
     @property
+    def is_wide(self) -> bool:
+        """Say whether the panel is fitted to the width of a page; a narrow one is not blown up."""
+        return self.heading != "" or self.width > 7
+
+    @property
     def label_headers(self) -> list[str]:
         """Return the headers of heading and labels."""
         return [*([self.heading] if self.heading else []), *self.labels]

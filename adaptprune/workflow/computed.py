@@ -46,6 +46,8 @@ class Computed(RuleFunctions):
     def __init__(self, request: Request, cores: Callable[[], int | None]):
         super().__init__()
         self._request, self.cores = request, cores
+        self._run = functools.cache(Run)
+        self._found = functools.cache(lambda method: find_method(split_variant(method)[0]))
         self._settings = functools.cache(self._settings_options)
         self._evaluated = functools.cache(self._evaluation_options)
         self._shares = functools.cache(self._shares_scores)
@@ -56,7 +58,7 @@ class Computed(RuleFunctions):
         return self._request.profile(wildcards.profile)
 
     def _method(self, wildcards: Wildcards) -> Method:
-        return find_method(split_variant(wildcards.method)[0])
+        return self._found(wildcards.method)
 
     # What any job occupies.
 
@@ -103,14 +105,14 @@ class Computed(RuleFunctions):
 
     def fetched_model(self, wildcards: Wildcards) -> list[str]:
         """Have a model fetched again whose note is of another one of the same name; no inputs."""
-        file = Run(wildcards.profile).model(wildcards.model)
+        file = self._run(wildcards.profile).model(wildcards.model)
         if read_note(file).get("model") != self.model(wildcards):
             self._request.force(file)
         return []
 
     def fetched_suite(self, wildcards: Wildcards) -> list[str]:
         """Have a suite fetched again whose note is of another one, or from elsewhere; no inputs."""
-        file, chosen = Run(wildcards.profile).suite, self._profile(wildcards)
+        file, chosen = self._run(wildcards.profile).suite, self._profile(wildcards)
         noted, wanted = read_note(file), chosen.local_data
         known = {"hub": None, "local": noted.get("folder", wanted or "a folder")}
         found = known.get(noted.get("data", ""), wanted)  # elsewhere: built here
@@ -120,7 +122,7 @@ class Computed(RuleFunctions):
 
     def fetched_text(self, wildcards: Wildcards) -> list[str]:
         """Have a text looked up again whose note is of data from elsewhere; no inputs."""
-        file = Run(wildcards.profile).text(wildcards.text)
+        file = self._run(wildcards.profile).text(wildcards.text)
         wanted = self._profile(wildcards).local_data
         if read_note(file).get("folder", wanted) != wanted:
             self._request.force(file)
@@ -140,7 +142,7 @@ class Computed(RuleFunctions):
 
     def _text(self, wildcards: Wildcards, name: str) -> list[str]:
         """Return the note of a text of the hub; nothing for one that is built here."""
-        return [Run(wildcards.profile).text(name)] if is_on_hub(name) else []
+        return [self._run(wildcards.profile).text(name)] if is_on_hub(name) else []
 
     def _calibration_slug(self, name: str, method: str) -> str:
         return self._request.profile(name).calibration_of(method).slug
@@ -150,7 +152,7 @@ class Computed(RuleFunctions):
         if not self._method(wildcards).needs_calibration:
             return []
         drawn = self._drawn(wildcards.profile, wildcards.method)
-        return [Run(wildcards.profile).calibration(wildcards.model, drawn, wildcards.seed)]
+        return [self._run(wildcards.profile).calibration(wildcards.model, drawn, wildcards.seed)]
 
     # Scoring and pruning.
 
@@ -161,13 +163,12 @@ class Computed(RuleFunctions):
         """Return the score file that serves every sparsity, or nothing where there is none."""
         if not self._shares(wildcards.profile, wildcards.method):
             return []
-        run = Run(wildcards.profile)
+        run = self._run(wildcards.profile)
         return [run.scores(wildcards.model, wildcards.method, wildcards.seed)]
 
     def _method_files(self, name: str, method: str) -> list[str]:
         file = self._request.profile(name).method_file
-        plain = split_variant(method)[0]
-        if file is None or load_method_file(Path(file)) is not find_method(plain):
+        if file is None or load_method_file(Path(file)) is not self._found(method):
             return []
         return [file]
 
@@ -181,7 +182,7 @@ class Computed(RuleFunctions):
         A change of the file of a method that is not installed makes its cells anew.
         """
         files = self._files(wildcards.profile, wildcards.method)
-        model = Run(wildcards.profile).model(wildcards.model)
+        model = self._run(wildcards.profile).model(wildcards.model)
         return [model, *self._calibration(wildcards), *files]
 
     def scored_inputs(self, wildcards: Wildcards) -> list[str]:
@@ -230,7 +231,7 @@ class Computed(RuleFunctions):
         if not self._recovery(wildcards).method.needs_calibration:
             return []
         drawn = self._profile(wildcards).calibration.slug
-        return [Run(wildcards.profile).calibration(wildcards.model, drawn, wildcards.seed)]
+        return [self._run(wildcards.profile).calibration(wildcards.model, drawn, wildcards.seed)]
 
     def training_text(self, wildcards: Wildcards) -> list[str]:
         """Return the note of what a recovery is trained on."""
@@ -271,7 +272,7 @@ class Computed(RuleFunctions):
         """Return the evaluation of the dense model, which does not depend on the seed."""
         seed = self._profile(wildcards).seeds[0]
         cell = Cell(wildcards.model, DENSE, 0, NO_RECOVERY, seed)
-        return Run(wildcards.profile).cell(cell.key, "evaluation.json")
+        return self._run(wildcards.profile).cell(cell.key, "evaluation.json")
 
     def gate_switch(self, wildcards: Wildcards) -> str:
         """Return the option that lets dense scores pass which are not those that are known."""
@@ -281,7 +282,7 @@ class Computed(RuleFunctions):
 
     def sensitivity_calibration(self, wildcards: Wildcards) -> str:
         """Return the set of the first seed; have a measurement of something else made again."""
-        chosen, run = self._profile(wildcards), Run(wildcards.profile)
+        chosen, run = self._profile(wildcards), self._run(wildcards.profile)
         file = run.sensitivity(wildcards.model, wildcards.uniform)
         asked = self._request.asked(wildcards.profile)
         if asked.other_sensitivity(self.model(wildcards), Path(file)):
@@ -294,7 +295,7 @@ class Computed(RuleFunctions):
 
     def measured_checkpoint(self, wildcards: Wildcards) -> str:
         """Return that of the first seed; have a measurement of something else made again."""
-        run = Run(wildcards.profile)
+        run = self._run(wildcards.profile)
         place = (wildcards.model, wildcards.method, wildcards.sparsity)
         file, batch = run.speed(*place, wildcards.batch), self._batch(wildcards)
         asked = self._request.asked(wildcards.profile)
@@ -316,7 +317,7 @@ class Computed(RuleFunctions):
 
     def counting_inputs(self, wildcards: Wildcards) -> list[str]:
         """Return its note, and that of the text."""
-        model = Run(wildcards.profile).model(slug(self.counting_model(wildcards)))
+        model = self._run(wildcards.profile).model(slug(self.counting_model(wildcards)))
         return [model, *self._text(wildcards, wildcards.mixture)]
 
     def mixture_hash(self, wildcards: Wildcards) -> str:

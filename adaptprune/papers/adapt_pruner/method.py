@@ -129,7 +129,9 @@ class AdaptPruner(Method):
             for step in range(1, steps + 1):
                 trajectory.advance(step, context)
             return Pruned(trajectory.kept, already_cut=True, steps=trajectory.log)
-        count = len(model.model.layers)
+        from adaptprune.models.anatomy import blocks_of
+
+        count = len(blocks_of(model))
         if f"{sparsity}.0.mlp" not in scores.tensors:
             raise UserError(f"the score file holds no trajectory point at sparsity {sparsity}")
         kept = KeptUnits(
