@@ -76,6 +76,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
         pruning.score,
         pruning.prune,
         training.recover,
+        training.pretrain,
         reporting.evaluate,
         pruning.loss,
         measuring.measure,
