@@ -16,7 +16,10 @@ from adaptprune.files.atomic import write_sealed_json
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("trained")]
 
-TRAINED = ("table2", "table3", "table4", "table5", "fig3", "fig4", "ablation_interleave")
+TRAINED = (
+    *("table2", "table3", "table4", "table5"),
+    *("fig3", "fig4", "fig_recovery", "ablation_interleave"),
+)
 #: A cell that no table of the profile lists.
 BOOSTED = "results/runs/tiny/cells/tiny-llama/ast/50/ast-boosted/s0/evaluation.json"
 
@@ -41,7 +44,7 @@ def test_tables_of_trained_models_say_what_each_one_took(trained: Path) -> None:
     assert rows["Adapt-Accel"][5] == "0"
     for name in ("table2", "table3", "table4_flops", "table5", "ablation_interleave"):
         assert (tables / f"{name}.tex").is_file()
-    for name in ("fig3", "fig4"):
+    for name in ("fig3", "fig4", "fig_recovery"):
         assert (tables / "figures" / f"{name}.png").stat().st_size > 1000
 
 
@@ -112,6 +115,7 @@ def test_a_training_whose_loss_is_not_finite_is_shown_and_others_go_on(
     ("profile", "told"),
     [
         ("mini", ["pocket-10m", "count-tokens --data bigbench-domains"]),
+        ("offline", ["--preset prune-then-lora", "--target-model smollm2-100m"]),
         (
             "paper",
             [
