@@ -41,8 +41,8 @@ rule recover:
         "&& cp {output.checkpoint}/log.jsonl {output.steps}) > {log} 2>&1"
 
 
-# The models that the offline profiles train on, made again from nothing. Those that come with the
-# package are used without this.
+# A model that comes with the package, made again from nothing; the other small models that the offline
+# profiles train on are made when they are fetched.
 rule pretrain:
     output:
         directory(RUN.pretrained("{model}")),

@@ -154,6 +154,11 @@ def is_pretrained(model: str) -> bool:
     return entry is not None and isinstance(entry.source, PretrainedSource)
 
 
+def is_shipped(model: str) -> bool:
+    """Say whether the weights of a model come with the package."""
+    return folder_of(model).parent == SHIPPED
+
+
 def is_shape(model: str) -> bool:
     """Say whether a model is a shape alone, which has no weights."""
     entry = catalogue().get(model)

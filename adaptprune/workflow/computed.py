@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from adaptprune.cells import DENSE, NO_RECOVERY, Cell, slug, split_variant
 from adaptprune.data.mixtures import find_mixture
 from adaptprune.data.training import is_on_hub
-from adaptprune.models.catalogue import is_pretrained
+from adaptprune.models.catalogue import is_pretrained, is_shipped
 from adaptprune.pruning.methodfile import load_method_file
 from adaptprune.pruning.registry import find_method
 from adaptprune.workflow import options
@@ -326,6 +326,13 @@ class Computed(RuleFunctions):
         return settings_hash(find_mixture(wildcards.mixture))
 
     def pocket_models(self, wildcards: Wildcards) -> list[str]:
-        """Return the models of the asked profile that are pretrained here, made from nothing."""
+        """Return the models of the asked profile that are pretrained here.
+
+        They are trained into the cache; those that come with the package are made again beside it.
+        """
         run, chosen = Run(self._request.name), self._request.profile(self._request.name)
-        return [run.pretrained(model) for model in chosen.all_models if is_pretrained(model)]
+        return [
+            run.pretrained(model) if is_shipped(model) else run.model(model)
+            for model in chosen.all_models
+            if is_pretrained(model)
+        ]
