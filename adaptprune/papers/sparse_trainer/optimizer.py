@@ -53,7 +53,7 @@ class SparseAdamW(torch.optim.AdamW):
         for parameter, gradient in gradients.items():
             kept = self.masks[parameter]
             if self.rule == "gradient":
-                gradient.add_(self._decaying(parameter, kept), alpha=self._factor(parameter))
+                gradient += self._decaying(parameter, kept).mul_(self._factor(parameter))
             else:
                 self._update(parameter, kept, group)
                 parameter.grad = None  # for the library to leave it alone
