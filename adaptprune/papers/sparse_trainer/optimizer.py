@@ -53,7 +53,7 @@ class SparseAdamW(torch.optim.AdamW):
         for parameter, gradient in gradients.items():
             kept = self.masks[parameter]
             if self.rule == "gradient":
-                gradient += self._decaying(parameter, kept)
+                gradient += self._decaying(parameter, kept).mul_(self._factor(parameter))
             else:
                 self._update(parameter, kept, group)
                 parameter.grad = None  # for the library to leave it alone
@@ -63,12 +63,15 @@ class SparseAdamW(torch.optim.AdamW):
         return result
 
     def _decaying(self, parameter: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
-        """Return λ (1 − m) ⊙ W, or what the published code has in its place."""
-        factor = self.factor(int(self.state[parameter].get("step", 0)))
+        """Return (1 − m) ⊙ W, or what the published code has in its place."""
         if self.rule == "gpt2-official":
             # ~1 = −2 where a weight stays, ~0 = −1 where it does not.
-            return parameter * torch.where(kept, -2.0 * factor, -factor)
-        return (parameter * ~kept).mul_(factor)
+            return parameter * torch.where(kept, -2.0, -1.0)
+        return parameter * ~kept
+
+    def _factor(self, parameter: torch.Tensor) -> float:
+        """Return λ of the step that a weight is about to take."""
+        return self.factor(int(self.state[parameter].get("step", 0)))
 
     def _update(self, parameter: Any, kept: torch.Tensor, group: dict[str, Any]) -> None:
         """Take one decoupled step (Eq. 20-23) with one weight."""
@@ -79,7 +82,7 @@ class SparseAdamW(torch.optim.AdamW):
             state["exp_avg_sq"] = torch.zeros_like(parameter)
         first, second, (beta1, beta2) = state["exp_avg"], state["exp_avg_sq"], group["betas"]
         first.mul_(beta1).add_(parameter.grad, alpha=1 - beta1)
-        decayed = self._decaying(parameter, kept).add_(first)
+        decayed = torch.add(first, self._decaying(parameter, kept), alpha=self._factor(parameter))
         state["step"] += 1
         step = state["step"].item()
         second.mul_(beta2).addcmul_(decayed, decayed, value=1 - beta2)
