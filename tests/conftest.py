@@ -139,6 +139,8 @@ def command(
     def run(*arguments: object) -> tuple[int, str, str]:
         from adaptprune.cli import main
 
+        # Torch is imported, and its width of vectors chosen: that of processes begun later, too.
+        monkeypatch.delenv("ADAPTPRUNE_VECTORS", raising=False)
         monkeypatch.setattr("sys.argv", ["adaptprune", *map(str, arguments)])
         status = 0
         try:

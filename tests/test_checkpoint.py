@@ -20,9 +20,10 @@ from adaptprune.files.atomic import read_json, read_sealed_json, write_sealed_js
 from adaptprune.files.manifest import write_manifest
 from adaptprune.models.checkpoint import load_model, revision
 from adaptprune.models.runtime import Runtime
+from adaptprune.pruning.dense import DenseModel
+from adaptprune.pruning.guard import check_pruned
 from adaptprune.pruning.registry import find_method
 from adaptprune.pruning.stage import Job, mean_loss_of, prune_stage, score_stage
-from adaptprune.pruning.surgery import add_biases, cut_layers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,11 +68,10 @@ def expected(models: dict[str, Path]) -> dict[str, torch.Tensor]:
         for method, (sparsity, _) in METHODS.items():
             work = job(folder, method)
             model = load_model(folder)
-            pruned = work.method.prune(model, None, sparsity, work.context(), work.parameters)
-            if pruned.kept is not None and not pruned.already_cut:
-                cut_layers(model, pruned.kept)
-            add_biases(model, pruned.biases)
-            outputs[f"{family}-{method}"] = logits(pruned.model or model, TOKENS)
+            dense = DenseModel.of(model)
+            returned = work.method.prune(model, None, sparsity, work.context(), work.parameters)
+            decision = check_pruned(work.method, returned, dense).decide()
+            outputs[f"{family}-{method}"] = logits(decision.apply(model), TOKENS)
     return outputs
 
 

@@ -310,7 +310,8 @@ def test_the_claims_of_one_function_have_one_stand_in() -> None:
         load_declaration(DECLARATIONS / "adapt_pruner" / f"{name}.yaml")
         for name in ("table4", "table4_flops")
     ]
-    assert both[0].profiles == both[1].profiles
+    # The real model is recovered on equal tokens alone: the claim on equal operations is open.
+    assert both[0].profiles == both[1].profiles | {"offline": "offline-trained"}
 
 
 def test_failed_and_missing_cells_of_other_tables_are_listed(

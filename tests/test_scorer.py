@@ -1,6 +1,7 @@
 """The prefix scorer against lm-eval's own model, on tiny random models."""
 
 import logging
+import sys
 
 import numpy as np
 import pytest
@@ -211,12 +212,16 @@ def test_answers_are_remembered_for_texts_only(llama):
     llama[0].set_cache_hook(CacheHook(None))
 
 
-def test_the_progress_bar_is_shown_unless_disabled(llama, capsys):
+@pytest.mark.parametrize("terminal", [True, False])
+def test_the_progress_bar_is_shown_on_a_terminal_unless_disabled(
+    llama, capsys, monkeypatch, terminal
+):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
     requests = [(None, [1, 2], [3]), (None, [1, 2], [4])]
     llama[0]._loglikelihood_tokens(requests, disable_tqdm=True)
     assert "Scoring" not in capsys.readouterr().err
     llama[0]._loglikelihood_tokens(requests)
-    assert "2/2 requests" in capsys.readouterr().err
+    assert ("2/2 requests" in capsys.readouterr().err) == terminal
 
 
 def test_out_of_memory_halves_the_batch_and_goes_on(monkeypatch):
