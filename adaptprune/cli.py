@@ -96,6 +96,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     ),
     "Present": (
         comparing.compare,
+        comparing.leaderboard,
         reporting.table,
         reporting.figure,
         reporting.report,
