@@ -138,7 +138,7 @@ def table_files(stem: Path, *more: str) -> list[Written]:
 
 def figure_files(stem: Path) -> list[Written]:
     """Return the files of a figure, of which the PDF tells whose they are."""
-    return _together(stem, (".pdf", ".png", ".csv"), _FIGURE)
+    return _together(stem, (".pdf", ".png", ".svg", ".csv"), _FIGURE)
 
 
 def _together(stem: Path, suffixes: tuple[str, ...], kind: Kind) -> list[Written]:

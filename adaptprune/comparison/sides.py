@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from adaptprune.cells import DENSE
+from adaptprune.cells import DENSE, split_variant
 from adaptprune.comparison.conditions import check_between
 from adaptprune.comparison.paired import Cells, Pairing
 from adaptprune.errors import UserError, unknown
 from adaptprune.evaluation.suites import load_suite
-from adaptprune.pruning.registry import method_title
+from adaptprune.pruning.registry import find_method, method_title
 from adaptprune.results.matrix import read_matrix
 from adaptprune.results.rows import labels_of
 
@@ -88,6 +88,14 @@ def title_of(label: str) -> str:
         return method_title(label)
     except UserError:
         return label  # somebody else's results
+
+
+def family_of(label: str) -> str:
+    """Return what a method removes; empty where it is not known here."""
+    try:
+        return find_method(split_variant(label)[0]).family
+    except UserError:
+        return ""  # somebody else's results
 
 
 def _split(matrix: Matrix, method: str, source: Path) -> tuple[Matrix, Matrix]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from adaptprune.cells import DENSE, NO_RECOVERY, split_variant
 from adaptprune.comparison.panels import costs
-from adaptprune.comparison.sides import title_of
+from adaptprune.comparison.sides import family_of, title_of
+from adaptprune.comparison.summary import TOLERANCE
 from adaptprune.errors import UserError
 from adaptprune.evaluation.suites import load_suite
 from adaptprune.pruning.registry import find_method
@@ -17,7 +18,7 @@ from adaptprune.results.matrix import beside
 from adaptprune.results.rows import labels_of, read_provenance, read_results
 from adaptprune.results.stats import summarize
 from adaptprune.tables.fill import CellNumbers, read_cell
-from adaptprune.tables.measures import AVERAGE, Measure, averaged, columns_of
+from adaptprune.tables.measures import AVERAGE, Measure, averaged, chance_of, columns_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
 #: In the order of the page; what is trained after pruning is a family of its own.
 FAMILIES = ("dense", "units", "layers", "single weights", "trained", "other")
-#: Sizes at equal sparsity that differ by more than this share are marked.
-TOLERANCE = 0.03
 #: What makes an entry.
 PLACE = ["model", "label", "sparsity", "recovery"]
 
@@ -108,9 +107,7 @@ def read_board(results_csv: Path) -> Board:
     ]
     _mark_unlike(entries)
     entries.sort(key=lambda one: (FAMILIES.index(one.family), -(one.nonzeros or 0), one.title))
-    chances = [task.chance for task in suite.tasks if task.chance is not None]
-    chance = 100 * fmean(chances) if len(chances) == len(suite.tasks) else None
-    return Board(results_csv.stem, suite, entries, chance, results)
+    return Board(results_csv.stem, suite, entries, chance_of(suite), results)
 
 
 def _entry(key: Any, rows: pd.DataFrame, suite: Suite, seconds: pd.Series) -> Entry:
@@ -195,10 +192,7 @@ def _family(label: str, recovery: str) -> str:
         return DENSE
     if recovery != NO_RECOVERY:
         return "trained"
-    try:
-        return find_method(split_variant(label)[0]).family
-    except UserError:
-        return "other"  # somebody else's results
+    return family_of(label) or "other"
 
 
 def _citation(label: str) -> str:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from markupsafe import Markup
 
 from adaptprune.cells import NO_RECOVERY, split_variant
+from adaptprune.comparison.summary import TOLERANCE
 from adaptprune.errors import UserError
-from adaptprune.leaderboard.entries import FAMILIES, TOLERANCE
+from adaptprune.leaderboard.entries import FAMILIES
 from adaptprune.leaderboard.plot import COLOURS, plot_of
 from adaptprune.plugins import source_file
 from adaptprune.pruning.registry import find_method
