@@ -22,6 +22,8 @@ TOLERANCE = 0.03
 Sizes = dict[tuple[Place, str], float]
 
 _WIDTH, _LEFT, _RIGHT, _LINE, _TOP = 560, 190, 130, 26, 30
+#: Numbers on the scale that are nearer than this would overlap.
+_BESIDE = 40
 
 
 @dataclass(frozen=True)
@@ -171,6 +173,8 @@ def forests_of(found: list[Against], title: Callable[[str], str], several: bool)
     def x_of(points: float) -> float:
         return round(_LEFT + scale * (points - first), 1)
 
+    apart = [end for end in (first, last) if abs(x_of(end) - x_of(0.0)) > _BESIDE]
+    ticks = tuple((x_of(end), signed(end)) for end in sorted([0.0, *apart]))
     pictures = []
     by_place: Mapping[Place, list[Against]] = {
         place: [one for one in found if one.place == place]
@@ -192,7 +196,6 @@ def forests_of(found: list[Against], title: Callable[[str], str], several: bool)
                     mark=mark,
                 )
             )
-        ticks = tuple((x_of(end), signed(end)) for end in sorted({first, 0.0, last}))
         recovered = "" if place.recovery == "none" else f", {place.recovery}"
         heading = f"{place.model}, {place.sparsity} %{recovered}"
         height = _TOP + _LINE * len(here) + 10
