@@ -13,6 +13,7 @@ LOCK := $(shell command -v flock > /dev/null && echo flock .venv.lock)
 table1: $(STAMP)
 	$(BIN)/snakemake table1 --cores $(CORES)
 	@cat paper_tables/generated/mini/table1.md
+	@echo 'To run single commands, activate the environment: source $(BIN)/activate'
 
 smoke: $(STAMP)
 	$(BIN)/snakemake smoke --cores $(CORES)
@@ -52,5 +53,10 @@ $(STAMP): pyproject.toml constraints.txt
 	  $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,slurm]"; \
 	  touch $@; }'
 
+# Hours of computing may lie there: nothing is deleted.
 clean:
-	rm -rf results/runs paper_tables/generated .snakemake
+	@aside=cleaned/$$(date +%Y-%m-%d-%H%M%S); \
+	for folder in results/runs paper_tables/generated .snakemake; do \
+	  test ! -e $$folder || { mkdir -p $$aside/$$(dirname $$folder) && mv $$folder $$aside/$$folder \
+	    && echo "moved $$folder to $$aside/$$folder; delete it there when you need it no more"; }; \
+	done

@@ -11,8 +11,9 @@ import functools
 import gc
 import os
 import sys
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -29,6 +30,7 @@ from adaptprune.commands import (
     pruning,
     reporting,
     training,
+    written,
 )
 from adaptprune.errors import NumericalError, UserError
 from adaptprune.files.surroundings import check, expanded, speak_utf8
@@ -96,6 +98,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     ),
     "Present": (
         comparing.compare,
+        comparing.leaderboard,
         reporting.table,
         reporting.figure,
         reporting.report,
@@ -119,6 +122,9 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
 #: What the workflow and the training processes call; known, but not listed.
 UNLISTED = (reporting.made_from, training.train_stage)
 
+#: Exit status of a command that Ctrl-C ended.
+INTERRUPTED = 130
+
 app = typer.Typer(
     cls=Grouped,
     help="Pruning of language models: prune, evaluate, compare.",
@@ -127,6 +133,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        print(f"adaptprune {version('adaptprune')}")
+        raise typer.Exit
+
+
+@app.callback()
+def of_the_suite(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="and end")
+    ] = False,
+) -> None:
+    """Pruning of language models: prune, evaluate, compare."""
+
+
 for group in COMMANDS.values():
     for command in group:
         app.command(name_of(command), hidden=command in UNLISTED)(with_expanded_paths(command))
@@ -148,13 +171,16 @@ def main() -> None:
     take_official_vectors(sys.argv[1:])
     spare_the_garbage_collector()
     end_with_workflow()
+    written.forget()
+    status = 0
     try:
         check()
-        app(standalone_mode=False)
+        # The interrupt and an exit of typer's come back as a status.
+        status = app(sys.argv[1:] or ["--help"], standalone_mode=False) or 0
     except (typer.Abort, KeyboardInterrupt):
-        sys.exit(130)
+        status = INTERRUPTED
     except typer.Exit as stop:
-        sys.exit(stop.exit_code)
+        status = stop.exit_code
     except typer.TyperException as error:
         # A wrong option or value; typer's own report would take several lines.
         message = " ".join(error.format_message().split())
@@ -170,6 +196,11 @@ def main() -> None:
         if error.filename is None or error.strerror is None:
             raise
         _end(f"{error.filename}: {error.strerror}")
+    if status == INTERRUPTED:
+        print("stopped; run the same command to go on", file=sys.stderr)
+    if status:
+        sys.exit(status)
+    written.tell()
 
 
 def _end(message: str) -> NoReturn:

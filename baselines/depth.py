@@ -21,6 +21,8 @@ class DepthMethod(Method):
     order of removal serves every sparsity.
     """
 
+    family = "layers"
+
     @abstractmethod
     def removal_order(
         self, model: Any, context: Context, parameters: Any, count: int

@@ -18,7 +18,12 @@ from adaptprune.workflow.papers import (
 from adaptprune.workflow.paths import CELL, DRAWN
 from adaptprune.workflow.presented import Presented
 from adaptprune.workflow.profiles import profile_names, settings_hash
-from adaptprune.workflow.progress import Progress, cell_folders, report_progress
+from adaptprune.workflow.progress import (
+    Progress,
+    cell_folders,
+    report_progress,
+    say_made,
+)
 from adaptprune.workflow.request import Request
 
 graph.collect_no_garbage()
@@ -64,6 +69,10 @@ onstart:
     else:
         at_once = workflow.nodes  # jobs in the queue at a time
     report_progress(Progress(cell_folders(workflow.dag.jobs)), at_once)
+
+
+onsuccess:
+    say_made(workflow.dag.targetjobs)
 
 
 wildcard_constraints:

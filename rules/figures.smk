@@ -93,7 +93,7 @@ rule figure:
     input:
         SHOWN.figure_sources,
     output:
-        multiext(RUN.figure("{figure}"), ".pdf", ".png", ".csv"),
+        multiext(RUN.figure("{figure}"), ".pdf", ".png", ".svg", ".csv"),
         made=RUN.made("figures/{figure}"),
     log:
         RUN.log("figures/{figure}"),
@@ -106,7 +106,7 @@ rule figure:
         overrides=SHOWN.overrides,
         folder=str(CONFIG),
         made_from=SHOWN.profile_hash,
-        written=lambda wildcards, output: " ".join(output[:3]),
+        written=lambda wildcards, output: " ".join(output[:4]),
         stem=lambda wildcards, output: output[0].removesuffix(".pdf"),
     message:
         "draw {wildcards.figure} of profile {wildcards.profile}"

@@ -26,7 +26,7 @@ LINES = (
     ("workflow", "baselines"),
     ("tables", "doctor"),
     ("comparison", "figures"),
-    ("report",),
+    ("report", "leaderboard"),
     ("papers",),
     ("given",),
     ("api",),

@@ -236,7 +236,9 @@ def test_a_method_of_a_matrix_meets_the_others_there(files: tuple[Path, Path]) -
 
 def test_markdown_holds_everything(comparison: Comparison) -> None:
     text = render_markdown(comparison)
-    assert text.startswith("# mine against the baselines of tiny\n\n- mine is better than FLAP at")
+    verdicts = "- **At 20 %: better than 2 of 2 baselines, none better.**\n- **At 40 %: "
+    assert text.startswith(f"# mine against the baselines of tiny\n\n{verdicts}")
+    assert "\n\n- mine is better than FLAP at" in text
     for title in ("Difference to every baseline", "Task by task", "Size reached, and what it cost"):
         assert f"## {title}" in text
     assert "| tiny-llama | 20% | mine, against LLM-Pruner |" in text

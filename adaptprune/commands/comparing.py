@@ -1,7 +1,8 @@
-"""Commands that keep results and compare them: store, compare."""
+"""Commands that keep results, list and compare them: store, leaderboard, compare."""
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -57,6 +58,23 @@ def store(
     listed = write_not_run(read_profile(profile, config_folder, None).cells(), matrix, output)
     minutes = round(listed["minutes"].sum(), 1)
     print_json({"stored": len(done), "not_run": len(listed), "minutes": minutes})
+
+
+def leaderboard(
+    results: Annotated[list[Path], typer.Argument(help="stored results CSV; one or several")],
+    output: Annotated[Path, typer.Option(help="page to write")] = Path("results/leaderboard.html"),
+) -> None:
+    """Show stored results as one page, sortable and offline; nothing is computed."""
+    from adaptprune.commands.outputs import check_files, holding
+    from adaptprune.files.atomic import write_texts
+    from adaptprune.leaderboard.entries import read_board
+    from adaptprune.leaderboard.page import render_leaderboard
+
+    check_files([(output, holding("<title>Leaderboard"))], results)
+    named = " ".join(shlex.quote(str(path)) for path in results)
+    command = f"adaptprune leaderboard {named} --output {shlex.quote(str(output))}"
+    page = render_leaderboard([read_board(path) for path in results], command, output.parent)
+    write_texts(output.with_suffix(""), {output.suffix: page})
 
 
 def compare(

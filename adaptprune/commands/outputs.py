@@ -13,6 +13,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from adaptprune.commands import written
 from adaptprune.errors import UserError
 from adaptprune.files.atomic import MANIFEST, foreign_files, read_json, writing
 from adaptprune.files.manifest import records, verify_folder
@@ -137,7 +138,7 @@ def table_files(stem: Path, *more: str) -> list[Written]:
 
 def figure_files(stem: Path) -> list[Written]:
     """Return the files of a figure, of which the PDF tells whose they are."""
-    return _together(stem, (".pdf", ".png", ".csv"), _FIGURE)
+    return _together(stem, (".pdf", ".png", ".svg", ".csv"), _FIGURE)
 
 
 def _together(stem: Path, suffixes: tuple[str, ...], kind: Kind) -> list[Written]:
@@ -176,6 +177,7 @@ def check_files(files: Sequence[Written], inputs: Iterable[Path | None] = ()) ->
             raise UserError(f"{path}: two results cannot be written to one file")
         with writing(path, alone=True):
             _check_file(path, kind, read)
+    written.note(*(path for path, _ in files))
 
 
 def _check_file(path: Path, kind: Kind, inputs: list[Path]) -> None:
@@ -219,6 +221,7 @@ def check_folder_to_write(output: Path, inputs: Iterable[Path | None]) -> None:
         _check_place(output, inputs)
         if output.is_dir() and any(output.iterdir()):
             _check_result(output)
+    written.note(output)
 
 
 def _check_result(output: Path) -> None:

@@ -248,7 +248,7 @@ def figure(
     config_folder: ConfigFolderOption = Path("config"),
     override: OverrideOption = None,
 ) -> None:
-    """Draw a figure as PDF, PNG and CSV; OUTPUT is the path without suffix."""
+    """Draw a figure as PDF, PNG, SVG and CSV; OUTPUT is the path without suffix."""
     from adaptprune.commands.outputs import check_files, figure_files
     from adaptprune.figures.catalog import draw
     from adaptprune.figures.style import save_figure

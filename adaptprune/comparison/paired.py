@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
 from adaptprune.errors import UserError
 from adaptprune.results.rows import label_of, labels_of
@@ -27,6 +28,7 @@ COLUMNS = [
 ]
 
 _DOCUMENT = ["task", "document", "document_hash"]
+_NOWHERE = np.array([], dtype=np.intp)
 
 
 @dataclass(frozen=True, order=True)
@@ -42,10 +44,13 @@ class Cells:
     """The per-document scores of a matrix's finished cells."""
 
     def __init__(self, matrix: Matrix) -> None:
-        """Take them apart by place, method and seed."""
-        documents = matrix.documents
+        """Take them apart by place, method, seed, task and metric."""
         keys = ["model", "recovery", "sparsity", "label", "seed"]
-        self._by_cell = dict(list(documents.assign(label=labels_of(documents)).groupby(keys)))
+        documents = matrix.documents.assign(label=labels_of(matrix.documents))
+        #: Where the rows of one score lie: taking them from the whole each time is slow.
+        self._rows = documents.groupby([*keys, "task", "metric"]).indices
+        self._cells = {key[: len(keys)] for key in self._rows}
+        self._documents = documents[[*_DOCUMENT, "value"]]
         self._values: dict[tuple[Any, ...], pd.Series] = {}
         stopped = matrix.results[matrix.results["status"] != "ok"]
         self.stopped: dict[tuple[Place, str], list[str]] = {}
@@ -56,16 +61,16 @@ class Cells:
 
     def places(self, label: str) -> list[Place]:
         """Return where a method has finished cells, sorted."""
-        return sorted({Place(*key[:3]) for key in self._by_cell if key[3] == label})
+        return sorted({Place(*key[:3]) for key in self._cells if key[3] == label})
 
     def labels(self) -> list[str]:
         """Return the methods (with variants) that have finished cells, sorted; not dense."""
-        return sorted({key[3] for key in self._by_cell} - {"dense"})
+        return sorted({key[3] for key in self._cells} - {"dense"})
 
     def seeds(self, place: Place, label: str) -> list[int]:
         """Return the seeds at which a method is finished at a place."""
         cell = (place.model, place.recovery, place.sparsity, label)
-        return sorted(key[4] for key in self._by_cell if key[:4] == cell)
+        return sorted(key[4] for key in self._cells if key[:4] == cell)
 
     def accuracy(self, place: Place, label: str, seed: int, task: SuiteTask) -> pd.Series:
         """Return a benchmark's score of every document, indexed by document."""
@@ -84,12 +89,13 @@ class Cells:
         cell = (place.model, place.recovery, place.sparsity, label, seed)
         key = (cell, task.task, metric)
         if key not in self._values:
-            rows = self._by_cell[cell]
-            rows = rows[rows["task"].isin(task.tasks()) & (rows["metric"] == metric)]
-            if rows.empty:
+            lying = [self._rows.get((*cell, part, metric), _NOWHERE) for part in task.tasks()]
+            rows = np.concatenate(lying)
+            if not len(rows):
                 name = f"{place.model}/{label}/{place.sparsity}/{place.recovery}/s{seed}"
                 raise UserError(f"no {metric} of {task.task} for {name}")
-            self._values[key] = rows.set_index(_DOCUMENT)["value"].sort_index()
+            found = self._documents.take(rows)
+            self._values[key] = found.set_index(_DOCUMENT)["value"].sort_index()
         return self._values[key]
 
 
@@ -274,7 +280,9 @@ def compare_pairings(pairings: Sequence[Pairing], suite: Suite) -> pd.DataFrame:
         One row per pairing, measure and seed, with the columns `COLUMNS`; accuracies in percent,
         their differences in points, perplexities as ratios.
     """
-    rows = [row for pairing in pairings if pairing.seeds for row in pairing.rows(suite)]
+    shared = [pairing for pairing in pairings if pairing.seeds]
+    shown = tqdm(shared, desc="Comparing", unit="pair", disable=None)
+    rows = [row for pairing in shown for row in pairing.rows(suite)]
     table = pd.DataFrame(rows, columns=COLUMNS)
     if table.empty:
         return table

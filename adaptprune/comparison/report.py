@@ -12,6 +12,13 @@ from adaptprune.comparison.notes import notes_of
 from adaptprune.comparison.paired import ALL, Place, compare_pairings
 from adaptprune.comparison.panels import PAIR, cost_panel, difference_panel, task_panel
 from adaptprune.comparison.sides import pairings_of, read_sides
+from adaptprune.comparison.summary import (
+    Forest,
+    forests_of,
+    set_against,
+    sizes_of,
+    verdicts_of,
+)
 from adaptprune.comparison.words import agreeing_seeds, describe_average, describe_perplexity
 from adaptprune.errors import UserError
 from adaptprune.files.atomic import write_texts
@@ -36,9 +43,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All that a comparison prints; ``table`` holds its numbers, one per row."""
+    """All that a comparison prints; ``table`` holds its numbers, one per row.
+
+    ``verdicts`` come first, ``forests`` show the same on the page, ``sentences`` say it all.
+    """
 
     heading: Heading
+    verdicts: list[str]
+    forests: list[Forest]
     sentences: list[str]
     panels: list[Panel]
     notes: list[str]
@@ -95,9 +107,17 @@ def compare_files(baseline_csv: Path, new_csv: Path, method: str | None = None) 
         task_panel(table, sides.suite, title, seeds),
         cost_panel(results, provenance, titles, seeds),
     ]
-    sentences = _sentences(table, titles, sides, seeds)
-    notes = notes_of(sides, pairings, table, titles, seeds)
-    return Comparison(heading, sentences, panels, notes, table)
+    found = set_against(table, sides.stored, sizes_of(results))
+    several = len({(one.place.model, one.method) for one in found}) > 1
+    return Comparison(
+        heading,
+        verdicts_of(found, titles.__getitem__, several),
+        forests_of(found, titles.__getitem__, several),
+        _sentences(table, titles, sides, seeds),
+        panels,
+        notes_of(sides, pairings, table, titles, seeds),
+        table,
+    )
 
 
 def _score_panels(
@@ -148,11 +168,13 @@ def _sentences(
 
 
 def render_markdown(comparison: Comparison) -> str:
-    """Return a comparison as Markdown, its sentences first."""
+    """Return a comparison as Markdown, its verdicts and sentences first."""
     text = to_markdown(comparison.panels, comparison.notes, comparison.heading)
     title, rest = text.split("\n", 1)
     said = "\n".join(f"- {sentence}" for sentence in comparison.sentences)
-    return f"{title}\n\n{said}\n{rest}"
+    parts = [verdict.partition(" Not counted: ") for verdict in comparison.verdicts]
+    verdicts = "\n".join(f"- **{first}**{between}{rest}" for first, between, rest in parts)
+    return f"{title}\n\n{verdicts}\n\n{said}\n{rest}"
 
 
 def render_html(comparison: Comparison) -> str:
@@ -162,6 +184,8 @@ def render_html(comparison: Comparison) -> str:
         "page.html.j2",
         title=comparison.heading.caption,
         heading=comparison.heading,
+        verdicts=comparison.verdicts,
+        forests=comparison.forests,
         sentences=comparison.sentences,
         panels=comparison.panels,
         notes=comparison.notes,
@@ -170,7 +194,7 @@ def render_html(comparison: Comparison) -> str:
 
 def write_comparison(comparison: Comparison, output_stem: Path) -> None:
     """Write a comparison to ``<stem>.md``, ``.tex``, ``.html`` and ``.csv``, atomically."""
-    said = [*comparison.sentences, *comparison.notes]
+    said = [*comparison.verdicts, *comparison.sentences, *comparison.notes]
     outputs = {
         ".md": render_markdown(comparison),
         ".tex": to_latex(comparison.panels, said, comparison.heading),

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from adaptprune.cells import DENSE
+from adaptprune.cells import DENSE, split_variant
 from adaptprune.comparison.conditions import check_between
 from adaptprune.comparison.paired import Cells, Pairing
 from adaptprune.errors import UserError, unknown
 from adaptprune.evaluation.suites import load_suite
-from adaptprune.pruning.registry import method_title
+from adaptprune.pruning.registry import find_method, method_title
 from adaptprune.results.matrix import read_matrix
-from adaptprune.results.rows import label_of, labels_of
+from adaptprune.results.rows import labels_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +33,7 @@ class Sides:
     names: tuple[str, str]
     suite: Suite
 
-    @property
+    @cached_property
     def clashes(self) -> set[str]:
         """Return the methods that both files hold."""
         return set(self.labels(self.baseline)) & set(self.labels(self.new))
@@ -40,8 +41,7 @@ class Sides:
     @staticmethod
     def labels(matrix: Matrix) -> list[str]:
         """Return the methods (with variants) of one file, but dense."""
-        found = {label_of(row) for _, row in matrix.results.iterrows()}
-        return sorted(found - {DENSE})
+        return sorted(set(labels_of(matrix.results)) - {DENSE})
 
     def stored(self, label: str) -> str:
         """Return the key of a baseline: its name, with its file where the new one has it too."""
@@ -72,9 +72,11 @@ class Sides:
     def together(self, kind: str) -> pd.DataFrame:
         """Return results or provenance of both files, every row under its key as method."""
         stored, new = getattr(self.baseline, kind), getattr(self.new, kind)
-        keys = [self.stored(label_of(row)) for _, row in stored.iterrows()]
-        labels = [label_of(row) for _, row in new.iterrows()]
-        both = [stored.assign(method=keys, variant=""), new.assign(method=labels, variant="")]
+        keys = labels_of(stored).map(self.stored)
+        both = [
+            stored.assign(method=keys, variant=""),
+            new.assign(method=labels_of(new), variant=""),
+        ]
         if (stored["method"] == DENSE).any():
             both[1] = both[1][both[1]["method"] != DENSE]
         return pd.concat(both, ignore_index=True)
@@ -86,6 +88,14 @@ def title_of(label: str) -> str:
         return method_title(label)
     except UserError:
         return label  # somebody else's results
+
+
+def family_of(label: str) -> str:
+    """Return what a method removes; empty where it is not known here."""
+    try:
+        return find_method(split_variant(label)[0]).family
+    except UserError:
+        return ""  # somebody else's results
 
 
 def _split(matrix: Matrix, method: str, source: Path) -> tuple[Matrix, Matrix]:

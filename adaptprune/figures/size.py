@@ -15,13 +15,20 @@ from adaptprune.cells import DENSE
 from adaptprune.errors import UserError
 from adaptprune.evaluation.suites import load_suite
 from adaptprune.figures.catalog import Drawing
-from adaptprune.figures.style import PAGE, add_legend, method_styles, new_figure, styled
+from adaptprune.figures.style import (
+    PAGE,
+    add_legend,
+    draw_chance,
+    method_styles,
+    new_figure,
+    styled,
+)
 from adaptprune.pruning.registry import method_title
 from adaptprune.results.rows import read_results
 from adaptprune.results.stats import summarize
 from adaptprune.tables.arrange import build_grid
 from adaptprune.tables.declared import Row
-from adaptprune.tables.measures import OF_CELL, columns_of
+from adaptprune.tables.measures import OF_CELL, chance_of, columns_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -89,7 +96,8 @@ def quality_of(source: Source) -> pd.DataFrame:
         UserError: there is none, or the results cannot be used.
     """
     profile = source.profile
-    columns = columns_of(load_suite(profile.evaluation.suite))
+    suite = load_suite(profile.evaluation.suite)
+    columns, chance = columns_of(suite), chance_of(suite)
     lines = [Row(method=method, title=method_title(method)) for method in profile.methods]
     grid = build_grid(
         read_results(source.folder / "results.csv"),
@@ -110,6 +118,7 @@ def quality_of(source: Source) -> pd.DataFrame:
             "measure": column.key,
             "label": "Average accuracy (%)" if column.kind == "accuracy" else column.header,
             "better": "higher" if column.kind == "accuracy" else "lower",
+            "chance": chance if column.key == "average" else None,
             "params": row.entries["params"].value,
             "nonzeros": row.entries["nonzeros"].value,
             **center_of(row.entries[column.key].by_seed.values(), column.kind)._asdict(),
@@ -185,6 +194,7 @@ def _draw_panel(axes: Axes, points: pd.DataFrame, styles: dict[str, dict[str, An
             label=f"{rows['title'].iloc[0]}{MASKED if masked else ''}",
             **styles[str(method)],
         )
+    draw_chance(axes, points)
     if (points["better"] == "lower").all():
         axes.set_yscale("log")
     axes.set_xlabel("Parameters that no mask set to zero (M)" if any_masked else "Parameters (M)")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 #: Width in inches of a figure across one column and across the page.
 COLUMN, PAGE = 3.3, 6.9
 
-SUFFIXES = (".pdf", ".png", ".csv")
+SUFFIXES = (".pdf", ".png", ".svg", ".csv")
 
 _SETTINGS: dict[str, Any] = {
     "axes.axisbelow": True,
@@ -98,6 +98,12 @@ def add_legend(figure: Figure | SubFigure, panels: Iterable[Axes]) -> None:
     figure.legend(list(shown.values()), list(shown), loc="outside lower center", ncols=4)
 
 
+def draw_chance(axes: Axes, points: pd.DataFrame) -> None:
+    """Draw what guessing gives, where the points' column ``chance`` knows it."""
+    for value in points["chance"].dropna().unique():
+        axes.axhline(value, color="0.4", linestyle=":", linewidth=1, label="Guessing")
+
+
 def new_figure(width: float = COLUMN, height: float = 2.4) -> Figure:
     """Return an empty figure.
 
@@ -110,7 +116,7 @@ def new_figure(width: float = COLUMN, height: float = 2.4) -> Figure:
 
 
 def save_figure(figure: Figure, data: pd.DataFrame, stem: Path) -> None:
-    """Write a figure as ``<stem>.pdf`` and ``<stem>.png``, and its data as ``<stem>.csv``.
+    """Write a figure as ``<stem>.pdf``, ``.png`` and ``.svg``, and its data as ``<stem>.csv``.
 
     Every file appears whole or not at all; the same figure gives the same bytes.
 
@@ -123,6 +129,7 @@ def save_figure(figure: Figure, data: pd.DataFrame, stem: Path) -> None:
     metadata: dict[str, dict[str, Any]] = {
         ".pdf": {"Creator": "adaptprune", "Producer": None, "CreationDate": None},
         ".png": {"Software": None},
+        ".svg": {"Creator": "adaptprune", "Date": None},
     }
     with styled():
         for suffix, fixed in metadata.items():

@@ -13,7 +13,14 @@ import pandas as pd
 
 from adaptprune.figures.catalog import Drawing
 from adaptprune.figures.size import quality_of, with_front
-from adaptprune.figures.style import PAGE, add_legend, method_styles, new_figure, styled
+from adaptprune.figures.style import (
+    PAGE,
+    add_legend,
+    draw_chance,
+    method_styles,
+    new_figure,
+    styled,
+)
 from adaptprune.tables.speed import read_measures
 from adaptprune.workflow.run import TRADEOFF_BATCHES
 
@@ -106,6 +113,7 @@ def _draw_panel(axes: Axes, points: pd.DataFrame, styles: dict[str, dict[str, An
             label=rows["title"].iloc[0],
             **styles[str(method)],
         )
+    draw_chance(axes, points)
     if (points["better"] == "lower").all():
         axes.set_yscale("log")
     axes.set_xlabel("Tokens/s, dense = 1")

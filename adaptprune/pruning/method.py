@@ -140,6 +140,8 @@ class Method(Plugin):
     from the scores). A method that decides and cuts in one go implements ``prune`` alone.
     """
 
+    #: What it removes: ``units`` (heads, neurons, channels), ``layers`` or ``single weights``.
+    family: ClassVar[str] = "units"
     needs_calibration: ClassVar[bool] = True
     #: Whether it works on heads and neurons; False of methods that prune single weights, which
     #: know more families.

@@ -30,6 +30,7 @@ class OneShotParameters(Parameters):
 class OneShotMethod(Method):
     """One rule for every matrix of the decoder blocks; embeddings, head and norms stay."""
 
+    family = "single weights"
     needs_shape = False
     parameters: ClassVar[type[OneShotParameters]] = OneShotParameters
 

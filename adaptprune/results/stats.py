@@ -8,6 +8,7 @@ treat differently say anything about which is better.
 
 from __future__ import annotations
 
+import functools
 import math
 import statistics
 from dataclasses import dataclass
@@ -148,6 +149,16 @@ def resampled_sums(values: Array, resamples: int, generator: np.random.Generator
     return np.concatenate(blocks)
 
 
+@functools.lru_cache(maxsize=1)
+def _times_drawn(documents: int, resamples: int, seed: int) -> NDArray[np.int64]:
+    """Return how often each document is drawn where no two are equal [resamples, documents].
+
+    Likelihoods of documents are hardly ever equal: one drawing serves all pairs of methods.
+    """
+    shares = np.ones(documents) / documents
+    return np.random.default_rng(seed).multinomial(documents, shares, size=resamples)
+
+
 def _percentile(estimate: float, draws: Array) -> Bootstrap:
     """Return the percentile interval (95 %), and the p at which it would just hold zero."""
     # Sums in another order: what is zero may come out a hair beside it.
@@ -204,7 +215,10 @@ def bootstrap_ratio(
         seed: of the resampling.
         resamples: how many.
     """
-    generator = np.random.default_rng(seed)
     pairs = np.stack([differences, sizes], axis=1).astype(np.float64)
-    sums = resampled_sums(pairs, resamples, generator)
+    distinct = np.unique(pairs, axis=0)
+    if len(distinct) == len(pairs) <= _BLOCK // resamples:
+        sums = _times_drawn(len(pairs), resamples, seed) @ distinct
+    else:
+        sums = resampled_sums(pairs, resamples, np.random.default_rng(seed))
     return _percentile(pairs[:, 0].sum() / pairs[:, 1].sum(), sums[:, 0] / sums[:, 1])

@@ -84,14 +84,15 @@ def read_cell(
             values[measure.read] = float(known)
     if first["status"] != "ok":
         return CellNumbers(first["status"], first["reason"], values, texts=texts)
+    reads = zip(rows["task"], rows["metric"], strict=True)
+    numbers = dict(zip(reads, zip(rows["value"], rows["stderr"], strict=True), strict=True))
     for measure in wanted:
-        task, metric = measure.read
-        number = rows[(rows["task"] == task) & (rows["metric"] == metric)]
-        if measure.kind in COUNTED or number.empty:
+        if measure.kind in COUNTED or measure.read not in numbers:
             continue
+        value, stderr = numbers[measure.read]
         scale = 100.0 if measure.kind == "accuracy" else 1.0
-        values[measure.read] = scale * float(number["value"].iloc[0])
-        if measure.kind == "accuracy" and pd.notna(stderr := number["stderr"].iloc[0]):
+        values[measure.read] = scale * float(value)
+        if measure.kind == "accuracy" and pd.notna(stderr):
             stderrs[measure.read] = scale * float(stderr)
     parts = [measure.read for measure in tasks]
     if parts and all(part in values for part in parts):

@@ -105,14 +105,20 @@ def averaged(columns: Iterable[Measure]) -> list[Measure]:
     return [c for c in columns if c.kind == "accuracy" and c.read != AVERAGE]
 
 
+def chance_of(suite: Suite) -> float | None:
+    """Return what guessing gives on average, in percent; None where it is not known of a task."""
+    chances = [100 * task.chance for task in suite.tasks if task.chance is not None]
+    return fmean(chances) if len(chances) == len(suite.tasks) else None
+
+
 def trained_columns_of(suite: Suite) -> list[Measure]:
     """Return the columns that a suite gives a table of trained models: what each took as well.
 
     Scores that guessing may reach are to be marked.
     """
     chance = {task.task: 100 * task.chance for task in suite.tasks if task.chance is not None}
-    if len(chance) == len(suite.tasks):
-        chance["average"] = fmean(chance.values())
+    if (average := chance_of(suite)) is not None:
+        chance["average"] = average
     params, *scores = columns_of(suite)
     marked = [replace(column, chance=chance.get(column.key)) for column in scores]
     return [params, *ACCOUNT, *marked]

@@ -1,4 +1,4 @@
-"""Which cells of a workflow are done, and about how long the others will take. Torch-free."""
+"""Which cells of a workflow are done, how long the others will take, what it made. Torch-free."""
 
 from __future__ import annotations
 
@@ -21,6 +21,22 @@ def cell_folders(jobs: Iterable[Any]) -> list[Path]:
     """Return the folders of the cells that Snakemake's jobs evaluate, sorted."""
     files = [getattr(job.output, "evaluation", None) for job in jobs]
     return sorted(Path(file).parent for file in files if file)
+
+
+#: Files that people read.
+_PAGES = (".html", ".md", ".pdf")
+
+
+def say_made(jobs: Iterable[Any]) -> None:
+    """Name on stderr the tables, pages and figures that were asked for, where they lie now.
+
+    Args:
+        jobs: of the targets; one that only names files has them as inputs.
+    """
+    asked = {str(file) for job in jobs for file in (*job.input, *job.output)}
+    for file in sorted(asked):
+        if file.endswith(_PAGES) and Path(file).is_file():
+            print(f"made {file}", file=sys.stderr)
 
 
 class Progress:
@@ -100,7 +116,7 @@ class Progress:
 
 
 def report_progress(progress: Progress, jobs: int, interval: float = 20) -> None:
-    """Print a line to stderr whenever it has changed, until this process ends.
+    """Print a line to stderr whenever it has changed, until this process ends; none of no cells.
 
     Args:
         progress: of the run.
@@ -117,4 +133,5 @@ def report_progress(progress: Progress, jobs: int, interval: float = 20) -> None
                 print(line, file=sys.stderr, flush=True)
             last = line
 
-    threading.Thread(target=watch, daemon=True).start()
+    if progress.folders:
+        threading.Thread(target=watch, daemon=True).start()
