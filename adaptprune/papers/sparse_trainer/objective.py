@@ -19,7 +19,7 @@ from adaptprune.recovery.sparse_objective import SparseObjective
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from adaptprune.papers.sparse_trainer.method import SparseTrainerParameters
+    from adaptprune.papers.sparse_trainer.parameters import SparseTrainerParameters
     from adaptprune.recovery.objective import State
 
 #: SparseGPT's damping (the official one).
