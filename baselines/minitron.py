@@ -163,7 +163,7 @@ class Distillation(Objective):
 
     def flops(self, parameters: int, tokens: int) -> int:
         """Add the teacher's forward pass to the student's training."""
-        return super().flops(parameters, tokens) + 2 * self.teacher.parameters * tokens
+        return super().flops(parameters, tokens) + 2 * self.teacher.compute_parameters * tokens
 
 
 def _teacher_folder(folder: RunFolder, settings: Settings) -> Path:

@@ -185,8 +185,7 @@ class Teacher:
 
         dtype = "bfloat16" if device.type == "cuda" else "float32"
         self.model = load_model(folder, dtype=dtype, device=str(device)).requires_grad_(False)
-        self.parameters = count_compute_parameters(self.model)
-        self.vocabulary = self.model.config.vocab_size
+        self.compute_parameters = count_compute_parameters(self.model)
         self._looker = Looker(self.model, loss)
 
     def look(self, tokens: torch.Tensor) -> Seen:

@@ -162,7 +162,7 @@ class SparseObjective(Objective):
 
     def flops(self, parameters: int, tokens: int) -> int:
         """Add the teacher's forward pass to the student's training."""
-        teacher = 2 * self.teacher.parameters * tokens if self.teacher else 0
+        teacher = 2 * self.teacher.compute_parameters * tokens if self.teacher else 0
         return super().flops(parameters, tokens) + teacher
 
     # --- what outlives a kill ---------------------------------------------------------------
