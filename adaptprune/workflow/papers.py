@@ -37,6 +37,7 @@ class Paper:
         tables: tables that no declaration lists: their names and modules.
         run_as: figures that show the run of a declared table, and so of the profile that it is
             run in.
+        audited: whether its statements are checked by arithmetic (``audit.report``).
     """
 
     name: str
@@ -45,6 +46,7 @@ class Paper:
     figures: tuple[str, ...] = ()
     tables: Mapping[str, str] = field(default_factory=dict)
     run_as: Mapping[str, str] = field(default_factory=dict)
+    audited: bool = True
 
     def folder(self, tables: Path) -> Path:
         """Return where the paper's declared tables and printed numbers lie.
