@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pydantic
 
 from adaptprune.plugins import Parameters
+from adaptprune.recovery.distillation import Teacher, forward_kl, mean_over
 from adaptprune.recovery.method import Beginning, Prepared, RecoveryMethod
 from adaptprune.recovery.objective import Objective
 from adaptprune.recovery.plan import TEACHER, Draft
@@ -152,37 +153,17 @@ class Distillation(Objective):
     """
 
     def __init__(self, teacher: Path, device: torch.device):
-        from adaptprune.models.checkpoint import count_compute_parameters, load_model
-
-        dtype = "bfloat16" if device.type == "cuda" else "float32"
-        self.teacher = load_model(teacher, dtype=dtype, device=str(device)).requires_grad_(False)
-        self.teacher_parameters = count_compute_parameters(self.teacher)
+        self.teacher = Teacher(teacher, device)
 
     def loss(self, model: Any, batch: Batch) -> torch.Tensor:
         """Return the mean divergence (nats) over the predictions that count."""
-        import torch
-
-        with torch.no_grad():
-            taught = self.teacher(input_ids=batch.tokens, use_cache=False).logits
+        taught = self.teacher.look(batch.tokens).logits
         learnt = model(input_ids=batch.tokens, use_cache=False).logits
-        counted = batch.counted[:, 1:]
-        divergence = forward_kl(learnt[:, :-1], taught[:, :-1])
-        return (divergence * counted).sum() / counted.sum().clamp(min=1)
+        return mean_over(forward_kl(learnt[:, :-1], taught[:, :-1]), batch.counted[:, 1:])
 
     def flops(self, parameters: int, tokens: int) -> int:
         """Add the teacher's forward pass to the student's training."""
-        return super().flops(parameters, tokens) + 2 * self.teacher_parameters * tokens
-
-
-def forward_kl(learnt: torch.Tensor, taught: torch.Tensor) -> torch.Tensor:
-    """Return KL(teacher ‖ student) = Σ p·(log p − log q) of every position, in nats.
-
-    Args:
-        learnt: the student's logits [..., vocabulary].
-        taught: the teacher's.
-    """
-    log_p, log_q = taught.float().log_softmax(-1), learnt.float().log_softmax(-1)
-    return (log_p.exp() * (log_p - log_q)).sum(-1)
+        return super().flops(parameters, tokens) + 2 * self.teacher.compute_parameters * tokens
 
 
 def _teacher_folder(folder: RunFolder, settings: Settings) -> Path:

@@ -19,8 +19,12 @@ def audit(
 ) -> None:
     """Set what the paper prints against what follows from architecture and arithmetic alone."""
     from adaptprune.commands.outputs import beginning, check_files
+    from adaptprune.errors import unknown
     from adaptprune.workflow.papers import PAPERS, papers
 
     check_files([(output, beginning("# What follows from architecture and arithmetic alone"))])
-    chosen = papers()[0] if paper is None else PAPERS.find(paper)
+    audited = [other.name for other in papers() if other.audited]
+    chosen = PAPERS.find(audited[0] if paper is None else paper)
+    if not chosen.audited:
+        raise unknown("audited paper", chosen.name, audited)
     chosen.part("audit.report").write_audit(chosen.folder(tables), output)

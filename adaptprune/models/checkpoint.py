@@ -22,6 +22,7 @@ from adaptprune.files.atomic import (
     write_json,
 )
 from adaptprune.files.manifest import RECORDS, records, verify_folder
+from adaptprune.models.adapters import merge_adapter, read_adapter
 from adaptprune.models.anatomy import HEAD_WEIGHT
 from adaptprune.models.config_json import config_content
 from adaptprune.models.sizes import added_biases
@@ -72,7 +73,12 @@ def revision(folder: Path) -> str:
 
 
 def load_model(
-    folder: Path, *, dtype: str = "float32", device: str = "cpu", trust_remote_code: bool = False
+    folder: Path,
+    *,
+    dtype: str = "float32",
+    device: str = "cpu",
+    trust_remote_code: bool = False,
+    merge: bool = True,
 ) -> Any:
     """Load a causal language model for inference.
 
@@ -82,6 +88,7 @@ def load_model(
         device: where the weights go.
         trust_remote_code: whether code in the folder may be run; this suite's own checkpoints
             do not need it here.
+        merge: whether an adapter in the folder is added to the weights.
 
     Raises:
         UserError: the folder's config or weights do not make a model.
@@ -105,6 +112,8 @@ def load_model(
             raise UserError(f"{folder}: {kind.replace('_', ' ')} in the weights: {report[kind]}")
     if model.get_output_embeddings() is not None:
         model.config.tie_word_embeddings = is_tied(model)
+    if merge:
+        merge_adapter(model, read_adapter(folder))
     return model.to(device).eval()
 
 

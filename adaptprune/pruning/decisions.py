@@ -17,6 +17,7 @@ from adaptprune.pruning.masks import MASKS, Mask, masks_hash, write_masks
 from adaptprune.pruning.surgery import add_biases, cut_layers
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from adaptprune.models.shapes import ModelShape
@@ -254,14 +255,7 @@ class Masked(Decision):
 
     def describe(self, dense: DenseModel) -> dict[str, Any]:
         """Return what the masks are; they lie in a file of their own."""
-        return {
-            "layers": [],
-            "pattern": str(self.pattern),
-            "weights": sum(mask.weights for mask in self.masks.values()),
-            "kept": self.kept,
-            "updated": bool(self.weights),
-            "masks_sha256": masks_hash(self.masks),
-        }
+        return describe_masks(self.masks, self.pattern, updated=bool(self.weights))
 
     def reached(self, dense: DenseModel, model: Any) -> float | None:
         """Return the fraction of the masked layers' weights that are zero."""
@@ -276,6 +270,24 @@ class Masked(Decision):
     def write(self, folder: Path) -> None:
         """Write the masks."""
         write_masks(folder / MASKS, self.masks, self.pattern)
+
+
+def describe_masks(masks: Mapping[str, Mask], pattern: Pattern, *, updated: bool) -> dict[str, Any]:
+    """Return what ``kept.json`` says of masks.
+
+    Args:
+        masks: of every linear layer in order.
+        pattern: what they follow.
+        updated: whether kept weights are others than the dense model's.
+    """
+    return {
+        "layers": [],
+        "pattern": str(pattern),
+        "weights": sum(mask.weights for mask in masks.values()),
+        "kept": sum(mask.kept for mask in masks.values()),
+        "updated": updated,
+        "masks_sha256": masks_hash(masks),
+    }
 
 
 def count_nonzeros(model: Any) -> int:

@@ -28,6 +28,7 @@ from adaptprune.models.checkpoint import save_model
 from adaptprune.recovery.objective import State
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 #: States are gathered whole and on the CPU, also of a sharded model.
@@ -101,6 +102,7 @@ def write_checkpoint(
     random_states: Tensors | None = None,
     objective: State | None = None,
     kept: dict[str, Any] | None = None,
+    write: Callable[[Path, Tensors], None] | None = None,
 ) -> Path:
     """Publish a checkpoint whole and remove the older ones.
 
@@ -115,13 +117,16 @@ def write_checkpoint(
         random_states: see ``random_states``.
         objective: state of the objective and of its extra parameters.
         kept: content of ``kept.json``: units that stay of the model the recovery began with.
+        write: see ``Objective.write``; it is given ``state``.
     """
     target = folder / progress.name
     with atomic_directory(target) as temporary:
         (temporary / "training").mkdir()
-        save_model(temporary, model, config, source, state)
         if kept is not None:
             write_sealed_json(temporary / "kept.json", kept)
+        if write is not None and state is not None:
+            write(temporary, state)
+        save_model(temporary, model, config, source, state)
         for name, tensors in (
             (_MOMENTS, optimizer.tensors if optimizer else None),
             (_RANDOM, random_states),

@@ -61,9 +61,12 @@ class RecoveryConfig(Closed):
 
     @property
     def sparsity(self) -> int:
-        """Nominal sparsity: percent of the model's parameters that the target is without."""
+        """Nominal sparsity: percent of the model's parameters that the target is without.
+
+        Of a training that zeroes single weights, percent of the linear layers' weights.
+        """
         if self.outcome is None:
-            return 0
+            return self.method.sparsity(self.recipe)
         return round(100 * (1 - self.outcome.parameters / shape_of(self.model).parameters))
 
     @property

@@ -83,15 +83,19 @@ class _Training:
             self.progress = checkpoints.read_progress(checkpoint)
         self.stage = settings.stages[self.progress.stage - 1]
         self.rows = Rows.open(folder.rows, settings.seed)
-        plain = load_model(self.last_good, device=str(accelerator.device)).train()
-        self.parameters, self.config = count_parameters(plain), plain.config
-        self.compute_parameters = count_compute_parameters(plain)
+        # What lies beside the weights of a checkpoint belongs to the objective.
+        plain = load_model(
+            self.last_good, device=str(accelerator.device), merge=checkpoint is None
+        ).train()
+        self.config = plain.config
         if settings.execution.activation_checkpointing:
             plain.activation_checkpointing_enable({"use_reentrant": False})
         method = find_recovery(settings.preset.method)
         self.learning_rate = method.learning_rates(settings.preset, self.stage)
         self.objective = method.objective(folder, self.stage, accelerator.device)
         self.objective.attach(plain)
+        self.parameters = count_parameters(plain)
+        self.compute_parameters = count_compute_parameters(plain)
         self.extra = ExtraTraining(self.objective)
         optimizer = method.optimizer(settings.preset, self.stage, plain)
         self.model, wrapped = accelerator.prepare(plain, optimizer)
@@ -248,6 +252,7 @@ class _Training:
                 random_states=random_states,
                 objective=self.extra.state(),
                 kept=find_sealed_json(self.last_good / "kept.json"),
+                write=self.objective.write,
             )
         self.accelerator.wait_for_everyone()
         self.last_good = self.folder.checkpoints / self.progress.name

@@ -111,6 +111,21 @@ class RecoveryMethod(Plugin):
             wanted = "target parameters" if self.target == "parameters" else "a target model"
             raise UserError(f"recovery preset {preset.name} prunes: give {wanted}")
 
+    def check_model(self, preset: Preset, folder: Path) -> None:
+        """Refuse, before any data are read, a model that the method cannot train.
+
+        Args:
+            preset: the recipe.
+            folder: of the model that the recovery begins with.
+
+        Raises:
+            UserError: naming the culprit.
+        """
+
+    def sparsity(self, preset: Preset) -> int:
+        """Return the percentage of single weights that become zero; nominal."""
+        return 0
+
     def plan(
         self, preset: Preset, rows: int, shape: ModelShape | None, target: Target | None
     ) -> list[Draft]:

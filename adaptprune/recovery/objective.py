@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
 
     from adaptprune.data.packing import Batch, Rows
@@ -108,6 +110,17 @@ class Objective:
 
     def restore(self, state: State) -> None:
         """Take up what ``state`` gave."""
+
+    def write(self, folder: Path, state: dict[str, torch.Tensor]) -> None:
+        """Write into a checkpoint's folder what neither weights nor config hold.
+
+        It becomes part of the result. The main process alone calls this.
+
+        Args:
+            folder: of the checkpoint; holds ``kept.json`` where there is one, and nothing else.
+            state: gathered weights by name. What is no weight of the architecture is to be taken
+                out of it, and written.
+        """
 
 
 def next_token_loss(model: Any, batch: Batch) -> torch.Tensor:

@@ -87,6 +87,7 @@ def _write_record(
         "stages": [stage.model_dump() for stage in stages],
         "prunings": progress.prunings,
         "params": final["parameters"] if reason is None else None,
+        **_counts(target),
         "tokens": final["tokens"],
         "teacher_tokens": final["teacher_tokens"],
         "flops": progress.flops,
@@ -100,3 +101,9 @@ def _write_record(
     }
     write_sealed_json(target / RECORD, record)
     write_manifest(target)
+
+
+def _counts(target: Path) -> dict[str, Any]:
+    """Return what is counted of a masked model besides its parameters."""
+    kept = find_sealed_json(target / "kept.json") or {}
+    return {"counts": kept["counts"]} if "counts" in kept else {}

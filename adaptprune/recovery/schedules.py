@@ -1,11 +1,13 @@
-"""The schedules of Adapt-Accel: data per stage, parameters per stage, learning rate per step.
+"""Schedules: data per stage, parameters per stage, learning rate per step. Torch-free.
 
-All three follow the released scripts (github.com/research4pan/AdaptPruner at 29bb5ae8) and say
-where the paper differs. Stages are counted from 0. Torch-free.
+Those of Adapt-Accel follow the released scripts (github.com/research4pan/AdaptPruner at 29bb5ae8)
+and say where the paper differs; stages are counted from 0. ``WarmupCosine`` is that of the codes
+released with AST (github.com/thu-ml/Adaptive-Sparse-Trainer at 723d742).
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -93,3 +95,34 @@ class WarmupStableDecay:
             return self.peak
         progress = (step - self.decay_start) / max(1, self.total_steps - self.decay_start)
         return max(self.peak - (self.peak - self.minimum) * progress, self.minimum)
+
+
+@dataclass(frozen=True)
+class WarmupCosine:
+    """Linear warm-up from 0, cosine to a minimum, then linear to 0 at the end.
+
+    GPT-2: the cosine ends at 95 % of the steps and the rate falls to 0 behind it. LLaMA-2: the
+    cosine ends with the training.
+
+    Args:
+        total: steps of the training.
+        warmup: steps of the linear warm-up from 0.
+        cosine_end: step at which the cosine reaches the minimum.
+        peak: highest rate.
+        minimum: at the end of the cosine.
+    """
+
+    total: int
+    warmup: int
+    cosine_end: int
+    peak: float
+    minimum: float
+
+    def rate(self, step: int) -> float:
+        """Return the learning rate of a step, counted from 0."""
+        if step < self.warmup:
+            return self.peak * step / self.warmup
+        if step > self.cosine_end:
+            return self.minimum * (self.total - step) / (self.total - self.cosine_end)
+        done = (step - self.warmup) / max(1, self.cosine_end - self.warmup)
+        return self.minimum + 0.5 * (1 + math.cos(math.pi * done)) * (self.peak - self.minimum)

@@ -124,6 +124,7 @@ class Recovery:
             assert shape is not None, "it was read for the target"
             target = shaped_like(self.target, shape)
         self.method.check(self.preset, shape, target)
+        self.method.check_model(self.preset, folder)
         return shape, target
 
     def conditions(self, target: Target | None) -> dict[str, Any]:

@@ -70,6 +70,7 @@ def render_report(evidence: Evidence) -> str:
         statements=[
             statement
             for paper in papers()
+            if paper.audited
             for statement in paper.part("audit.report").audit_paper(
                 paper.folder(evidence.declarations)
             )

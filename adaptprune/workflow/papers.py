@@ -36,6 +36,7 @@ class Paper:
         figures: names of its figures, each a module.
         tables: tables that no declaration lists: their names and modules.
         run_as: by figure, the declared table whose run it shows, and so the profile of that run.
+        audited: whether its statements are checked by arithmetic (``audit.report``).
     """
 
     name: str
@@ -44,6 +45,7 @@ class Paper:
     figures: tuple[str, ...] = ()
     tables: Mapping[str, str] = field(default_factory=dict)
     run_as: Mapping[str, str] = field(default_factory=dict)
+    audited: bool = True
 
     def folder(self, tables: Path) -> Path:
         """Return where the paper's declared tables and printed numbers lie.

@@ -1,0 +1,58 @@
+"""The claims of the paper that a run can speak to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from adaptprune.results.stats import chance_over_seeds
+from adaptprune.results.verdict import Outcome, Verdict, judge
+
+if TYPE_CHECKING:
+    from adaptprune.report.evidence import Evidence
+
+#: What is early and what is late: the first and the last quarter of the choices of masks (ours).
+_QUARTER = 4
+
+
+def judge_claims(evidence: Evidence) -> list[Verdict]:
+    """Return the verdict on every claim."""
+    return [annealing_explores(evidence)]
+
+
+def annealing_explores(evidence: Evidence) -> Verdict:
+    """Judge "modifies a higher percentage of the mask at the beginning" (6.7, Figure 4).
+
+    And "enables a more stable mask towards the end of training": by the mean flip rate over the
+    first and over the last quarter of the choices, annealed against static, paired by seed.
+    """
+    claim = "Annealing moves more of the masks early than a static decay, and settles later on."
+    printed = "In words and curves alone (6.7, Figure 4)."
+    path = evidence.generated / "figures" / "ast_fig4.csv"
+    if not path.is_file():
+        return Verdict(claim, Outcome.OPEN, "Not run: snakemake ast_fig4.", [], printed)
+    early, late = _gains(pd.read_csv(path))
+    numbers = [
+        f"Flip rate of the first quarter: {100 * early.mean():+.3g} points with annealing, "
+        f"{len(early)} seeds.",
+        f"Flip rate of the last quarter: {100 * -late.mean():+.3g} points.",
+    ]
+    if len(early) < 2:
+        reason = "One seed says nothing of chance."
+        return Verdict(claim, Outcome.OPEN, reason, numbers, printed)
+    gains = [early.to_list(), late.to_list()]
+    outcome = judge([early.mean(), late.mean()], [chance_over_seeds(gain) for gain in gains])
+    return Verdict(claim, outcome, "Both differences, over the seeds.", numbers, printed)
+
+
+def _gains(data: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
+    """Return by seed how much more annealing flips early, and how much less late."""
+    steps = sorted(data["step"].unique())
+    quarter = max(1, len(steps) // _QUARTER)
+    differences = []
+    for chosen in (steps[:quarter], steps[-quarter:]):
+        part = data[data["step"].isin(chosen)]
+        means = part.pivot_table(index="seed", columns="annealing", values="flip_rate")
+        differences.append(means["annealed"] - means["static"])
+    return differences[0], -differences[1]

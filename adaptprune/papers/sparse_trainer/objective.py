@@ -1,0 +1,139 @@
+"""What AST minimises: masks that follow the weights, and SLoRB's products beside them."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from adaptprune.data.packing import Rows
+from adaptprune.models.adapters import read_adapter, write_adapter
+from adaptprune.models.anatomy import all_linears, blocks_of, linears_of
+from adaptprune.papers.sparse_trainer.slorb import boost, factor_names, initial_factors
+from adaptprune.plugins import seed_for
+from adaptprune.pruning.layerwise import Streams
+from adaptprune.pruning.statistics import Hessian, InputNorms
+from adaptprune.recovery.sparse_objective import SparseObjective
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from adaptprune.papers.sparse_trainer.parameters import SparseTrainerParameters
+    from adaptprune.recovery.objective import State
+
+#: SparseGPT's damping (the official one).
+_DAMPING = 0.01
+_SCALE = "scale/"
+
+
+class AdaptiveObjective(SparseObjective):
+    """AST's objective; see ``SparseObjective`` for its arguments."""
+
+    parameters: SparseTrainerParameters
+
+    def attach(self, model: Any) -> None:
+        """Mask the linear layers, and put a product beside each where asked for."""
+        #: What the magnitude of a weight is multiplied by [inputs], by the weight's name.
+        self.scales: dict[str, torch.Tensor] = {}
+        if self.parameters.metric != "magnitude" and self.checkpoint is None:
+            self.scales = self._gather(model)
+        super().attach(model)
+        if self.parameters.slorb_k:
+            self._boost(model)
+
+    def _boost(self, model: Any) -> None:
+        """Put the checkpoint's products beside the layers, or new ones."""
+        chosen = self.parameters
+        stored = read_adapter(self.checkpoint) if self.checkpoint else {}
+        seed = seed_for("slorb", self.folder.settings().seed)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            for name, layer in self.layers.layers.items():
+                matrix = layer.linear.matrix
+                weight, projection = stored.get(name) or initial_factors(
+                    matrix.cpu(), layer.kept.cpu(), chosen.slorb_k, chosen.slorb_start
+                )
+                factors = weight.to(matrix.device), projection.to(matrix.device)
+                boost(layer.linear, factors, train=chosen.slorb_train_projection)
+
+    # --- masks ------------------------------------------------------------------------------
+
+    def choose(self, name: str, matrix: torch.Tensor) -> torch.Tensor:
+        """Rank the weights of a layer by the metric."""
+        metric = matrix.float().abs()
+        if self.scales:
+            metric = metric * self.scales[name]
+        return self.smallest_pruned(metric)
+
+    def updates_before(self, step: int) -> bool:
+        """Say whether Δt divides the step, counted from 1 (Algorithm 1)."""
+        every = self.parameters.update_every
+        return self.parameters.update_moment == "before" and every > 0 and (step + 1) % every == 0
+
+    def updates_after(self, step: int) -> bool:
+        """Say whether Δt divides the step, counted from 0 (GPT-2 code)."""
+        every = self.parameters.update_every
+        return self.parameters.update_moment == "after" and every > 0 and step % every == 0
+
+    @torch.no_grad()
+    def _gather(self, model: Any) -> dict[str, torch.Tensor]:
+        """Return what the dense model's inputs say, of the first rows of the training data.
+
+        Wanda ranks by |W| · ‖x‖; SparseGPT by w² / d², d the diagonal of its factor, which is the
+        order of |W| / d.
+        """
+        wanda = self.parameters.metric == "wanda"
+        rows = Rows.open(self.folder.rows, self.folder.settings().seed)
+        count = min(self.parameters.statistics_rows, len(rows.tokens))
+        tokens = rows.batch(0, count).tokens.to(next(model.parameters()).device)
+        rule: Any = SimpleNamespace(statistics=InputNorms if wanda else Hessian)
+        training = model.training
+        model.eval()
+        scales: dict[str, torch.Tensor] = {}
+        streams = Streams(model, tokens)
+        for index in range(len(blocks_of(model))):
+            groups = linears_of(model, index)
+            for group, found in zip(groups, streams.observe(index, groups, rule), strict=True):
+                if wanda:
+                    scale = found.squares.sqrt()
+                else:
+                    scale = 1 / found.inverse_factor(_DAMPING, torch.float32).diagonal()
+                scales |= {linear.name: scale for linear in group}
+            streams.advance(index)
+        model.train(training)
+        return scales
+
+    # --- what outlives a kill ---------------------------------------------------------------
+
+    def state(self) -> State:
+        """Return the first masks and the metric's statistics; products are an adapter."""
+        state = super().state()
+        state.tensors |= {_SCALE + name: scale for name, scale in self.scales.items()}
+        return state
+
+    def restore(self, state: State) -> None:
+        """Take up the first masks and the metric's statistics."""
+        super().restore(state)
+        for name, layer in self.layers.layers.items():
+            if _SCALE + name in state.tensors:
+                scale = state.tensors[_SCALE + name]
+                self.scales[name] = scale.to(layer.linear.matrix.device)
+
+    def write(self, folder: Path, state: dict[str, torch.Tensor]) -> None:
+        """Write masks, and the products as an adapter; they are no weights of the architecture."""
+        if self.parameters.slorb_k:
+            names = factor_names(all_linears(self.model))
+            write_adapter(
+                folder, {name: (state.pop(s), state.pop(x)) for name, (s, x) in names.items()}
+            )
+        super().write(folder, state)
+
+    def counts(self, state: dict[str, torch.Tensor]) -> dict[str, Any]:
+        """Count S and X, too."""
+        counts = super().counts(state)
+        if self.parameters.slorb_k:
+            products = (layer.linear.module.slorb for layer in self.layers.layers.values())
+            extra = sum(p.numel() for product in products for p in product.parameters())
+            counts |= {"adapter_parameters": extra}
+        return counts
