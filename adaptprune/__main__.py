@@ -4,9 +4,11 @@ import sys
 
 from adaptprune.files.surroundings import speak_utf8
 from adaptprune.forkserver import run_in_fork
+from adaptprune.pruning.vectors import take_official_vectors
 
 speak_utf8()
-status = run_in_fork(sys.argv[1:])
+# The warm process has imported torch, and with it the width of vectors.
+status = None if take_official_vectors(sys.argv[1:]) else run_in_fork(sys.argv[1:])
 if status is None:
     from adaptprune.cli import main
 

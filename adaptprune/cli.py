@@ -33,6 +33,7 @@ from adaptprune.commands import (
 from adaptprune.errors import NumericalError, UserError
 from adaptprune.files.surroundings import check, expanded, speak_utf8
 from adaptprune.machine.workflow_lock import end_with_workflow
+from adaptprune.pruning.vectors import take_official_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -142,6 +143,7 @@ def spare_the_garbage_collector() -> None:
 def main() -> None:
     """Run the command line; the entry point of ``adaptprune`` and ``python -m adaptprune``."""
     speak_utf8()
+    take_official_vectors(sys.argv[1:])
     spare_the_garbage_collector()
     end_with_workflow()
     try:

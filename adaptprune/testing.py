@@ -25,7 +25,7 @@ import torch
 from adaptprune.data.calibration import CalibrationSet
 from adaptprune.errors import NumericalError, UserError
 from adaptprune.models.checkpoint import count_parameters, load_model
-from adaptprune.models.random import SHAPES, random_model, random_tokens
+from adaptprune.models.random import OTHERS, SHAPES, random_model, random_tokens
 from adaptprune.models.reloading import reload
 from adaptprune.models.runtime import Runtime
 from adaptprune.models.shapes import FAMILIES
@@ -159,6 +159,11 @@ def _rules(
         trials = [_Trial(method, parameters, dense, sparsity) for sparsity in sparsities]
         yield f"decides within its budget: {title}", partial(_each, trials, _check_decision)
         yield f"decides the same twice: {title}", partial(_each, trials, _check_repetition)
+    for family in OTHERS if not method.needs_shape else ():
+        dense = random_model(family, layers=3)
+        trials = [_Trial(method, parameters, dense, sparsity) for sparsity in sparsities]
+        yield f"decides within its budget: {family}", partial(_each, trials, _check_decision)
+        yield f"decides the same twice: {family}", partial(_each, trials, _check_repetition)
     yield "decides the same from stored scores", partial(_check_stored, method, parameters)
     yield "saves and loads the same model", partial(_check_files, method, parameters)
     yield "its outcomes load in a fresh process", partial(_check_reload, method, parameters)
@@ -228,9 +233,12 @@ def _refused(complaint: type[Exception], call: Callable[[], object]) -> bool:
 
 def _check_decision(trial: _Trial) -> None:
     """The pruned model works, is as large as the budget says, and reads the same vocabulary."""
-    method, shape = trial.method, shape_of_model(trial.dense)
+    method, asked = trial.method, (trial.sparsity, trial.parameters)
     with in_one_line(method):
-        budget = method.budget(shape, trial.sparsity, trial.parameters)
+        if trial.dense.config.model_type in OTHERS:
+            budget = method.budget_of(trial.dense, *asked)
+        else:
+            budget = method.budget(shape_of_model(trial.dense), *asked)
     decision, model = trial.prune()
     count = count_parameters(model)
     if not budget.minimum <= count <= budget.maximum:
@@ -243,7 +251,10 @@ def _check_decision(trial: _Trial) -> None:
     tokens = random_tokens()
     with torch.no_grad():
         logits = model(input_ids=tokens, use_cache=False).logits
-    if logits.shape != (*tokens.shape, shape.vocab_size) or not logits.isfinite().all():
+    if (
+        logits.shape != (*tokens.shape, trial.dense.config.vocab_size)
+        or not logits.isfinite().all()
+    ):
         raise ConformanceError(f"logits of shape {tuple(logits.shape)}, or not finite")
 
 

@@ -40,6 +40,7 @@ class SparseGPT(OneShotMethod):
     version = 1
     citation = "SparseGPT, arXiv 2301.00774"
     parameters = SparseGPTParameters
+    wide_vectors = True
 
     def check(self, sparsity: int, parameters: Any) -> None:
         """Refuse groups that would lie across two blocks of columns, too."""

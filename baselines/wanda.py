@@ -34,6 +34,7 @@ class Wanda(OneShotMethod):
     version = 1
     citation = "Wanda, arXiv 2306.11695"
     parameters = WandaParameters
+    wide_vectors = True
 
     def check(self, sparsity: int, parameters: Any) -> None:
         """Refuse the variant with N:M groups, and what it cannot reach, too."""

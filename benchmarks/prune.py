@@ -1,7 +1,9 @@
-"""Measure seconds and peak memory of every pruning method against a bare gradient pass.
+"""Measure seconds and peak memory of every pruning method against the bare passes over its tokens.
 
 Settings are those of the figures in tests/golden (32 sequences of 64 tokens). Each line is measured
-in a process of its own, after the model has been loaded. Prints a Markdown table.
+in a process of its own, after the model has been loaded. Prints a Markdown table: seconds on the
+clock and of the processor (which other programs disturb less), and the latter's ratio to the bare
+forward pass and to the one with gradients.
 
     python benchmarks/prune.py [--model smollm2-135m] [--threads 1] [--repeat 1] [--only NAME …]
 """
@@ -33,7 +35,14 @@ METHODS: dict[str, tuple[str, int, dict[str, Any]]] = {
     "flap, 20 %": ("flap", 20, {}),
     "flap, 20 %, multi-head twin": ("flap", 20, {}),
     "magnitude, 20 %": ("magnitude", 20, {}),
+    "weight-magnitude, 2:4": ("weight-magnitude", 50, {"pattern": "2:4"}),
+    "wanda, 2:4": ("wanda", 50, {"pattern": "2:4"}),
+    "wanda, 50 %": ("wanda", 50, {}),
+    "sparsegpt, 2:4": ("sparsegpt", 50, {"pattern": "2:4"}),
+    "sparsegpt, 50 %": ("sparsegpt", 50, {}),
 }
+#: Name → a line above, of whose work the matrices' alone is done: second moments are given.
+MATRIX_WORK = {f"{name}, matrix work": name for name in METHODS if name.startswith("sparsegpt")}
 BARE = {
     "forward": "no gradient",
     "forward + backward": "all weights",
@@ -54,6 +63,38 @@ def bare(model: Any, tokens: Any, which: str) -> None:
         loss.backward()
 
 
+def matrix_work(model: Any, name: str) -> Callable[[], Any]:
+    """Return the factorisations and updates of SparseGPT on a model, of second moments made up."""
+    import torch
+
+    from adaptprune.models.anatomy import blocks_of, linears_of
+    from adaptprune.pruning.patterns import Pattern
+    from adaptprune.pruning.registry import find_method
+    from adaptprune.pruning.statistics import Hessian
+
+    method_name, sparsity, settings = METHODS[name]
+    method: Any = find_method(method_name)
+    parameters = method.parse(settings)
+    rule = method.rule(Pattern.parse(parameters.pattern), sparsity, parameters)
+    groups = [group for i in range(len(blocks_of(model))) for group in linears_of(model, i)]
+    moments = {}
+    for width in {group[0].shape[1] for group in groups}:
+        hessian = Hessian(width, torch.device("cpu"))
+        hessian.add(torch.randn(2 * width, width, generator=torch.Generator().manual_seed(0)))
+        moments[width] = hessian.matrix
+
+    @torch.no_grad()
+    def work() -> None:
+        for group in groups:
+            width = group[0].shape[1]
+            hessian = Hessian(width, torch.device("cpu"))
+            hessian.matrix = moments[width]
+            for linear in group:
+                rule.choose(linear.matrix, hessian)
+
+    return work
+
+
 def job_of(name: str, model: Any, tokens: Any) -> Callable[[], Any]:
     """Return what is to be timed."""
     from adaptprune.pruning.method import Context
@@ -62,6 +103,8 @@ def job_of(name: str, model: Any, tokens: Any) -> Callable[[], Any]:
 
     if name in BARE:
         return lambda: bare(model, tokens, name)
+    if name in MATRIX_WORK:
+        return matrix_work(model, MATRIX_WORK[name])
     method_name, sparsity, settings = METHODS[name]
     method = find_method(method_name)
     parameters = method.parse(settings)
@@ -81,10 +124,11 @@ def measure(name: str, model_name: str, threads: int) -> dict[str, float]:
     Runtime(threads=threads).apply()
     model = checkpoint.load_model(locate(model_name))
     job = job_of(name, model, torch.tensor(json.loads(TOKENS.read_text())))
-    started = time.perf_counter()
+    started, used = time.perf_counter(), time.process_time()
     job()
     return {
         "seconds": time.perf_counter() - started,
+        "cpu_seconds": time.process_time() - used,
         "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
 
@@ -95,7 +139,8 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeat", type=int, default=1)
-    parser.add_argument("--only", nargs="+", choices=[*BARE, *METHODS], default=[*BARE, *METHODS])
+    lines = [*BARE, *METHODS, *MATRIX_WORK]
+    parser.add_argument("--only", nargs="+", choices=lines, default=lines)
     parser.add_argument("--here", help="measure this line in this process and print JSON")
     arguments = parser.parse_args()
     if arguments.here:
@@ -103,21 +148,29 @@ def main() -> None:
         return
     common = ["--model", arguments.model, "--threads", str(arguments.threads)]
     print(
-        "| what | seconds (median) | to forward + backward | peak RSS, MB |\n|---|---:|---:|---:|"
+        "| what | seconds (median) | of the processor | to forward | to forward + backward "
+        "| peak RSS, MB |\n|---|---:|---:|---:|---:|---:|"
     )
-    reference = None
+    references: dict[str, float] = {}
     for name in arguments.only:
         command = [sys.executable, __file__, *common, "--here", name]
         runs = [
             json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
             for _ in range(arguments.repeat)
         ]
-        seconds = statistics.median(run["seconds"] for run in runs)
-        if name == "forward + backward":
-            reference = seconds
-        ratio = f"{seconds / reference:.2f}" if reference else "-"
+        seconds, used = (
+            statistics.median(run[key] for run in runs) for key in ("seconds", "cpu_seconds")
+        )
+        references.setdefault(name, used)
+        ratios = [
+            f"{used / references[which]:.2f}" if which in references else "-"
+            for which in ("forward", "forward + backward")
+        ]
         memory = max(run["peak_rss_mb"] for run in runs)
-        print(f"| {name} | {seconds:.1f} | {ratio} | {memory:.0f} |", flush=True)
+        print(
+            f"| {name} | {seconds:.1f} | {used:.1f} | {' | '.join(ratios)} | {memory:.0f} |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -67,9 +67,11 @@ rule measure:
     input:
         JOB.measured_checkpoint,
     output:
-        RUN.speed("{model}", "{method}", "{sparsity}"),
+        RUN.speed("{model}", "{method}", "{sparsity}", "{batch}"),
     log:
-        RUN.log("speed/{model}-{method}-{sparsity}"),
+        RUN.log("speed/{model}-{method}-{sparsity}{batch}"),
+    wildcard_constraints:
+        batch=r"|-batch\d+",
     conda:
         "../environment.yml"
     threads: JOB.all_cores

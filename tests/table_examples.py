@@ -60,6 +60,19 @@ class Run:
     note: str = ""
     recoveries: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def all_sparsities(self) -> Sequence[int]:
+        return self.sparsities
+
+    def sparsities_of(self, method: str) -> Sequence[int]:
+        return self.sparsities
+
+    def with_variants(self, declared: list[str], more: list[str]) -> Run:
+        return self
+
+    def with_sparsities(self, declared: list[str], sparsities: list[int]) -> Run:
+        return replace(self, sparsities=sparsities)
+
 
 SUITE = Suite(
     "few",

@@ -278,7 +278,7 @@ def test_a_measurement_of_speed(profile: Profile, tmp_path: Path) -> None:
     asked = Asked(profile, {"tiny-llama": "m1"})
 
     def look(file: Path) -> str | None:
-        return asked.other_speed("flap", "tiny-llama", file)
+        return asked.other_speed("flap", "tiny-llama", asked.profile.speed.batch, file)
 
     assert deviating(tmp_path, record, look, **changes) == changes.keys()
 

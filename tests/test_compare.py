@@ -247,6 +247,20 @@ def test_markdown_holds_everything(comparison: Comparison) -> None:
     assert "(average: 4, perplexity: 4, task: 8)" in text
 
 
+def test_masked_weights_are_told_apart_from_removed_ones(tmp_path: Path) -> None:
+    zeros = {"counts__params": 1000, "counts__nonzeros": 640, "counts__pattern": "2:4"}
+    baselines = stored(tmp_path, "old", write_cells(tmp_path / "old", ["flap"], [20]))
+    new = stored(tmp_path, "new", write_cells(tmp_path / "new", ["mine"], [20], pruning=zeros))
+    comparison = compare_files(baselines, new)
+    text = render_markdown(comparison)
+    assert "| #Param. | #Nonzero | Channels removed |" in text
+    assert any(
+        note.startswith("#Nonzero: the parameters that no mask") for note in comparison.notes
+    )
+    cut_alone = compare_files(baselines, baselines)
+    assert "Nonzero" not in render_markdown(cut_alone)
+
+
 class Tags(html.parser.HTMLParser):
     """Note what a page loads, and whether its tags are balanced."""
 

@@ -297,3 +297,34 @@ def test_settings_hash_notices_a_change() -> None:
     first = settings_hash({"steps": 10})
     assert first == settings_hash({"steps": 10})
     assert first != settings_hash({"steps": 11})
+
+
+def test_a_method_may_have_sparsities_of_its_own(folder: Callable[..., Path]) -> None:
+    settings = {"wanda": {"sparsities": [50]}, "wanda@2-4": {"parameters": {"pattern": "2:4"}}}
+    child = {"extends": "base", "methods": ["flap", "wanda", "wanda@2-4"], "settings": settings}
+    profile = load_profile(folder(child=child), "child")
+    assert {(cell.method, cell.sparsity) for cell in profile.cells()} == {
+        *(("flap", sparsity) for sparsity in (20, 40)),
+        *((method, 50) for method in ("wanda", "wanda@2-4")),
+    }
+    # A table with sparsities of its own means them.
+    shown = profile.with_sparsities(["wanda"], [30])
+    assert {cell.sparsity for cell in shown.cells()} == {30}
+
+
+@pytest.mark.parametrize(
+    ("sparsities", "complaint"),
+    [
+        ([60], "sparsity 60 contradicts the pattern 2:4"),
+        ([50, 50], r"settings\.wanda@2-4\.sparsities lists an entry twice"),
+        ([0], r"sparsity 0 is outside 1\.\.99"),
+        ([], r"settings\.wanda@2-4\.sparsities"),
+    ],
+)
+def test_sparsities_that_a_method_cannot_have_are_refused(
+    folder: Callable[..., Path], sparsities: list[int], complaint: str
+) -> None:
+    settings = {"wanda@2-4": {"parameters": {"pattern": "2:4"}, "sparsities": sparsities}}
+    child = {"extends": "base", "methods": ["wanda@2-4"], "settings": settings}
+    with pytest.raises(UserError, match=complaint):
+        load_profile(folder(child=child), "child")

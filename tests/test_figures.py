@@ -182,7 +182,7 @@ def test_a_method_that_a_panel_lacks_changes_no_other_s_style(source: Source, na
 
 def test_the_front_holds_what_nothing_smaller_beats() -> None:
     points = pd.DataFrame(
-        {"params": [10, 8, 8, 6, 5], "value": [70, 60, 65, 66, 30], "better": "higher"}
+        {"nonzeros": [10, 8, 8, 6, 5], "value": [70, 60, 65, 66, 30], "better": "higher"}
     )
     assert on_front(points).tolist() == [True, False, False, True, True]
     lower = points.assign(value=-points["value"], better="lower")

@@ -67,7 +67,9 @@ def test_masked_model_that_is_trained_says_that_its_masks_are_gone(
     unused = dict.fromkeys(("target_parameters", "calibration", "sequences", "length"))
     status, _, err = recover(command, tmp_path / "out", model=masked, preset="train", **unused)
     assert status == 0, err
-    assert "note: masked was masked (2:4); its masks are not kept" in err
+    note = "masked was masked (2:4); its masks are not kept: zeros may be filled"
+    assert f"note: {note}" in err
+    assert json.loads((tmp_path / "out" / "recovery.json").read_text())["notes"] == [note]
     assert not (tmp_path / "out" / "masks.packed").exists()
 
 

@@ -75,6 +75,34 @@ def test_a_finished_cell_gives_one_row_per_number(tmp_path: Path) -> None:
     assert (row.device, row.task_version, row.task_hash) == ("cuda", "1.0", "t1")
 
 
+def test_what_masks_leave_stands_beside_the_parameters(tmp_path: Path) -> None:
+    plain = rows_in(write_cell(tmp_path, evaluation=EVALUATION))[0]
+    assert (plain.params, plain.nonzeros, plain.pattern) == (800, 800, "")
+    masked = changed(PRUNING, counts__params=1000, counts__nonzeros=600, counts__pattern="2:4")
+    row = rows_in(write_cell(tmp_path / "masked", masked, EVALUATION))[0]
+    assert (row.params, row.nonzeros, row.pattern) == (1000, 600, "2:4")
+
+
+def test_results_from_before_there_were_masks_have_no_zeros(tmp_path: Path) -> None:
+    collected = collect([write_cell(tmp_path, evaluation=EVALUATION)], "mini")
+    before = collected.results.drop(columns=["nonzeros", "pattern"])
+    before.to_csv(tmp_path / "before.csv", index=False)
+    read = read_results(tmp_path / "before.csv")
+    assert list(read.columns) == COLUMNS
+    assert read.dtypes.equals(collected.results.dtypes)
+    assert list(read["nonzeros"]) == list(read["params"]) == [800] * len(read)
+    assert set(read["pattern"]) == {""}
+
+
+def test_one_method_has_one_pattern(tmp_path: Path) -> None:
+    cells = [
+        write_cell(tmp_path, change(counts__nonzeros=600, counts__pattern=pattern), EVALUATION)
+        for change, pattern in ((lambda **to: changed(PRUNING, **to), "2:4"), (second_seed, "4:8"))
+    ]
+    with pytest.raises(UserError, match=r"mixed conditions: pattern of .*2:4 in .*4:8"):
+        collect(cells, "mini")
+
+
 @pytest.mark.parametrize("status", ["failed", "skipped"])
 def test_a_cell_that_was_not_pruned_is_one_row_with_its_reason(tmp_path: Path, status: str) -> None:
     pruning = changed(PRUNING, status=status, reason="loss is nan", counts=None)

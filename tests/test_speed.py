@@ -16,7 +16,7 @@ from adaptprune.machine.provenance import cpu_model
 from adaptprune.measure.speed import compare_rates
 from adaptprune.tables.speed import read_measures, render_speed
 from adaptprune.workflow.profiles import load_profile
-from adaptprune.workflow.run import Source
+from adaptprune.workflow.run import Source, other_batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -139,11 +139,13 @@ def rates(ratio: float, least: float) -> dict[str, Any]:
     }
 
 
-def write_record(source: Source, method: str, sparsity: int, **changes: Any) -> None:
+def write_record(
+    source: Source, method: str, sparsity: int, batch: int = 1, **changes: Any
+) -> None:
     record = {
         "status": "ok",
         "reason": None,
-        "workload": {"batch": 1, "prompt": 8, "new_tokens": 4, "rounds": 3},
+        "workload": {"batch": batch, "prompt": 8, "new_tokens": 4, "rounds": 3},
         "params": 1000 - 5 * sparsity,
         "params_dense": 1000,
         "dtype": "float32",
@@ -156,7 +158,8 @@ def write_record(source: Source, method: str, sparsity: int, **changes: Any) -> 
             "memory": {"unit": "MB", "dense": 400.0, "pruned": 300.0, "ratio": 0.75},
         },
     }
-    path = source.folder / "speed" / "tiny-llama" / method / f"{sparsity}.json"
+    name = f"{sparsity}{other_batch(batch, source.profile.speed)}.json"
+    path = source.folder / "speed" / "tiny-llama" / method / name
     write_sealed_json(path, {**record, **changes})
 
 

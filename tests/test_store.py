@@ -21,6 +21,7 @@ from adaptprune.results.matrix import (
     read_matrix,
     store_cells,
 )
+from adaptprune.results.notrun import list_not_run
 from adaptprune.results.rows import CELL, KEYS
 from adaptprune.workflow.profiles import load_profile, profile_names
 
@@ -56,12 +57,22 @@ def absent(results: pd.DataFrame, profile: Any) -> list[str]:
 
 
 def guard(path: Path, profile: Any) -> None:
-    """Check all that a stored matrix promises."""
+    """Check all that a stored matrix promises.
+
+    Cells of its profile that are not there must stand in the list beside it, which code has made.
+    """
     # Seal, schema, unique keys, equal conditions, documents that give the values.
     matrix = read_matrix(path)
     assert not matrix.results.duplicated(KEYS).any()
     assert not matrix.documents.duplicated([*KEYS, "document"]).any()
-    assert not absent(matrix.results, profile)
+    lacking = beside(path, "not-run.csv")
+    if lacking.is_file():
+        listed = list_not_run(profile.cells(), matrix)
+        kept = pd.read_csv(lacking, keep_default_na=False)
+        pd.testing.assert_frame_equal(kept, listed, check_dtype=False)
+        assert len(listed) == len(absent(matrix.results, profile))
+    else:
+        assert not absent(matrix.results, profile)
     record = beside(path, "versions.json")
     check_versions(fingerprints(matrix.results), read_json(record), record)
     assert set(map(tuple, matrix.provenance[CELL].to_numpy())) == set(
@@ -95,8 +106,9 @@ def test_committed_matrices_are_sound(path: Path) -> None:
 
 def test_every_committed_results_file_belongs_to_a_profile() -> None:
     known = {f"{path.stem}{suffix}" for path in COMMITTED for suffix in SUFFIXES}
+    lists = {f"{path.stem}.not-run.csv" for path in COMMITTED}
     found = {path.name for path in (ROOT / "results").glob("*") if path.is_file()}
-    assert found - {"README.md"} == known
+    assert found - {"README.md"} - lists == known
 
 
 def test_a_stored_matrix_is_sound(example: Path) -> None:
@@ -310,3 +322,25 @@ def test_the_command_stores_a_profile(tmp_path: Path, command: Callable[..., Any
     status, _, errors = command(*arguments[:-4], "--override", "methods=flap,random")
     assert status == 2
     assert errors.startswith("error: profile tiny: 4 of 8 cells are not finished")
+
+
+def test_finished_cells_are_added_and_the_others_listed(
+    tmp_path: Path, command: Callable[..., Any]
+) -> None:
+    kept, cells = tmp_path / "kept.csv", tmp_path / "runs" / "tiny" / "cells"
+    arguments = [
+        *("store", "--finished", "--profile", "tiny", "--runs", tmp_path / "runs"),
+        *("--config-folder", CONFIG, "--output", kept),
+    ]
+    assert command(*arguments)[::2] == (2, "error: profile tiny: none of 17 cells is finished\n")
+    listed = []
+    for more in (["flap"], ["llm-pruner"]):
+        write_cells(cells, more)
+        status, printed, errors = command(*arguments)
+        assert status == 0, errors
+        listed.append(pd.read_csv(tmp_path / "kept.not-run.csv", keep_default_na=False))
+        assert json.loads(printed)["not_run"] == len(listed[-1])
+    assert set(read_matrix(kept).results["method"]) == {"flap", "llm-pruner"}
+    assert [len(rows) for rows in listed] == [13, 9]
+    assert set(listed[1]["status"]) == {"not run"}
+    assert set(listed[1]["minutes"]) == {0.4}  # 1.5 s of pruning, 20 s of evaluation

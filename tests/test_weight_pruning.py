@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import itertools
-import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from tiny_models import logits, tiny_model, tiny_tokens
+from tiny_models import logits
 from transformers import AutoConfig, AutoModelForCausalLM
+from weight_models import FAMILIES, LLAMA_LIKE, NAMES, PATTERNS, TOKENS, decide, model_of
 
 from adaptprune.errors import NumericalError, UserError
 from adaptprune.models.anatomy import (
@@ -25,52 +22,13 @@ from adaptprune.models.anatomy import (
     weight_shapes,
 )
 from adaptprune.models.sizes import shape_of_model
-from adaptprune.pruning.decisions import Cut, Masked, Sliced, count_nonzeros
 from adaptprune.pruning.dense import DenseModel
-from adaptprune.pruning.guard import check_model, check_pruned
-from adaptprune.pruning.masks import MASKS, Mask, masks_hash, read_masks, write_masks
-from adaptprune.pruning.method import Context, Pruned
+from adaptprune.pruning.masks import masks_hash
 from adaptprune.pruning.patterns import Pattern
-from adaptprune.pruning.registry import find_method
 from adaptprune.pruning.statistics import Hessian
-from adaptprune.pruning.units import KeptUnits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
-
-TOKENS = tiny_tokens(3, 12, seed=4)
-NAMES = ("weight-magnitude", "wanda", "sparsegpt")
-LLAMA_LIKE = ("llama", "mistral", "qwen2", "qwen3")
-FAMILIES = (*LLAMA_LIKE, "opt", "gpt2")
-#: What the stock configs of the other families call the same things.
-OTHERS: dict[str, dict[str, Any]] = {
-    "opt": {"hidden_size": 16, "word_embed_proj_dim": 16, "ffn_dim": 24, "num_attention_heads": 4}
-    | {"num_hidden_layers": 2, "init_std": 0.2, "max_position_embeddings": 64},
-    "gpt2": {"n_embd": 16, "n_inner": 24, "n_head": 4, "n_layer": 2, "n_positions": 64}
-    | {"initializer_range": 0.2},
-}
-
-
-def model_of(family: str, seed: int = 0, **shape: Any) -> Any:
-    """Return a tiny random model whose rows are whole groups of 8."""
-    if family in LLAMA_LIKE:
-        return tiny_model(family, seed=seed, intermediate=24, **shape)
-    config = AutoConfig.for_model(family, vocab_size=40, **OTHERS[family], **shape)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
-
-
-def decide(name: str, model: Any, sparsity: int = 50, **parameters: Any) -> tuple[Masked, Any]:
-    """Prune a model in place by a method; return the decision and the log."""
-    method = find_method(name)
-    parsed = method.parse(parameters)
-    method.check(sparsity, parsed)
-    return method.decide(model, sparsity, Context(TOKENS, 0), parsed)
-
-
-PATTERNS = [("unstructured", 30), ("2:4", 50), ("4:8", 50), ("1:4", 75)]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -246,111 +204,6 @@ def test_row_that_is_no_whole_group_is_refused_before_any_pass(family: str) -> N
         decide("wanda", model, pattern="5:10")
 
 
-@settings(max_examples=15)
-@given(
-    family=st.sampled_from(FAMILIES),
-    name=st.sampled_from(NAMES),
-    pattern=st.sampled_from(PATTERNS),
-    quirks=st.sampled_from(["official", "corrected"]),
-    seed=st.integers(0, 1000),
-)
-def test_decision_makes_the_same_model_of_the_dense_one(
-    family: str, name: str, pattern: tuple[str, int], quirks: str, seed: int
-) -> None:
-    dense = model_of(family, seed)
-    model, parameters = copy.deepcopy(dense), {"pattern": pattern[0], "ties": quirks}
-    decision, _ = decide(name, model, pattern[1], **parameters)
-    for _ in range(2):
-        decision.apply(dense)
-        after = model.state_dict()
-        assert all(torch.equal(value, after[key]) for key, value in dense.state_dict().items())
-
-
-def test_decision_describes_itself() -> None:
-    dense = model_of("llama")
-    known, model = DenseModel.of(dense), copy.deepcopy(dense)
-    decision, _ = decide("wanda", model, pattern="2:4")
-    total = sum(outputs * inputs for outputs, inputs in known.weights.values())
-    assert decision.describe(known) == {
-        "layers": [],
-        "pattern": "2:4",
-        "weights": total,
-        "kept": total // 2,
-        "updated": False,
-        "masks_sha256": masks_hash(decision.masks),
-    }
-    assert decision.reached(known, dense) == 0
-    assert decision.reached(known, model) == 0.5
-    nonzeros = count_nonzeros(dense) - total // 2
-    assert decision.counts(model) == {"nonzeros": nonzeros, "pattern": "2:4"}
-    assert count_nonzeros(model) == count_nonzeros(dense) - total // 2
-    assert decide("sparsegpt", copy.deepcopy(dense))[0].describe(known)["updated"]
-
-
-def test_decision_that_does_not_fit_is_refused() -> None:
-    shapes = {"a": (2, 4), "b": (1, 4)}
-    dense = dataclasses.replace(DenseModel.of(model_of("llama")), weights=shapes)
-    two_of_four = torch.tensor([[1, 1, 0, 0]], dtype=torch.bool)
-    masks = {"a": Mask.pack(two_of_four.repeat(2, 1)), "b": Mask.pack(two_of_four)}
-    Masked(Pattern(2, 4), masks, {"b": torch.ones(1, 4)}).check(dense)
-    for decision, told in (
-        (Masked(Pattern(2, 4), {"a": masks["a"]}), "b has no mask"),
-        (Masked(Pattern(2, 4), masks | {"c": masks["b"]}), "c is no weight of a linear layer"),
-        (Masked(Pattern(2, 4), masks | {"a": masks["b"]}), r"a has shape \(1, 4\), the model \(2"),
-        (Masked(Pattern(1, 4), masks), "a does not follow the pattern 1:4"),
-        (Masked(Pattern(2, 4), masks, {"b": torch.ones(4, 1)}), r"b has shape \(4, 1\)"),
-        (Masked(Pattern(2, 4), masks, {"c": torch.ones(4, 1)}), r"updated weight c"),
-    ):
-        with pytest.raises(UserError, match=told):
-            decision.check(dense)
-    with pytest.raises(NumericalError, match="updated weight b is not finite"):
-        Masked(Pattern(2, 4), masks, {"b": torch.full((1, 4), float("nan"))}).check(dense)
-
-
-@given(rows=st.integers(1, 9), columns=st.integers(1, 17), seed=st.integers(0, 1000))
-def test_mask_takes_one_bit_per_weight(rows: int, columns: int, seed: int) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    kept = torch.rand(rows, columns, generator=generator) > 0.5
-    mask = Mask.pack(kept)
-    assert torch.equal(mask.unpack(), kept)
-    assert mask.bits.nbytes == -(-rows * columns // 8)
-    assert (mask.weights, mask.kept) == (rows * columns, int(kept.sum()))
-    # The first weight in the highest bit, row by row.
-    text = "".join(str(int(bit)) for bit in kept.flatten()).ljust(8 * mask.bits.nbytes, "0")
-    assert mask.bits.tobytes() == int(text, 2).to_bytes(mask.bits.nbytes, "big")
-
-
-def test_masks_are_read_as_they_were_written(tmp_path: Path) -> None:
-    decision, _ = decide("wanda", model_of("gpt2"), pattern="2:4")
-    path = tmp_path / "masks.safetensors"
-    write_masks(path, decision.masks, decision.pattern)
-    masks, pattern = read_masks(path)
-    assert pattern == decision.pattern
-    assert list(masks) == list(decision.masks)
-    assert masks_hash(masks) == masks_hash(decision.masks)
-    weights = sum(mask.weights for mask in masks.values())
-    assert path.stat().st_size < weights / 8 + 4000
-
-
-def test_file_of_masks_that_was_altered_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "masks.safetensors"
-    with pytest.raises(UserError, match=r"masks\.safetensors: no such file"):
-        read_masks(path)
-    write_masks(path, {"a": Mask.pack(torch.eye(8, dtype=torch.bool))}, Pattern())
-    content = path.read_bytes()
-    for broken, told in (
-        (content[:-1] + b"\x03", "altered since it was written"),
-        (content[:-1], "no file of masks"),
-        (content.replace(b"unstructured", b"unstructurec"), "altered since it was written"),
-        (content.replace(b"adaptprune", b"adaptprune_"[:10].upper()), "no file of masks"),
-        (b"", "no file of masks"),
-    ):
-        path.write_bytes(broken)
-        with pytest.raises(UserError, match=told) as error:
-            read_masks(path)
-        assert "\n" not in str(error.value)
-
-
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("name", NAMES)
 def test_half_precision_is_pruned_in_float32(name: str, dtype: torch.dtype) -> None:
@@ -359,128 +212,6 @@ def test_half_precision_is_pruned_in_float32(name: str, dtype: torch.dtype) -> N
     decision.check(DenseModel.of(model))
     assert {parameter.dtype for parameter in model.parameters()} == {dtype}
     assert torch.isfinite(logits(model, TOKENS)).all()
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_command_writes_a_stock_folder_with_zeros(
-    name: str, command: Callable[..., tuple[int, str, str]], tmp_path: Path
-) -> None:
-    dense = model_of("qwen2", heads=4, kv_heads=2, tied=True)
-    dense.save_pretrained(tmp_path / "dense")
-    tokens, out = tmp_path / "tokens.json", tmp_path / "pruned"
-    tokens.write_text(str(TOKENS.tolist()))
-    model, cell = ("--model", tmp_path / "dense"), ("--sparsity", 50, "--seed", 0)
-    settings = ("--set", "pattern=2:4", "--calibration", tokens, "--output", out)
-    status, _, err = command("prune", *model, "--method", name, *cell, *settings)
-    assert (status, err) == (0, "")
-    loaded = AutoModelForCausalLM.from_pretrained(out, local_files_only=True)
-    assert type(loaded) is type(dense)
-    decide(name, dense, pattern="2:4")
-    weights = dense.state_dict()
-    assert all(torch.equal(value, weights[key]) for key, value in loaded.state_dict().items())
-    record = json.loads((out / "pruning.json").read_text())
-    assert record["parameters"]["pattern"] == "2:4"
-    assert record["counts"]["params"] == record["counts"]["params_dense"]
-    assert {line["kept"] / line["weights"] for line in record["steps"]} == {0.5}
-    assert len(record["steps"]) == len(weight_shapes(dense))
-
-
-def prune_by_command(
-    command: Callable[..., tuple[int, str, str]], dense: Any, method: str, *arguments: Any
-) -> tuple[int, str, str]:
-    """Prune the model that lies in a folder ``dense``, into the folder ``pruned`` beside it."""
-    tokens = dense.parent / "tokens.json"
-    tokens.write_text(str(TOKENS.tolist()))
-    cell = ("--model", dense, "--method", method, "--seed", 0, "--calibration", tokens)
-    return command("prune", *cell, "--output", dense.parent / "pruned", *arguments)
-
-
-@pytest.mark.parametrize("family", ["opt", "gpt2"])
-def test_command_masks_other_families(
-    family: str, command: Callable[..., tuple[int, str, str]], tmp_path: Path
-) -> None:
-    dense, out = model_of(family), tmp_path / "pruned"
-    dense.save_pretrained(tmp_path / "dense")
-    asked = ("--sparsity", 50, "--set", "pattern=2:4")
-    assert prune_by_command(command, tmp_path / "dense", "wanda", *asked)[::2] == (0, "")
-    decision, _ = decide("wanda", dense, pattern="2:4")
-    masks, pattern = read_masks(out / MASKS)
-    assert (masks_hash(masks), str(pattern)) == (masks_hash(decision.masks), "2:4")
-    assert MASKS in json.loads((out / "manifest.json").read_text())["files"]
-    assert json.loads((out / "kept.json").read_text())["masks_sha256"] == masks_hash(masks)
-    counts = json.loads((out / "pruning.json").read_text())["counts"]
-    assert counts["params"] == counts["params_dense"]
-    assert counts["params"] == sum(parameter.numel() for parameter in dense.parameters())
-    assert (counts["nonzeros"], counts["pattern"]) == (count_nonzeros(dense), "2:4")
-    assert counts["sparsity_reached"] == 0.5
-    loaded = AutoModelForCausalLM.from_pretrained(out, local_files_only=True)
-    weights = dense.state_dict()
-    assert all(torch.equal(value, weights[key]) for key, value in loaded.state_dict().items())
-    status, printed, err = command("loss", "--model", out, "--tokens", tmp_path / "tokens.json")
-    assert (status, err) == (0, "")
-    with torch.no_grad():
-        expected = dense(input_ids=TOKENS, labels=TOKENS).loss.item()
-    assert json.loads(printed)["loss"] == pytest.approx(expected, abs=1e-5)
-
-
-def test_masked_folder_is_evaluated_and_its_masks_are_guarded(
-    command: Callable[..., tuple[int, str, str]], tmp_path: Path
-) -> None:
-    out, scores = tmp_path / "pruned", tmp_path / "scores.json"
-    cell = ("--model", "tiny-llama", "--sparsity", 50, "--seed", 0, "--output", out)
-    method = ("--method", "weight-magnitude", "--set", "pattern=2:4")
-    assert command("prune", *cell, *method)[::2] == (0, "")
-    evaluate = ("evaluate", "--model", out, "--tasks", "tiny_local_place", "--output", scores)
-    assert command(*evaluate)[0] == 0
-    assert json.loads(scores.read_text())["status"] == "ok"
-    content = (out / MASKS).read_bytes()
-    (out / MASKS).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    status, _, err = command(*evaluate[:-1], tmp_path / "others.json")
-    assert status == 2
-    assert MASKS in err
-
-
-def test_command_refuses_units_of_other_families(
-    command: Callable[..., tuple[int, str, str]], tmp_path: Path
-) -> None:
-    model_of("gpt2").save_pretrained(tmp_path / "dense")
-    status, _, err = prune_by_command(command, tmp_path / "dense", "magnitude", "--sparsity", 50)
-    assert status == 2
-    assert "'gpt2' (allowed: llama, mistral, qwen2, qwen3)" in err
-
-
-def test_masked_model_that_is_pruned_again_says_that_its_masks_are_gone(
-    command: Callable[..., tuple[int, str, str]], tmp_path: Path
-) -> None:
-    model_of("llama").save_pretrained(tmp_path / "dense")
-    asked = ("--sparsity", 50, "--set", "pattern=2:4")
-    assert prune_by_command(command, tmp_path / "dense", "wanda", *asked)[0] == 0
-    (tmp_path / "pruned").rename(tmp_path / "masked")
-    masked = tmp_path / "masked"
-    assert prune_by_command(command, masked, "magnitude", "--sparsity", 30)[::2] == (0, "")
-    record = json.loads((tmp_path / "pruned" / "pruning.json").read_text())
-    assert record["pruned_before"] == "wanda"
-    note = "masked was masked (2:4); its masks are not kept: zeros may be filled"
-    assert record["notes"] == [note]
-    assert not (tmp_path / "pruned" / MASKS).exists()
-    assert "nonzeros" not in record["counts"]
-
-
-def test_decisions_are_returned_as_they_are_or_spelled_by_fields() -> None:
-    model = tiny_model()
-    dense, method = DenseModel.of(model), find_method("magnitude")
-    kept = KeptUnits.everything(dense.units)
-    for returned in (Cut(kept), Pruned(decision=Cut(kept)), Pruned(kept)):
-        assert check_pruned(method, returned, dense).decide() == Cut(kept)
-    sliced = check_pruned(method, Pruned(model=model, width=3), dense).decide()
-    assert isinstance(sliced, Sliced)
-    assert sliced.describe(dense) == {"layers": [], "width": 3}
-    with pytest.raises(UserError, match="one of the two"):
-        check_pruned(method, Pruned(kept, decision=Cut(kept)), dense)
-    with pytest.raises(UserError, match="must return a decision, not str"):
-        check_pruned(method, Pruned(decision="cut"), dense)
-    with pytest.raises(UserError, match=r"the pruned model is 16 wide; its width is said to be 3"):
-        check_model(method, sliced.apply(model), sliced, dense)
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -7,7 +7,12 @@ from typing import Annotated
 
 import typer
 
-from adaptprune.commands.options import MethodFileOption, MethodOption, choose_method
+from adaptprune.commands.options import (
+    MethodFileOption,
+    MethodOption,
+    choose_method,
+    print_json,
+)
 from adaptprune.commands.profiles import (
     ConfigFolderOption,
     OverrideOption,
@@ -15,6 +20,7 @@ from adaptprune.commands.profiles import (
     RunsOption,
     read_profile,
 )
+from adaptprune.errors import UserError
 
 
 def store(
@@ -25,17 +31,31 @@ def store(
     runs: RunsOption = Path("results/runs"),
     config_folder: ConfigFolderOption = Path("config"),
     override: OverrideOption = None,
+    finished: Annotated[
+        bool, typer.Option("--finished", help="the cells that are, and list the others as not run")
+    ] = False,
 ) -> None:
     """Keep a finished profile: results, seal, provenance, documents and versions, side by side."""
     from adaptprune.cells import cell_folder
-    from adaptprune.commands.outputs import check_files, matrix_files
-    from adaptprune.results.matrix import store_cells
+    from adaptprune.commands.outputs import NOT_RUN, check_files, matrix_files, sibling
+    from adaptprune.results.matrix import read_matrix, store_cells
+    from adaptprune.results.notrun import write_not_run
+    from adaptprune.results.records import read_cell
 
     output = output or Path("results") / f"{profile}.csv"
-    check_files(matrix_files(output))
+    lacking = sibling(output, f"{output.stem}.not-run.csv")
+    check_files(matrix_files(output) + [(lacking, NOT_RUN)] * finished)
     cells = read_profile(profile, config_folder, override).cells()
     folders = [cell_folder(runs, profile, cell) for cell in cells]
-    store_cells(folders, profile, output)
+    if not finished:
+        store_cells(folders, profile, output)
+        return
+    done = [folder for folder in folders if read_cell(folder) is not None]
+    if not done and not output.is_file():
+        raise UserError(f"profile {profile}: none of {len(folders)} cells is finished")
+    matrix = store_cells(done, profile, output) if done else read_matrix(output)
+    listed = write_not_run(read_profile(profile, config_folder, None).cells(), matrix, output)
+    print_json({"stored": len(done), "not_run": len(listed), "minutes": listed["minutes"].sum()})
 
 
 def compare(

@@ -1,4 +1,7 @@
-"""Commands that list what there is and count parameters; none of them imports torch."""
+"""Commands that list what there is and count parameters.
+
+None imports torch, but to count a model whose family has no shape.
+"""
 
 from __future__ import annotations
 
@@ -66,16 +69,26 @@ def params(
 ) -> None:
     """Count the parameters after pruning from the architecture alone, without weights."""
     from adaptprune.cells import split_variant
-    from adaptprune.models.catalogue import shape_of
+    from adaptprune.models.catalogue import has_shape, known_config, shape_of
     from adaptprune.plugins import in_one_line
     from adaptprune.pruning.registry import find_method
 
     chosen = find_method(split_variant(choose_method(method, method_file))[0])
     parameters = chosen.parse(parse_settings(settings))
-    shape = shape_of(model)
-    with in_one_line(chosen):
-        chosen.check(sparsity, parameters)
-        budget = chosen.budget(shape, sparsity, parameters)
+    if chosen.needs_shape or has_shape(model):
+        shape = shape_of(model)
+        with in_one_line(chosen):
+            chosen.check(sparsity, parameters)
+            budget = chosen.budget(shape, sparsity, parameters)
+        dense, queries = shape.parameters, shape.queries_per_kv_head
+    else:  # of single weights, whose layers only the model itself knows
+        from adaptprune.models.sizes import ModelSize, skeleton_of
+
+        skeleton = skeleton_of(known_config(model)[0])
+        with in_one_line(chosen):
+            chosen.check(sparsity, parameters)
+            budget = chosen.budget_of(skeleton, sparsity, parameters)
+        dense, queries = ModelSize.of(skeleton).parameters, 1
     exact = budget.minimum == budget.maximum
     print_json(
         {
@@ -83,13 +96,13 @@ def params(
             "params_min": budget.minimum,
             "params_max": budget.maximum,
             "params_decoder": budget.decoder,
-            "params_dense": shape.parameters,
+            "params_dense": dense,
             "kept": None
             if budget.blocks is None
             else [
                 {
                     "kv_heads": block.kv_heads,
-                    "q_heads": block.kv_heads * shape.queries_per_kv_head,
+                    "q_heads": block.kv_heads * queries,
                     "mlp": block.intermediate_size,
                 }
                 for block in budget.blocks

@@ -124,6 +124,7 @@ def matrix_files(results: Path) -> list[Written]:
 
 RESULTS = beginning("profile,model,model_revision,method,")
 PROVENANCE = beginning("profile,model,method,variant,sparsity,")
+NOT_RUN = beginning("model,method,variant,sparsity,recovery,seed,status,")
 DOCUMENTS = parquet_with("task", "document", "metric", "value")
 _LATEX = beginning("% Table ", r"% Needs \usepackage{booktabs}")
 _FIGURE = holding("/Creator (adaptprune)")

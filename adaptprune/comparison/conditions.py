@@ -95,7 +95,7 @@ def check_plan(profile: Profile, method: str, baseline: pd.DataFrame, source: st
     rows = baseline[baseline["status"] == "ok"]
     pruned = rows[rows["sparsity"] > 0]
     _check_listed("model", profile.models, rows["model"], source)
-    _check_listed("sparsity", profile.sparsities, pruned["sparsity"], source)
+    _check_listed("sparsity", profile.sparsities_of(method), pruned["sparsity"], source)
     _check_listed("seed", profile.seeds, pruned["seed"], source)
     sources = (source, "this run")
     suite, asked = load_suite(profile.evaluation.suite), profile.evaluation

@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from adaptprune.comparison.alike import Seeds
     from adaptprune.comparison.sides import Sides
 
+#: Said where some methods mask weights, which are parameters nevertheless.
+ZEROS = (
+    "#Nonzero: the parameters that no mask set to zero. A mask removes no parameter, no channel: "
+    "its channels removed are the share of zeros in the linear layers. So a method that masks "
+    "and one that cuts are of equal sparsity here, not of equal size."
+)
+
 
 def notes_of(
     sides: Sides,
@@ -50,6 +57,9 @@ def notes_of(
         "Seconds and memory: of computing the scores, which may serve several sparsities, and of "
         "pruning (of training, for a trained model).",
     ]
+    cells = sides.together("results")
+    if (cells["nonzeros"] != cells["params"]).any():
+        notes.append(ZEROS)
     if any(pairing.seeds not in ([], seeds.get(pairing.place)) for pairing in pairings):
         notes.append(UNLIKE_SEEDS)
     hosts = {str(host) for host in sides.together("provenance")["host"]}

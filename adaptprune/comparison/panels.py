@@ -44,6 +44,8 @@ def cost_panel(
 ) -> Panel:
     """Return size really reached, seconds and memory of every method, mean ± std over seeds.
 
+    Parameters that are not zero stand beside all parameters where some method masks weights.
+
     Args:
         results: rows of all methods.
         provenance: of the same cells.
@@ -54,6 +56,9 @@ def cost_panel(
         ["model", "recovery", "sparsity", "method", "variant", "seed"]
     )
     cells = cells.assign(label=labels_of(cells))
+    sizes = {"params": "#Param."}
+    if (cells["nonzeros"] != cells["params"]).any():
+        sizes["nonzeros"] = "#Nonzero"
     cost = costs(provenance)
     lines = []
     for place in sorted({Place(*key) for key in _places(cells)}):
@@ -69,14 +74,14 @@ def cost_panel(
             key = (place.model, place.recovery, place.sparsity, label)
             found = cost[[name == key for name in cost.index.droplevel("seed")]]
             texts = [
-                _column(rows["params"], lambda n: f"{n / 1e6:.2f}M"),
+                *(_column(rows[key], lambda n: f"{n / 1e6:.2f}M") for key in sizes),
                 _column(100 * rows["sparsity_reached"], lambda s: f"{s:.1f} %"),
                 _column(found["seconds"], lambda s: f"{s:.1f}"),
                 _column(found["memory_mb"], lambda m: f"{m:.0f}"),
             ]
             expected = len(seeds.get(place, rows))
             lines.append((place, with_seeds(titles[label], len(rows), expected), texts))
-    headers = ["#Param.", "Channels removed", "Seconds", "Peak host memory (MB)"]
+    headers = [*sizes.values(), "Channels removed", "Seconds", "Peak host memory (MB)"]
     return Panel("Size reached, and what it cost", headers, _lay_out(lines))
 
 

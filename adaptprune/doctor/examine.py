@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from adaptprune.doctor import inputs, machine
 from adaptprune.doctor.finding import Finding, Subject, in_units
-from adaptprune.doctor.forecast import Forecast, predict
+from adaptprune.doctor.forecast import Forecast, check_shapes, predict
 from adaptprune.doctor.rates import Rates, measure_rates
 from adaptprune.errors import UserError
 
@@ -100,6 +100,7 @@ def examine(subject: Subject, seconds: float) -> Diagnosis:
     if device.level == "missing" or seconds == 0:
         return Diagnosis(subject.name, findings)
     try:
+        check_shapes(subject.profile)
         model = machine.largest_model(subject)
         rates = measure_rates(subject.profile, model, subject.runs, seconds)
         forecast = predict(subject.profile, rates, subject.at_once)

@@ -17,7 +17,7 @@ from adaptprune.cells import split_variant
 from adaptprune.data.sources import data_folder
 from adaptprune.errors import UserError
 from adaptprune.evaluation.suites import load_suite
-from adaptprune.models.catalogue import folder_of, is_local, shape_of
+from adaptprune.models.catalogue import folder_of, has_shape, is_local, shape_of
 from adaptprune.models.memory import BYTES
 from adaptprune.plugins import in_one_line
 from adaptprune.pruning.method import Passes
@@ -192,13 +192,26 @@ def predict(profile: Profile, rates: Rates, at_once: int) -> Forecast:
             forecast.add("prune", 2 * moved)
             if (job := (cell.model, cell.method, cell.seed)) not in scored:
                 scored.add(job)
-                last = max(profile.sparsities)
+                last = max(profile.sparsities_of(cell.method))
                 seconds = pruning_seconds(profile, cell.method, shape, last, rates)
                 forecast.add("score", seconds + moved)
-        seconds = evaluation_seconds(shape, cell.sparsity, tokens, rates)
+        # A mask removes no work.
+        cuts = find_method(split_variant(cell.method)[0]).needs_shape
+        seconds = evaluation_seconds(shape, cell.sparsity if cuts else 0, tokens, rates)
         forecast.add("evaluate", seconds + moved)
     forecast.bytes, forecast.cache_bytes = disk_needed(profile, at_once)
     return forecast
+
+
+def check_shapes(profile: Profile) -> None:
+    """Refuse to predict for a model whose passes nobody counts.
+
+    Raises:
+        UserError: naming the first such model.
+    """
+    for model in profile.models:
+        if is_local(model) and not has_shape(model):
+            raise UserError(f"the passes of {model} are not counted: it is of no family with units")
 
 
 def known_shapes(profile: Profile) -> dict[str, ModelShape]:

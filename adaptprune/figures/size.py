@@ -21,7 +21,7 @@ from adaptprune.results.rows import read_results
 from adaptprune.results.stats import summarize
 from adaptprune.tables.arrange import build_grid
 from adaptprune.tables.declared import Row
-from adaptprune.tables.measures import columns_of
+from adaptprune.tables.measures import OF_CELL, columns_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from adaptprune.workflow.run import Source
+
+#: Marks a method whose zeros are stored: it is as large as the dense model.
+MASKED = ", masked"
 
 
 class Center(NamedTuple):
@@ -61,7 +64,7 @@ def center_of(values: Collection[float], kind: str) -> Center:
 
 def draw(source: Source) -> Drawing:
     """Draw one line of panels per model: average accuracy, and perplexity where it is measured."""
-    points = _points(source)
+    points = quality_of(source)
     models = list(dict.fromkeys(points["model"]))
     measures = list(dict.fromkeys(points["measure"]))
     styles = method_styles(source.profile.methods)
@@ -78,18 +81,23 @@ def draw(source: Source) -> Drawing:
     return Drawing(figure, points)
 
 
-def _points(source: Source) -> pd.DataFrame:
-    """Return one row per model, method, sparsity and measure, as it is shown."""
+def quality_of(source: Source) -> pd.DataFrame:
+    """Return one row per model, method, sparsity and measure, as it is shown.
+
+    Raises:
+        UserError: there is none, or the results cannot be used.
+    """
     profile = source.profile
     columns = columns_of(load_suite(profile.evaluation.suite))
     lines = [Row(method=method, title=method_title(method)) for method in profile.methods]
     grid = build_grid(
         read_results(source.folder / "results.csv"),
-        columns,
+        [*columns, OF_CELL["nonzeros"]],
         lines,
         models=profile.models,
-        sparsities=profile.sparsities,
+        sparsities=profile.all_sparsities,
         seeds=profile.seeds,
+        reaches=lambda method, sparsity: sparsity in profile.sparsities_of(method),
     )
     shown = [column for column in columns if column.key == "average" or column.kind == "perplexity"]
     points = pd.DataFrame(
@@ -102,6 +110,7 @@ def _points(source: Source) -> pd.DataFrame:
             "label": "Average accuracy (%)" if column.kind == "accuracy" else column.header,
             "better": "higher" if column.kind == "accuracy" else "lower",
             "params": row.entries["params"].value,
+            "nonzeros": row.entries["nonzeros"].value,
             **center_of(row.entries[column.key].by_seed.values(), column.kind)._asdict(),
             "n_seeds": row.entries[column.key].n_seeds,
             "seeds": " ".join(map(str, row.entries[column.key].by_seed)),
@@ -128,24 +137,25 @@ def on_front(points: pd.DataFrame) -> pd.Series:
     """Say of each point whether none that is smaller or as small is better (Pareto).
 
     Args:
-        points: ``params``, ``value`` and ``better`` ("higher" or "lower") of one measure.
+        points: ``nonzeros``, ``value`` and ``better`` ("higher" or "lower") of one measure.
     """
     quality = points["value"].where(points["better"] == "higher", -points["value"])
     return pd.Series(
         [
-            not ((points["params"] <= params) & (quality > value)).any()
-            and not ((points["params"] < params) & (quality >= value)).any()
-            for params, value in zip(points["params"], quality, strict=True)
+            not ((points["nonzeros"] <= size) & (quality > value)).any()
+            and not ((points["nonzeros"] < size) & (quality >= value)).any()
+            for size, value in zip(points["nonzeros"], quality, strict=True)
         ],
         index=points.index,
     )
 
 
 def _draw_panel(axes: Axes, points: pd.DataFrame, styles: dict[str, dict[str, Any]]) -> None:
-    front = points[points["on_front"]].sort_values("params")
+    any_masked = (points["nonzeros"] < points["params"]).any()
+    front = points[points["on_front"]].sort_values("nonzeros")
     if len(front):
         axes.step(
-            front["params"] / 1e6,
+            front["nonzeros"] / 1e6,
             front["value"],
             where="post",
             color="0.75",
@@ -154,18 +164,19 @@ def _draw_panel(axes: Axes, points: pd.DataFrame, styles: dict[str, dict[str, An
             label="Pareto front",
         )
     for method, rows in points.groupby("method", sort=False):
-        ordered = rows.sort_values("params")
+        ordered = rows.sort_values("nonzeros")
+        masked = (ordered["nonzeros"] < ordered["params"]).any()
         below = (ordered["value"] - ordered["low"]).fillna(0)
         above = (ordered["high"] - ordered["value"]).fillna(0)
         axes.errorbar(
-            ordered["params"] / 1e6,
+            ordered["nonzeros"] / 1e6,
             ordered["value"],
             yerr=[below, above],
             capsize=2,
-            label=rows["title"].iloc[0],
+            label=f"{rows['title'].iloc[0]}{MASKED if masked else ''}",
             **styles[str(method)],
         )
     if (points["better"] == "lower").all():
         axes.set_yscale("log")
-    axes.set_xlabel("Parameters (M)")
+    axes.set_xlabel("Parameters that no mask set to zero (M)" if any_masked else "Parameters (M)")
     axes.set_ylabel(points["label"].iloc[0] if len(points) else "")

@@ -16,6 +16,15 @@ SHAPES: dict[str, dict[str, int]] = {
     "wide_heads": {"heads": 4, "kv_heads": 2, "head_dim": 8, "hidden": 20, "intermediate": 11},
 }
 
+#: What the configs of families without a shape call the sizes of ``random_config``.
+OTHERS: dict[str, dict[str, Any]] = {
+    "gpt2": {"n_embd": "hidden", "n_head": "heads", "n_inner": "intermediate", "n_layer": "layers"}
+    | {"n_positions": 128, "initializer_range": 0.2, "bos_token_id": 1, "eos_token_id": 1},
+    "opt": {"hidden_size": "hidden", "word_embed_proj_dim": "hidden", "ffn_dim": "intermediate"}
+    | {"num_attention_heads": "heads", "num_hidden_layers": "layers"}
+    | {"max_position_embeddings": 128, "init_std": 0.2},
+}
+
 
 def random_config(
     family: str = "llama",
@@ -30,7 +39,14 @@ def random_config(
     tied: bool = False,
     **settings: Any,
 ) -> Any:
-    """Return the config of a tiny model."""
+    """Return the config of a tiny model; kv heads and their width are for families with both."""
+    if family in OTHERS:
+        names = OTHERS[family]
+        sizes = {"hidden": hidden, "heads": heads, "intermediate": intermediate, "layers": layers}
+        own = {key: sizes.get(value, value) for key, value in names.items()}
+        return AutoConfig.for_model(
+            family, vocab_size=vocabulary, tie_word_embeddings=tied, **own, **settings
+        )
     return AutoConfig.for_model(
         family,
         hidden_size=hidden,

@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from adaptprune.errors import UserError
 from adaptprune.modeling import EXTRA_BIASES
 from adaptprune.models.anatomy import Layer, blocks_of, find_blocks, layers_of
 from adaptprune.models.shapes import BlockShape, ModelShape
@@ -100,3 +101,22 @@ def added_biases(model: Any) -> list[dict[str, torch.Tensor]]:
         }
         listed.append({k: bias for k, bias in found.items() if bias is not None and not own[k]})
     return listed
+
+
+def skeleton_of(config: dict[str, Any]) -> Any:
+    """Return the model that a config describes, without numbers; no code of its folder is run.
+
+    Raises:
+        UserError: it describes none.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    known = {key: value for key, value in config.items() if key not in ("model_type", "auto_map")}
+    try:
+        with torch.device("meta"):
+            stock = AutoConfig.for_model(config["model_type"], **known)
+            return AutoModelForCausalLM.from_config(stock)
+    except Exception as error:  # a config can hold anything
+        first = next(iter(str(error).splitlines()), type(error).__name__)
+        raise UserError(f"the config describes no causal language model ({first})") from error

@@ -144,6 +144,8 @@ class Method(Plugin):
     #: Whether it works on heads and neurons; False of methods that prune single weights, which
     #: know more families.
     needs_shape: ClassVar[bool] = True
+    #: Whether its official figures were computed with vectors of 512 bits, on which they depend.
+    wide_vectors: ClassVar[bool] = False
 
     def shares_scores(self, parameters: Any) -> bool:
         """Say whether one score file serves every sparsity."""
@@ -187,3 +189,13 @@ class Method(Plugin):
     @abstractmethod
     def budget(self, shape: ModelShape, sparsity: int, parameters: Any) -> Budget:
         """Return the parameter count, or its bounds, after pruning a model of ``shape``."""
+
+    def budget_of(self, skeleton: Any, sparsity: int, parameters: Any) -> Budget:
+        """Return the same of a model without a shape: asked of methods that need none alone.
+
+        Args:
+            skeleton: the model; its tensors hold no numbers.
+            sparsity: percent.
+            parameters: an instance of the method's ``parameters`` class.
+        """
+        raise UserError(f"{self.name} counts nothing of {skeleton.config.model_type}")

@@ -55,6 +55,19 @@ class OneShotMethod(Method):
         Pattern.parse(parameters.pattern).check_rows(expected_weight_shapes(shape))
         return Budget.exact(shape, shape.blocks)
 
+    def budget_of(self, skeleton: Any, sparsity: int, parameters: OneShotParameters) -> Budget:
+        """Return the same of any model with an anatomy.
+
+        Raises:
+            UserError: the pattern does not divide a row.
+        """
+        from adaptprune.models.anatomy import weight_shapes
+        from adaptprune.models.sizes import ModelSize
+
+        Pattern.parse(parameters.pattern).check_rows(weight_shapes(skeleton))
+        size = ModelSize.of(skeleton)
+        return Budget(size.parameters, size.parameters, size.decoder)
+
     def decide(
         self, model: Any, sparsity: int, context: Context, parameters: Any
     ) -> tuple[Masked, list[dict[str, Any]]]:

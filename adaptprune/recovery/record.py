@@ -13,6 +13,7 @@ from adaptprune.files.atomic import (
     write_sealed_json,
 )
 from adaptprune.files.manifest import write_manifest
+from adaptprune.pruning.masks import lost_masks
 from adaptprune.pruning.stage import SCHEMA
 from adaptprune.recovery.checkpoints import Progress, newest, read_progress
 from adaptprune.recovery.log import read_log
@@ -78,13 +79,14 @@ def _write_record(
     if rows:
         shutil.copyfile(folder.log, target / "log.jsonl")
     final = rows[-1] if rows else {"tokens": 0, "teacher_tokens": 0}
-    stages = folder.settings().stages if folder.is_begun(conditions) else []
+    settings = folder.settings() if folder.is_begun(conditions) else None
     record = {
         "schema": SCHEMA,
         "status": "ok" if reason is None else "failed",
         "reason": reason,
         "conditions": conditions,
-        "stages": [stage.model_dump() for stage in stages],
+        "notes": lost_masks(settings.source) if settings else [],
+        "stages": [stage.model_dump() for stage in settings.stages] if settings else [],
         "prunings": progress.prunings,
         "params": final["parameters"] if reason is None else None,
         **_counts(target),

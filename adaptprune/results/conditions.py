@@ -17,6 +17,7 @@ CONDITIONS: list[tuple[str, list[str]]] = [
     ("model_revision", ["model"]),
     ("model_hash", ["model"]),
     ("method_version", ["method"]),
+    ("pattern", ["model", "method", "variant"]),
     ("method_parameters", ["model", "method", "variant"]),
     ("calibration_hash", ["model", "seed", "calibration"]),
     ("pruning_dtype", ["model"]),
@@ -35,7 +36,7 @@ CONDITIONS: list[tuple[str, list[str]]] = [
 ]
 
 #: What two results files may differ in: how a method changed is what they are compared for.
-OF_METHOD = ("method_version", "method_parameters")
+OF_METHOD = ("method_version", "method_parameters", "pattern")
 
 #: A column that rows of several results files have besides: which file they come from.
 SOURCE = "source"

@@ -40,7 +40,8 @@ _SCORES = ["task", "document", "document_hash", "metric", "value"]
 DOCUMENTS = [*CELL, *_SCORES]
 #: What lies together is alike: the scores of one document by all methods.
 _DOCUMENT_ORDER = ["task", "metric", "document", *CELL]
-#: The columns that a cell's hash covers: what was measured, and how large the model became.
+#: The columns that a cell's hash covers: what was measured, and how large the model became. Where
+#: there are masks, what they leave belongs to it.
 _MEASURED = ["task", "metric", "value", "stderr", "n", "params", "decoder_params", "status"]
 #: Perplexities by the part that they are counted per.
 _PERPLEXITIES = {"word_perplexity": "words", "byte_perplexity": "bytes"}
@@ -131,7 +132,8 @@ def fingerprints(results: pd.DataFrame) -> Versions:
     versions: Versions = {}
     for _, rows in results.groupby(CELL):
         first = rows.iloc[0]
-        text = rows[_MEASURED].to_csv(index=False, float_format="%.10g", lineterminator="\n")
+        measured = [*_MEASURED, "nonzeros"] if first["pattern"] else _MEASURED
+        text = rows[measured].to_csv(index=False, float_format="%.10g", lineterminator="\n")
         cells = versions.setdefault(label_of(first), {}).setdefault(
             str(first["method_version"]), {}
         )

@@ -23,14 +23,18 @@ Status = Literal["ok", "skipped", "failed"]
 class Counts(BaseModel):
     """Parameters before and after pruning; the fraction of prunable channels really removed.
 
-    The fraction is None of a model whose layers have no such channels any more.
+    The fraction is None of a model whose layers have no such channels any more. Of a model with
+    masks it is that of the zeros in its linear layers; how many weights are not zero, and the
+    pattern that they follow, are told of such a model alone.
     """
 
     params_dense: int
     params: int
+    nonzeros: int | None = None
     decoder_params_dense: int
     decoder_params: int
     sparsity_reached: float | None
+    pattern: str = ""
 
 
 class Calibration(BaseModel):

@@ -20,6 +20,7 @@ from adaptprune.results.conditions import check_comparable, describe_cell
 from adaptprune.results.records import (
     Calibration,
     CellFiles,
+    Counts,
     Evaluation,
     Pruning,
     Training,
@@ -37,7 +38,9 @@ class Row:
     """One number (or one cell without numbers) and all that makes it comparable.
 
     The fields are the columns of the results CSV, in order. A cell that failed or was skipped has
-    one row, with empty ``task``, ``metric`` and ``value``. Absent text is empty.
+    one row, with empty ``task``, ``metric`` and ``value``. Absent text is empty. ``nonzeros`` are
+    the parameters that no mask set to zero, all of them where there is no mask; ``pattern`` is
+    what a mask follows.
     """
 
     profile: str
@@ -56,6 +59,7 @@ class Row:
     n: int | None = None
     params_dense: int | None = None
     params: int | None = None
+    nonzeros: int | None = None
     decoder_params_dense: int | None = None
     decoder_params: int | None = None
     sparsity_reached: float | None = None
@@ -67,6 +71,7 @@ class Row:
     suite: str = ""
     model_hash: str = ""
     method_parameters: str = ""
+    pattern: str = ""
     calibration: str = ""
     calibration_hash: str = ""
     pruning_dtype: str = ""
@@ -108,6 +113,8 @@ COSTS = [
 MACHINE = ["host", "cpu", "cores", "memory_mb", "gpu"]
 PROVENANCE = [*COSTS, *MACHINE, "date", "commit"]
 PROVENANCE_KEYS = [*CELL, "stage"]
+#: Columns of results that files from before there were masks lack.
+_OF_MASKS = ("nonzeros", "pattern")
 #: Columns that files from before they were recorded lack: they are read as empty.
 _ADDED = {"peak_device_mb", "score_peak_device_mb", "cpu", "cores", "memory_mb", "gpu"}
 _PROVENANCE_TEXT = ["stage", "host", "cpu", "gpu", "date", "commit"]
@@ -154,8 +161,13 @@ def _pruning_fields(pruning: Pruning) -> dict[str, Any]:
         # Nothing is computed to leave the dense model as it is.
         "pruning_dtype": _text(pruning.dtype) if pruning.sparsity else "",
         **_calibration_fields(pruning.calibration),
-        **(pruning.counts.model_dump() if pruning.counts else {}),
+        **(_counts_fields(pruning.counts) if pruning.counts else {}),
     }
+
+
+def _counts_fields(counts: Counts) -> dict[str, Any]:
+    nonzeros = counts.params if counts.nonzeros is None else counts.nonzeros
+    return counts.model_dump() | {"nonzeros": nonzeros}
 
 
 def _training_fields(training: Training) -> dict[str, Any]:
@@ -174,6 +186,7 @@ def _training_fields(training: Training) -> dict[str, Any]:
         "training_data_hash": conditions.data.sha256,
         "preset_hash": sha256_json(conditions.preset)[:12],
         "params": training.params,
+        "nonzeros": training.params,
         "tokens": training.tokens,
         "teacher_tokens": training.teacher_tokens,
         "training_flops": training.flops,
@@ -369,7 +382,8 @@ def read_results(path: Path) -> pd.DataFrame:
     numeric = {name: [""] for name, dtype in _DTYPES.items() if dtype != "str"}
     try:
         header = pd.read_csv(path, nrows=0).columns.tolist()
-        if header != COLUMNS:
+        before = [name for name in COLUMNS if name not in _OF_MASKS]
+        if header not in (COLUMNS, before):
             differ = sorted(set(header) ^ set(COLUMNS)) or ["their order"]
             raise UserError(f"{path}: other columns than expected ({', '.join(differ)})")
         results = pd.read_csv(path, dtype=_DTYPES, keep_default_na=False, na_values=numeric)
@@ -377,6 +391,9 @@ def read_results(path: Path) -> pd.DataFrame:
         raise UserError(f"{path}: no such file") from None
     except (ValueError, OSError) as error:
         raise UserError(f"{path}: not a results file ({error})") from None
+    if header == before:
+        results = results.assign(nonzeros=pd.NA, pattern="")[COLUMNS].astype(_DTYPES)
+    results["nonzeros"] = results["nonzeros"].fillna(results["params"])
     if not set(results["status"]) <= STATUSES:
         raise UserError(f"{path}: status other than {', '.join(sorted(STATUSES))}")
     _check_duplicates(results)

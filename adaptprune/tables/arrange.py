@@ -10,6 +10,7 @@ from adaptprune.tables.declared import joined
 from adaptprune.tables.fill import fill
 from adaptprune.tables.grid import Layout
 from adaptprune.tables.measures import (
+    OF_CELL,
     Measure,
     averaged,
     columns_of,
@@ -19,7 +20,7 @@ from adaptprune.tables.measures import (
 from adaptprune.tables.select import EVERY, Line, axes_of, lines_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import pandas as pd
 
@@ -45,6 +46,8 @@ def grid_of(table: Table, results: pd.DataFrame, name: str, profile: Profile, su
     """
     axes = axes_of(table, name)
     columns = _columns(table, axes, suite)
+    if not axes.across and (results["pattern"] != "").any():
+        columns.insert(1, OF_CELL["nonzeros"])
     lines = lines_of(table, name, profile)
     grid = fill(results, columns, lines, _layout(axes), averaged(columns_of(suite)))
     choices = (*axes.lines, *axes.across)
@@ -94,6 +97,7 @@ def build_grid(
     sparsities: Sequence[int],
     seeds: Sequence[int],
     recovery: str = NO_RECOVERY,
+    reaches: Callable[[str, int], bool] = lambda method, sparsity: True,
 ) -> Grid:
     """Arrange results as a matrix: per model the dense row, then a block per sparsity.
 
@@ -106,6 +110,7 @@ def build_grid(
         seeds: the seeds that every method but dense is expected at.
         recovery: recovery preset of the cells; the dense model is never recovered, it stands above
             whatever was trained.
+        reaches: whether a method has cells at a sparsity.
     """
     lines = []
     for model in models:
@@ -115,8 +120,8 @@ def build_grid(
                 lines.append(Line(model, 0, DENSE, row.title, {EVERY: dense}))
         for sparsity in sparsities:
             for row in rows:
-                if row.method not in (None, DENSE):
-                    method = str(row.method)
+                method = str(row.method)
+                if row.method not in (None, DENSE) and reaches(method, sparsity):
                     cells = [Cell(model, method, sparsity, recovery, seed) for seed in seeds]
                     place = {EVERY: cells}
                     block = (model, sparsity)

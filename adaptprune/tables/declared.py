@@ -153,6 +153,7 @@ class Table(BaseModel):
         models: ``all`` models of the profile, or only the ``first``, where none are chosen.
         sparsities: shown in place of the profile's; the table then has the cells of its own rows
             alone.
+        adds: by profile, methods that are run for this table besides those of the profile.
         profiles: by profile, the one that this table is run in instead, for another suite.
         published: numbers to compare with.
         peak: a claim to test.
@@ -169,6 +170,7 @@ class Table(BaseModel):
     cells: Selection = Selection()
     models: Literal["all", "first"] = "all"
     sparsities: list[int] | None = None
+    adds: dict[str, list[str]] = {}
     profiles: dict[str, str] = {}
     published: PublishedSource | None = None
     peak: Peak | None = None

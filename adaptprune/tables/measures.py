@@ -80,6 +80,7 @@ OF_CELL = {
     measure.key: measure
     for measure in (
         Measure("params", "#Param.", "params", "params"),
+        Measure("nonzeros", "#Nonzero", "params", "nonzeros"),
         Measure("tokens", "Tokens", "tokens", "tokens"),
         Measure("teacher_tokens", "Teacher tokens", "tokens", "tokens"),
         Measure("training_flops", "FLOPs", "flops", "flops"),

@@ -106,7 +106,8 @@ def lines_of(table: Table, name: str, profile: Profile) -> list[Line]:
     if "model" in axes.open:
         models = [*table.select_models(profile.models)]
     if "sparsity" in axes.open:
-        sparsities = [*(table.sparsities or profile.sparsities)]
+        profile = widened(table, profile, name)
+        sparsities = [*profile.all_sparsities]
     lines = []
     for model in models:
         rest = axes.lines
@@ -116,8 +117,18 @@ def lines_of(table: Table, name: str, profile: Profile) -> list[Line]:
             lines += [_line(table, axes, line, Selection(model=model), profile) for line in dense]
         for sparsity in sparsities:
             block = Selection(model=model, sparsity=sparsity)
-            lines += [_line(table, axes, line, block, profile) for line in rest]
+            lines += [
+                _line(table, axes, line, block, profile)
+                for line in rest
+                if sparsity is None or _reaches(table, line, sparsity, profile)
+            ]
     return lines
+
+
+def _reaches(table: Table, line: Row | Column, sparsity: int, profile: Profile) -> bool:
+    """Say whether the profile has a line's method at a sparsity."""
+    method = joined(table.cells, line).method
+    return method is None or sparsity in profile.sparsities_of(method)
 
 
 def _is_dense(table: Table, line: Row | Column) -> bool:
@@ -234,7 +245,7 @@ def widened(table: Table, profile: Profile, name: str) -> Profile:
     choices = (*axes.lines, *axes.across, table.cells)
     methods = list(dict.fromkeys(one.method for one in choices if one.method is not None))
     if table.sparsities is None:
-        return profile.with_variants(methods)
+        return profile.with_variants(methods, table.adds.get(name, []))
     return profile.with_sparsities(methods, table.sparsities)
 
 

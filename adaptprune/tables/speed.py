@@ -15,6 +15,7 @@ from adaptprune.tables.grid import Entry, Grid, TableRow, entry_of
 from adaptprune.tables.measures import Measure
 from adaptprune.tables.panels import Heading, panels_of
 from adaptprune.tables.render import write_panels
+from adaptprune.workflow.run import other_batch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,8 +39,12 @@ _WORKLOAD = ("batch", "prompt", "new_tokens", "rounds")
 _CONDITIONS = (*_WORKLOAD, "dtype", "device", "device_name", "threads")
 
 
-def read_measures(source: Source) -> pd.DataFrame:
+def read_measures(source: Source, batch: int | None = None) -> pd.DataFrame:
     """Return one row per checkpoint and measure.
+
+    Args:
+        source: the run.
+        batch: sequences at once, None for those of the profile.
 
     Columns: model, method, title, sparsity, status, reason, params, params_dense, measure, unit,
     dense, pruned, ratio, ratio_least, ratio_most, faster. A checkpoint that could not be measured
@@ -49,10 +54,11 @@ def read_measures(source: Source) -> pd.DataFrame:
         UserError: a record is absent or altered, or two were measured under other conditions.
     """
     records = [
-        _read(source, model, method, sparsity)
+        _read(source, model, method, sparsity, batch)
         for model in source.profile.models
-        for sparsity in source.profile.sparsities
+        for sparsity in source.profile.all_sparsities
         for method in source.methods
+        if sparsity in source.profile.sparsities_of(method)
     ]
     measured = [record for record in records if record["status"] == "ok"]
     for record in measured:
@@ -72,9 +78,12 @@ def read_measures(source: Source) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*keys, *values, *_CONDITIONS])
 
 
-def _read(source: Source, model: str, method: str, sparsity: int) -> dict[str, Any]:
+def _read(
+    source: Source, model: str, method: str, sparsity: int, batch: int | None
+) -> dict[str, Any]:
     """Return a checkpoint's record, its workload spread out."""
-    path = source.folder / "speed" / slug(model) / method / f"{sparsity}.json"
+    name = f"{sparsity}{other_batch(batch, source.profile.speed)}.json"
+    path = source.folder / "speed" / slug(model) / method / name
     record = read_sealed_json(path)
     title = method_title(method)
     cell = {"model": model, "method": method, "title": title, "sparsity": sparsity}

@@ -82,20 +82,23 @@ class Asked:
         """
         from safetensors import SafetensorError, safe_open
 
+        wanted = self.profile.sparsities_of(method)
         try:
             with safe_open(file, "np") as stream:
                 header = json.loads(stream.metadata()["adaptprune"])
-                served = set(header.get("sparsities", self.profile.sparsities))
+                served = set(header.get("sparsities", wanted))
         except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError):
             return None  # absent, or for `prune` to refuse
-        if missing := sorted(set(self.profile.sparsities) - served):
+        if missing := sorted(set(wanted) - served):
             return f"no sparsities {missing}"
         return _first_difference(self._pruning(method, model, header))
 
-    def other_speed(self, method: str, model: str, file: Path) -> str | None:
-        """Return the same of a measurement of speed."""
+    def other_speed(self, method: str, model: str, batch: int, file: Path) -> str | None:
+        """Return the same of a measurement of speed with so many sequences at once."""
         record = _read(file)
-        return None if record is None else _first_difference(self._speed(method, model, record))
+        if record is None:
+            return None
+        return _first_difference(self._speed(method, model, batch, record))
 
     def other_sensitivity(self, model: str, file: Path) -> str | None:
         """Return the same of a model's layers cut one by one."""
@@ -172,8 +175,9 @@ class Asked:
                     if value is not None and name in tasks:
                         yield f"{key} of {name}", str(tasks[name][key]), str(value)
 
-    def _speed(self, method: str, model: str, record: dict[str, Any]) -> Iterator[Pair]:
-        yield "workload", record["workload"], self.profile.speed.model_dump()
+    def _speed(self, method: str, model: str, batch: int, record: dict[str, Any]) -> Iterator[Pair]:
+        asked = self.profile.speed.model_dump() | {"batch": batch}
+        yield "workload", record["workload"], asked
         yield from self._computed(record)
         yield from self._pruning(method, model, record["pruning"])
 

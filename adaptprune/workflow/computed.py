@@ -204,7 +204,8 @@ class Computed(RuleFunctions):
 
     def sparsities(self, wildcards: Wildcards) -> str:
         """Return the sparsities that scores serve."""
-        return ",".join(map(str, self._profile(wildcards).sparsities))
+        served = self._profile(wildcards).sparsities_of(wildcards.method)
+        return ",".join(map(str, served))
 
     def _settings_options(self, name: str, method: str) -> str:
         return options.settings(self._request.profile(name), method, self._files(name, method))
@@ -296,15 +297,19 @@ class Computed(RuleFunctions):
         """Return that of the first seed; have a measurement of something else made again."""
         run = self._run(wildcards.profile)
         place = (wildcards.model, wildcards.method, wildcards.sparsity)
-        file = run.speed(*place)
+        file, batch = run.speed(*place, wildcards.batch), self._batch(wildcards)
         asked = self._request.asked(wildcards.profile)
-        if asked.other_speed(wildcards.method, self.model(wildcards), Path(file)):
+        if asked.other_speed(wildcards.method, self.model(wildcards), batch, Path(file)):
             self._request.force(file)
         return run.measured_checkpoint(*place, self._profile(wildcards).seeds[0])
 
+    def _batch(self, wildcards: Wildcards) -> int:
+        """Return how many sequences a measurement gives its models at once."""
+        return int(wildcards.batch.removeprefix("-batch") or self._profile(wildcards).speed.batch)
+
     def workload(self, wildcards: Wildcards) -> str:
         """Return what models are timed with, as options."""
-        return options.workload(self._profile(wildcards))
+        return options.workload(self._profile(wildcards), self._batch(wildcards))
 
     def counting_model(self, wildcards: Wildcards) -> str:
         """Return the model whose tokens are counted: the first of the profile."""

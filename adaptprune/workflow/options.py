@@ -80,11 +80,11 @@ def held_out_text(profile: Profile) -> str:
     return flags
 
 
-def workload(profile: Profile) -> str:
-    """Return what models are timed with."""
+def workload(profile: Profile, batch: int) -> str:
+    """Return what models are timed with, so many sequences at once."""
     chosen = profile.speed
     return (
-        f"--batch {chosen.batch} --prompt {chosen.prompt} "
+        f"--batch {batch} --prompt {chosen.prompt} "
         f"--new-tokens {chosen.new_tokens} --rounds {chosen.rounds}"
     )
 

@@ -71,9 +71,9 @@ class Run:
         """Return the perplexities of a model whose layers are cut one by one."""
         return f"{self.folder}/sensitivity/{model}/u{uniform}.json"
 
-    def speed(self, model: str, method: str, sparsity: int | str) -> str:
-        """Return the measured speed of a pruned model."""
-        return f"{self.folder}/speed/{model}/{method}/{sparsity}.json"
+    def speed(self, model: str, method: str, sparsity: int | str, batch: str = "") -> str:
+        """Return the measured speed of a pruned model, with a batch other than the profile's."""
+        return f"{self.folder}/speed/{model}/{method}/{sparsity}{batch}.json"
 
     def measured_checkpoint(self, model: str, method: str, sparsity: str, seed: int | str) -> str:
         """Return the checkpoint whose speed is measured."""

@@ -18,10 +18,10 @@ from adaptprune.workflow.papers import papers, published_file, run_as
 from adaptprune.workflow.paths import GENERATED, RUNS, Run, found_files
 from adaptprune.workflow.profiles import settings_hash
 from adaptprune.workflow.request import cell_files, read_note
-from adaptprune.workflow.run import Source
+from adaptprune.workflow.run import TRADEOFF_BATCHES, Source, other_batch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from adaptprune.workflow.request import Request
 
@@ -34,14 +34,25 @@ def collected_files(source: Source) -> list[str]:
     return [Run(source.name).collected(kind) for kind in ("results", "provenance")]
 
 
-def speed_records(source: Source) -> list[str]:
-    """Return the measured speed of every pruned cell at the first seed."""
+def speed_records(source: Source, batches: Sequence[int | None] = (None,)) -> list[str]:
+    """Return the measured speed of every pruned cell at the first seed.
+
+    Args:
+        source: of the profile.
+        batches: sequences at once; None for those of the profile.
+    """
     chosen, run = source.profile, Run(source.name)
     return [
-        run.speed(slug(cell.model), cell.method, cell.sparsity)
+        run.speed(slug(cell.model), cell.method, cell.sparsity, other_batch(batch, chosen.speed))
         for cell in chosen.cells()
         if cell.method != DENSE and cell.seed == chosen.seeds[0]
+        for batch in batches
     ]
+
+
+def tradeoff_files(source: Source) -> list[str]:
+    """Return what quality is set against speed from."""
+    return [Run(source.name).collected(), *speed_records(source, TRADEOFF_BATCHES)]
 
 
 #: Tables that check the installation, in a profile of their own.
@@ -62,6 +73,7 @@ class Presented(RuleFunctions):
         self.figures: dict[str, Callable[[Source], list[str]]] = {
             "size": collected_files,
             "speed": speed_records,
+            "tradeoff": tradeoff_files,
         }
         self.measured: dict[str, Callable[[Source], list[str]]] = {"speed": speed_records}
         self._targets: dict[str, tuple[str, ...]] = {}

@@ -75,10 +75,12 @@ class MethodSettings(Closed):
     """What a method, or a named variant of it, runs with in a profile.
 
     A variant states what differs from the plain method; a parameter that is null is taken away.
+    ``sparsities`` stand in the place of the profile's, for a method that reaches some alone.
     """
 
     parameters: dict[str, Any] = pydantic.Field(default={})
     calibration: CalibrationConfig | None = None
+    sparsities: list[int] | None = pydantic.Field(default=None, min_length=1)
 
 
 class Profile(Closed):
@@ -141,6 +143,24 @@ class Profile(Closed):
         """Return the calibration of a method or variant."""
         return self.settings_of(method).calibration or self.calibration
 
+    def sparsities_of(self, method: str) -> list[int]:
+        """Return the sparsities of a method or variant: its own, its method's, or the profile's."""
+        for name in (method, split_variant(method)[0]):
+            if name in self.settings and (own := self.settings[name].sparsities):
+                return own
+        return self.sparsities
+
+    @property
+    def all_sparsities(self) -> list[int]:
+        """Return the sparsities of any of its methods, sorted where a method adds some."""
+        added = {
+            sparsity
+            for method in self.methods
+            for sparsity in self.sparsities_of(method)
+            if sparsity not in self.sparsities
+        }
+        return sorted({*self.sparsities, *added}) if added else self.sparsities
+
     def shares_scores(self, name: str) -> bool:
         """Say whether the sparsities of a method or variant are cut from one score file.
 
@@ -153,7 +173,12 @@ class Profile(Closed):
 
     def cells(self, methods: list[str] | None = None) -> list[Cell]:
         """Return the matrix of cells, of some methods or of all."""
-        return grid(self.models, methods or self.methods, self.sparsities, self.seeds)
+        return [
+            cell
+            for model in self.models
+            for method in methods or self.methods
+            for cell in grid([model], [method], self.sparsities_of(method), self.seeds)
+        ]
 
     def recovery_cells(self, name: str) -> list[Cell]:
         """Return the cells of a recovery, one for each seed.
@@ -175,13 +200,14 @@ class Profile(Closed):
             raise unknown("recovery", name, self.recoveries)
         return self.recoveries[name]
 
-    def with_variants(self, declared: list[str]) -> Profile:
-        """Return the profile with those declared variants added whose method it runs.
+    def with_variants(self, declared: list[str], more: list[str] | None = None) -> Profile:
+        """Return the profile with those declared variants added whose method it runs, and more.
 
         Raises:
             UserError: a variant is unknown or cannot reach a sparsity of the profile.
         """
-        added = [name for name in self._runs(declared) if name not in self.methods]
+        asked = [*self._runs(declared), *(more or [])]
+        added = [name for name in asked if name not in self.methods]
         widened = self.model_copy(update={"methods": [*self.methods, *added]})
         widened.check()
         return widened
@@ -193,7 +219,11 @@ class Profile(Closed):
             UserError: a method is unknown, cannot reach a sparsity, or is cut from scores, which
                 are computed for the profile's own sparsities.
         """
-        update = {"methods": self._runs(declared), "sparsities": sparsities}
+        settings = {
+            name: chosen.model_copy(update={"sparsities": None})
+            for name, chosen in self.settings.items()
+        }
+        update = {"methods": self._runs(declared), "sparsities": sparsities, "settings": settings}
         other = self.model_copy(update=update)
         other.check()
         for name in other.methods:
@@ -216,12 +246,8 @@ class Profile(Closed):
                 sparsity out of range; a repeated entry; a name that no folder can have.
         """
         for key in ("models", "methods", "sparsities", "seeds"):
-            values = getattr(self, key)
-            if len(set(values)) != len(values):
-                raise UserError(f"config key {key} lists an entry twice: {values}")
-        for sparsity in self.sparsities:
-            if not 1 <= sparsity <= 99:
-                raise UserError(f"sparsity {sparsity} is outside 1..99 (percent)")
+            _check_distinct_entries(key, getattr(self, key))
+        _check_percents(self.sparsities)
         for model in self.all_models:
             find_entry(model)
             _check_path("models", model)
@@ -249,11 +275,25 @@ class Profile(Closed):
                 "not begin with '.'"
             )
         find_corpus(self.calibration_of(name).dataset)
+        sparsities = self.sparsities_of(name)
+        _check_distinct_entries(f"settings.{name}.sparsities", sparsities)
+        _check_percents(sparsities)
         with in_one_line(method):
             parameters = method.parse(self.settings_of(name).parameters)
-            for sparsity in self.sparsities if name in self.methods else []:
+            for sparsity in sparsities if name in self.methods else []:
                 method.check(0 if method.name == "dense" else sparsity, parameters)
         self.shares_scores(name)
+
+
+def _check_distinct_entries(key: str, values: list[Any]) -> None:
+    if len(set(values)) != len(values):
+        raise UserError(f"config key {key} lists an entry twice: {values}")
+
+
+def _check_percents(sparsities: list[int]) -> None:
+    for sparsity in sparsities:
+        if not 1 <= sparsity <= 99:
+            raise UserError(f"sparsity {sparsity} is outside 1..99 (percent)")
 
 
 #: Names that become folders and words of a job's command: of profiles and of variants.

@@ -10,7 +10,20 @@ from adaptprune.cells import Cell, cell_folder
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from adaptprune.workflow.profiles import Profile
+    from adaptprune.workflow.profiles import Profile, SpeedConfig
+
+#: How many sequences at once quality is set against speed for.
+TRADEOFF_BATCHES = (1, 8)
+
+
+def other_batch(batch: int | None, speed: SpeedConfig) -> str:
+    """Return what the file of a measurement is called after where its batch is not the profile's.
+
+    Args:
+        batch: sequences at once, None for those of the profile.
+        speed: of the profile.
+    """
+    return "" if batch in (None, speed.batch) else f"-batch{batch}"
 
 
 @dataclass(frozen=True)
