@@ -7,5 +7,4 @@ PAPER = Paper(
     title="Adaptive Sparse Trainer (arXiv 2407.20584)",
     package=__name__,
     figures=("ast_fig4",),
-    audited=False,
 )
