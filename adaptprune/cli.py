@@ -77,6 +77,8 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
         pruning.score,
         pruning.prune,
         training.recover,
+        training.pretrain,
+        training.merge,
         reporting.evaluate,
         pruning.loss,
         measuring.measure,

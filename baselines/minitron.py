@@ -79,7 +79,7 @@ class Minitron(RecoveryMethod):
 
         super().check(preset, shape, target)
         assert shape is not None
-        check_cut(shape, shape_to_reach(target))
+        check_cut(self.name, shape, shape_to_reach(target))
 
     def plan(
         self, preset: Preset, rows: int, shape: ModelShape | None, target: Target | None

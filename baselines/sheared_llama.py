@@ -53,12 +53,12 @@ class ShearedLlama(RecoveryMethod):
         super().check(preset, shape, target)
         wanted = shape_to_reach(target)
         assert shape is not None, "a method with a target is given the model's shape"
-        check_cut(shape, wanted)
+        check_cut(self.name, shape, wanted)
         ratio, asked = shape.queries_per_kv_head, wanted.queries_per_kv_head
         if ratio != asked:
             raise UserError(
-                f"target shape: {asked} query heads per kv head, the model has {ratio}; "
-                f"{self.name} removes a kv head with its query heads"
+                f"{self.name}: target shape: {asked} query heads per kv head, the model has "
+                f"{ratio}; a kv head is removed with its query heads"
             )
 
     def plan(

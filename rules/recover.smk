@@ -41,7 +41,25 @@ rule recover:
         "&& cp {output.checkpoint}/log.jsonl {output.steps}) > {log} 2>&1"
 
 
-# The models that the offline profiles train on: pretrained once, kept in the cache.
+# The models that the offline profiles train on, made again from nothing. Those that come with the
+# package are used without this.
+rule pretrain:
+    output:
+        directory(RUN.pretrained("{model}")),
+    log:
+        RUN.log("pretrain/{model}"),
+    conda:
+        "../environment.yml"
+    resources:
+        mem_mb=JOB.memory,
+    params:
+        model=JOB.model,
+    message:
+        "pretrain {wildcards.model}"
+    shell:
+        "python -m adaptprune pretrain --model {params.model:q} --output {output} > {log} 2>&1"
+
+
 rule pocket:
     input:
         JOB.pocket_models,

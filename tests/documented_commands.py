@@ -91,6 +91,10 @@ COMMANDS = [
         "--target-parameters 100000000 --data text.jsonl --output smaller",
         "hours",
     ),
+    Documented(
+        "adaptprune recover --model pruned --preset lora --data alpaca --output recovered",
+        "machine",
+    ),
     Documented("adaptprune check-method --file my_method.py", "run", {}, ("mine version 1 holds",)),
     Documented(
         "snakemake compare --cores 4 --config method_file=my_method.py method=mine", "minutes"

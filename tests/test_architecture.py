@@ -129,6 +129,9 @@ HOOKS = {"register_forward_hook", "register_forward_pre_hook"}
 #: Exception → why.
 ALLOWED = {
     ("adaptprune.evaluation.dense_scores", "model"): "the model that a stored score is of",
+    # These stay as long as the model does; ``hooked`` takes its hooks off again.
+    ("adaptprune.papers.sparse_trainer.slorb", "register_forward_hook"): "a part of the model",
+    ("adaptprune.recovery.distillation", "register_forward_hook"): "a part of the training",
     ("adaptprune.models.mobilellm", "rotary_emb.inv_freq"): "a buffer of old files, in no model",
 }
 

@@ -28,7 +28,8 @@ from adaptprune.pruning import choice
 from adaptprune.pruning.patterns import Pattern
 from adaptprune.recovery import distillation
 from adaptprune.recovery.schedules import WarmupCosine
-from adaptprune.recovery.straight_through import SparseLayer, masked_linear
+from adaptprune.recovery.sparse_objective import cross_entropy
+from adaptprune.recovery.straight_through import SparseLayer, SparseLayers, masked_linear
 
 PIECES = figures("ast_pieces")
 WEIGHTS = load_file(Path(__file__).parent / "golden" / "ast_optimizer.safetensors")
@@ -329,3 +330,47 @@ def test_losses_by_hand() -> None:
     attention = [torch.tensor([[[[0.5, 0.5], [1.0, 0.0]]]])]
     other = [torch.tensor([[[[0.75, 0.25], [1.0, 0.0]]]])]
     assert distillation.attention_kl(attention, other).item() == pytest.approx(forward / 2)
+
+
+@pytest.mark.parametrize(
+    ("rule", "rates"), [("paper", 44.72), ("gpt2-boolean", 10), ("gradient", 1)]
+)
+def test_first_step_from_rest_depends_on_the_rule(rule: Any, rates: float) -> None:
+    parameter = torch.nn.Parameter(torch.zeros(1, 4))
+    kept = torch.ones(1, 4, dtype=torch.bool)
+    optimizer = SparseAdamW([parameter], {parameter: kept}, rule, lambda _: 0.0)
+    optimizer.param_groups[0]["lr"] = 1e-3
+    parameter.grad = torch.full((1, 4), -0.5)
+    optimizer.step()
+    assert parameter[0, 0].item() == pytest.approx(rates * 1e-3, rel=1e-3)
+
+
+def test_flips_are_the_official_ones() -> None:
+    layer = torch.nn.Linear(128, 24, bias=False)
+    layer.weight.data = symmetric(1, (24, 128), 0.05)
+    linear = Linear("weight", layer)
+    layers = SparseLayers({"weight": SparseLayer(linear, kept_of(linear.matrix))})
+    layers.begin(layers.masks())
+    for stream, figure in zip((5, 6), PIECES["flip"]["gpt2"], strict=True):
+        layer.weight.data += symmetric(stream, (24, 128), 0.01)
+        found = layers.update(lambda _, matrix: kept_of(matrix)).figures()
+        assert found["flips"] == figure["flipped"]
+        assert found["initial_flips"] == figure["init_flipped"]
+        assert found["flip_rate"] == figure["flip_rate"]
+        assert found["initial_flip_rate"] == figure["init_flip_rate"]
+
+
+def test_loss_of_the_llama_code_is_the_official_one() -> None:
+    """Labels are shifted inside, and the divergence runs over the last position too."""
+    figure = PIECES["losses"]["llama"]
+    student, teacher = logits()
+    targets = torch.tensor(figure["targets"])
+    task = cross_entropy(student, targets.clamp(min=0), targets != -100)
+    assert task.item() == pytest.approx(
+        figure["ce (labels shifted inside, last position ignored)"], rel=1e-6
+    )
+    total = task + 0.5 * distillation.forward_kl(student, teacher, 2.0).mean()
+    total.backward()
+    assert total.item() == pytest.approx(figure["total"], rel=1e-6)
+    assert student.grad is not None
+    assert student.grad.norm().item() == pytest.approx(figure["total_grad_norm"], rel=1e-5)

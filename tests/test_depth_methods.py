@@ -214,7 +214,7 @@ def test_scores_for_less_are_refused() -> None:
 def test_numbers_that_are_not_finite_are_said(method: str, chosen: dict[str, Any]) -> None:
     model = tiny_model(layers=3)
     model.model.layers[1].mlp.down_proj.weight.data[0, 0] = torch.nan
-    with pytest.raises(NumericalError, match=r"of a layer|of layer 1"):
+    with pytest.raises(NumericalError, match=r"of (a )?layer"):
         removed(method, model, 40, **chosen)
 
 

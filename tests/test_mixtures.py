@@ -15,7 +15,7 @@ from test_cli import refused
 from training_rows import SYSTEM, answer, chat, question, split_file, write_training_hub
 
 from adaptprune.data import training as training_data
-from adaptprune.data.formats import Exchange, Messages, PlainText
+from adaptprune.data.formats import Exchange, Instruction, Messages, PlainText
 from adaptprune.data.hub_rows import iterate_rows
 from adaptprune.data.mixtures import HubSource, Mixture, find_mixture, mixtures
 from adaptprune.data.packing import Rows, encode, pack
@@ -145,6 +145,20 @@ def test_source_without_its_column_is_refused_before_anything_is_read(
     file.write_text("".join(json.dumps(row) + "\n" for row in kept))
     with pytest.raises(UserError, match=message):
         find_data("paper", hub)
+
+
+def test_of_an_instruction_the_answer_alone_counts() -> None:
+    adapter = Instruction(kind="instruction", instruction="task", input="about", output="answer")
+    row = {"task": "Name {it}.", "about": "", "answer": "A lamp."}
+    (prompt, asked), answer = adapter.document(row)
+    assert prompt.endswith("request.\n\n### Instruction:\nName {it}.\n\n### Response:\n")
+    assert (asked, answer) == (False, ("A lamp.", True))
+    (prompt, _), _ = adapter.document(row | {"about": "a picture"})
+    assert "### Input:\na picture\n\n### Response:" in prompt
+    with pytest.raises(UserError, match="'about' holds no text"):
+        adapter.document(row | {"about": None})
+    (source,) = find_mixture("alpaca").domains
+    assert isinstance(source.format, Instruction)  # type: ignore[union-attr]
 
 
 def test_row_without_its_text_is_named(tmp_path: Path) -> None:

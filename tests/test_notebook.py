@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import nbformat
+from matrix_examples import stored, write_cells, write_dense
 from nbclient import NotebookClient
 
 if TYPE_CHECKING:
@@ -14,18 +15,20 @@ if TYPE_CHECKING:
 PAGE = Path(__file__).parent.parent / "docs" / "notebook.ipynb"
 #: What the first cell of code says, and what it says here.
 REAL = 'model_name, texts = "smollm2-135m", "bigbench-prose"\n'
-REAL += 'suite, documents = "commonsense-offline", 5'
-TINY = 'model_name, texts = "tiny-llama", "tiny-prose"\nsuite, documents = "commonsense-tiny", 3'
+REAL += 'suite, documents = "commonsense-offline", 5\nmatrix = "../results/offline.csv"'
+TINY = 'model_name, texts = "tiny-llama", "tiny-prose"\nsuite, documents = "commonsense-tiny", 3\n'
 
 
-def test_the_notebook_runs(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_notebook_runs(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TQDM_DISABLE", "1")
     notebook = nbformat.read(PAGE, as_version=4)
     first = next(cell for cell in notebook.cells if cell.cell_type == "code")
     assert first.source == REAL
-    first.source = TINY
+    cells = write_cells(tmp_path / "cells", sparsities=[20])
+    matrix = stored(tmp_path, "matrix", [write_dense(tmp_path / "cells"), *cells])
+    first.source = f'{TINY}matrix = "{matrix}"'
     folder = {"metadata": {"path": str(PAGE.parent)}}
-    NotebookClient(notebook, timeout=120, kernel_name="python3", resources=folder).execute()
+    NotebookClient(notebook, timeout=300, kernel_name="python3", resources=folder).execute()
     assert "params_dense" in str(notebook.cells)
 
 

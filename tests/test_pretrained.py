@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from test_cli import refused
 
 from adaptprune.data.texts import corpora
 from adaptprune.errors import UserError
+from adaptprune.models import catalogue as catalogue_module
 from adaptprune.models import checkpoint
 from adaptprune.models.catalogue import ModelEntry, catalogue, pretrained_name, shape_of
 from adaptprune.recovery import pretraining as pretrained
@@ -77,7 +80,34 @@ def test_a_pretrained_model_is_a_model_folder_with_its_tokenizer(made: Path, cac
     record = json.loads((made / pretrained.RECORD).read_text())
     assert (record["tokens"], record["steps"]) == (768, 12)
     assert sum(record["losses"][-3:]) < sum(record["losses"][:3])
-    assert not (cache / "pretraining" / made.name).exists(), "the state of the training is removed"
+    assert not list((cache / "pretraining").iterdir()), "the state of the training is removed"
+
+
+def test_half_of_the_bytes_hold_the_weights_that_are_computed_with(
+    cache: Path, tmp_path: Path
+) -> None:
+    recipe = {"preset": "pretrain", "tokens": 384, "epochs": 2, "sequence_length": 16, "batch": 4}
+    declared, target = entry(training=recipe), tmp_path / "made"
+    assert declared.training_tokens == 768
+    pretrained.write_pretrained_model(declared, target)
+    stored = load_file(target / "model.safetensors")
+    assert {tensor.dtype for tensor in stored.values()} == {torch.float16}
+    model = checkpoint.load_model(target)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    assert torch.equal(model.model.norm.weight, stored["model.norm.weight"].float())
+    assert len(json.loads((target / pretrained.RECORD).read_text())["losses"]) == 12
+
+
+def test_a_model_that_comes_with_the_package_is_not_trained(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalogue_module, "catalogue", lambda: {"pocket-test": entry()})
+    monkeypatch.setattr(catalogue_module, "SHIPPED", tmp_path / "shipped")
+    shutil.copytree(made, tmp_path / "shipped" / pretrained_name(entry()))
+    monkeypatch.setattr(pretrained, "write_pretrained_model", None)
+    folder = catalogue_module.locate("pocket-test")
+    assert folder.parent == tmp_path / "shipped"
+    assert checkpoint.revision(folder) == checkpoint.revision(made)
 
 
 def test_pretraining_gives_the_same_bytes_again(made: Path, tmp_path: Path) -> None:
@@ -109,6 +139,15 @@ def test_a_killed_pretraining_goes_on_and_ends_with_the_same_bits(
     assert steps == [*range(1, 9), *range(6, 13)], "it goes on from its last checkpoint"
     first, second = (load_file(folder / "model.safetensors") for folder in (made, target))
     assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
+
+
+def test_what_is_not_pretrained_here_is_refused_in_one_line(command: Any, tmp_path: Path) -> None:
+    run = command("pretrain", "--model", "smollm2-135m", "--output", tmp_path / "new")
+    assert "model smollm2-135m is not pretrained here (allowed: pocket-" in refused(run)
+    run = command("pretrain", "--model", "pocket-1m", "--output", tmp_path)
+    assert f"{tmp_path} exists" in refused(run)
+    run = command("fetch", "--model", "smollm2-100m", "--output", tmp_path / "note.json")
+    assert "smollm2-100m is a shape to cut other models to" in refused(run)
 
 
 def test_every_part_of_a_declaration_is_in_the_name_of_its_folder() -> None:

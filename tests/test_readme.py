@@ -37,8 +37,9 @@ def test_the_printed_numbers_are_those_of_the_matrix() -> None:
     }
     (dense,) = re.findall(r"Dense: (\S+), (\S+), (\S+)\.\n", README)
     printed[0, "Dense"] = dense
-    assert set(printed) == set(measured())
-    for place, entries in measured().items():
+    shown = {place: entries for place, entries in measured().items() if place[0] in (0, 20, 40, 60)}
+    assert set(printed) == set(shown)
+    for place, entries in shown.items():
         size, accuracy, perplexity = printed[place]
         value = entries["params"].value
         assert value is not None

@@ -7,15 +7,18 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
 from adaptprune.evaluation.suites import load_suite
 from adaptprune.pruning.registry import METHODS, method_title
-from adaptprune.results.rows import read_results
+from adaptprune.results.rows import labels_of, read_results
 from adaptprune.tables.arrange import build_grid
 from adaptprune.tables.declared import Row
 from adaptprune.tables.measures import columns_of
 
 if TYPE_CHECKING:
     from adaptprune.tables.grid import Entry, Grid
+from adaptprune.workflow.profiles import load_profile
 
 RESULTS = Path(__file__).parent.parent / "results"
 SUITE = load_suite("commonsense-offline")
@@ -36,16 +39,23 @@ def printed_lines() -> dict[tuple[int, str], tuple[str, str, str]]:
 def stored_grid() -> Grid:
     """Return the numbers of all methods, straight from the results."""
     results = read_results(RESULTS / "offline.csv")
-    methods = [name for name in METHODS.installed() if (results["method"] == name).any()]
+    profile = load_profile(RESULTS.parent / "config", "offline")
+    stored = set(labels_of(results))
+    methods = [name for name in METHODS.installed() if name in stored]
+    methods += sorted(stored - set(methods))
     grid = build_grid(
         results,
         columns_of(SUITE),
         [Row(method=method, title=method_title(method)) for method in methods],
         models=["smollm2-135m"],
-        sparsities=[20, 40, 60],
-        seeds=[0, 1, 2],
+        sparsities=profile.all_sparsities,
+        seeds=profile.seeds,
+        reaches=lambda method, sparsity: sparsity in profile.sparsities_of(method),
     )
-    assert not grid.missing
+    lacking = pd.read_csv(RESULTS / "offline.not-run.csv", keep_default_na=False)
+    keys = zip(lacking["model"], labels_of(lacking), lacking["sparsity"], strict=True)
+    listed = {f"{model}/{label}/{sparsity}/none" for model, label, sparsity in keys}
+    assert {missing.rpartition("/")[0] for missing in grid.missing} <= listed
     return grid
 
 

@@ -19,6 +19,7 @@ from recovery_examples import (
     weights,
 )
 
+from adaptprune.commands.training import merge
 from adaptprune.errors import UserError
 from adaptprune.models.anatomy import all_linears
 from adaptprune.models.checkpoint import load_model
@@ -118,6 +119,16 @@ def test_slorb_is_counted_and_loads_elsewhere(whole: Path) -> None:
         without = load_model(folder, merge=False)(input_ids=tokens).logits
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
     assert (ours - without).abs().max() > 1e-3
+
+
+def test_merged_model_is_dense_and_the_same(whole: Path, tmp_path: Path) -> None:
+    merge(model=str(whole / "ast-boosted"), output=tmp_path / "merged")
+    merged, ours = (load_model(folder) for folder in (tmp_path / "merged", whole / "ast-boosted"))
+    for one, other in zip(merged.parameters(), ours.parameters(), strict=True):
+        assert torch.equal(one, other)
+    assert not (tmp_path / "merged" / "adapter").exists()
+    with pytest.raises(UserError, match="no adapter to merge"):
+        merge(model=str(whole / "ast-naive"), output=tmp_path / "other")
 
 
 class Killed(BaseException):

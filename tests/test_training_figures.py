@@ -117,3 +117,42 @@ def test_an_altered_log_is_named(source: Source) -> None:
     log.write_text(log.read_text().replace("0.01", "0.02", 1))
     with pytest.raises(UserError, match=r"log\.jsonl: altered since it was written"):
         draw("fig3", source)
+
+
+@pytest.fixture
+def curves(tmp_path: Path) -> Source:
+    """A run of two recoveries at two seeds; one of them trains a teacher first."""
+    rows = []
+    for name, teacher in (("prune-train", 0), ("minitron", 200)):
+        for cell in TINY.recovery_cells(name):
+            log = cell_folder(tmp_path, "tiny", cell) / "log.jsonl"
+            log.parent.mkdir(parents=True)
+            steps = [
+                {"step": 1, "tokens": 0, "teacher_tokens": teacher, "flops": 10, "loss": 9.0},
+                {"step": 2, "tokens": 100, "teacher_tokens": teacher, "flops": 20, "loss": 5.0},
+                {"step": 3, "tokens": 200, "teacher_tokens": teacher, "flops": 30, "loss": 4.0},
+            ]
+            steps = [step | {"stage": 1, "stage_step": step["step"]} for step in steps]
+            log.write_text("".join(json.dumps(step) + "\n" for step in steps))
+            rows += rows_of(cell, (0.4, 0.6), tokens=200, training_flops=30.0)
+    write_trained(tmp_path / "tiny", rows, "-table4")
+    return Source("tiny", TINY, tmp_path)
+
+
+def test_learning_curves_count_what_a_teacher_took(curves: Source) -> None:
+    data = draw("fig_recovery", curves).data
+    assert set(zip(data["recovery"], data["seed"], strict=True)) == {
+        (name, seed) for name in ("prune-train", "minitron") for seed in (0, 1)
+    }
+    shown = data[data["seed"] == 0].set_index(["recovery", "step"])
+    assert shown.loc["minitron", "tokens"].tolist() == [300, 400], "its teacher's step is no part"
+    assert shown.loc["prune-train", "tokens"].tolist() == [100, 200]
+    assert shown.loc["prune-train", "loss"].tolist() == [5.0, 4.0]
+    assert data["word_perplexity"].notna().all()
+
+
+def test_a_learning_curve_without_its_log_is_named(curves: Source) -> None:
+    cell = TINY.recovery_cells("minitron")[1]
+    (cell_folder(curves.runs, "tiny", cell) / "log.jsonl").unlink()
+    with pytest.raises(UserError, match=r"minitron/s1/log\.jsonl: no step of a training"):
+        draw("fig_recovery", curves)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from adaptprune.pruning import vectors
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 WIDE = "processor : 0\nflags\t\t: fpu avx2 avx512f avx512bw avx512vl avx512dq\n"
 

@@ -16,14 +16,19 @@ from adaptprune.files.atomic import write_sealed_json
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("trained")]
 
-TRAINED = ("table2", "table3", "table4", "table5", "fig3", "fig4", "ablation_interleave")
+TRAINED = (
+    *("table2", "table3", "table4", "table5"),
+    *("fig3", "fig4", "fig_recovery", "ablation_interleave"),
+)
+#: A cell that no table of the profile lists.
+BOOSTED = "results/runs/tiny/cells/tiny-llama/ast/50/ast-boosted/s0/evaluation.json"
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of all tables and figures of trained models, at one seed."""
     folder = tmp_path_factory.mktemp("trained")
-    finished = run(folder, "seeds=0", target=TRAINED)
+    finished = run(folder, "seeds=0", target=(*TRAINED, "ast_fig4", BOOSTED))
     assert finished.returncode == 0, finished.stdout + finished.stderr
     return folder
 
@@ -39,8 +44,17 @@ def test_tables_of_trained_models_say_what_each_one_took(trained: Path) -> None:
     assert rows["Adapt-Accel"][5] == "0"
     for name in ("table2", "table3", "table4_flops", "table5", "ablation_interleave"):
         assert (tables / f"{name}.tex").is_file()
-    for name in ("fig3", "fig4"):
+    for name in ("fig3", "fig4", "fig_recovery"):
         assert (tables / "figures" / f"{name}.png").stat().st_size > 1000
+
+
+def test_sparse_training_is_run_and_shown(trained: Path) -> None:
+    figures = trained / "paper_tables" / "generated" / "tiny" / "figures"
+    assert (figures / "ast_fig4.csv").read_text().startswith("annealing,seed,step,flip_rate,")
+    assert (figures / "ast_fig4.png").stat().st_size > 1000
+    assert json.loads((trained / BOOSTED).read_text())["status"] == "ok"
+    counts = json.loads((trained / BOOSTED).with_name("recovery.json").read_text())["counts"]
+    assert counts["adapter_parameters"] > 0
 
 
 def test_trained_cells_keep_record_and_log_but_no_weights(trained: Path) -> None:
@@ -101,6 +115,7 @@ def test_a_training_whose_loss_is_not_finite_is_shown_and_others_go_on(
     ("profile", "told"),
     [
         ("mini", ["pocket-10m", "count-tokens --data bigbench-domains"]),
+        ("offline", ["--preset prune-then-lora", "--target-model smollm2-100m"]),
         (
             "paper",
             [

@@ -55,7 +55,8 @@ def store(
         raise UserError(f"profile {profile}: none of {len(folders)} cells is finished")
     matrix = store_cells(done, profile, output) if done else read_matrix(output)
     listed = write_not_run(read_profile(profile, config_folder, None).cells(), matrix, output)
-    print_json({"stored": len(done), "not_run": len(listed), "minutes": listed["minutes"].sum()})
+    minutes = round(listed["minutes"].sum(), 1)
+    print_json({"stored": len(done), "not_run": len(listed), "minutes": minutes})
 
 
 def compare(

@@ -9,6 +9,7 @@ import typer
 
 from adaptprune.commands.bundles import CalibrationOptions, ProfileOptions, with_options_of_bundles
 from adaptprune.commands.options import (
+    ModelOption,
     OutputOption,
     SeedOption,
     ThreadsOption,
@@ -71,6 +72,7 @@ def recover(
     """Train a model, changed between trainings as the preset says; resumes when killed."""
     from adaptprune.commands.outputs import check_folder_to_write, check_run_folder, model_inputs
     from adaptprune.data.training import find_data
+    from adaptprune.models.catalogue import is_shape
     from adaptprune.recovery.folder import Execution
     from adaptprune.recovery.presets import find_preset
     from adaptprune.recovery.registry import find_recovery
@@ -90,7 +92,8 @@ def recover(
     local_data = taken.local_data(calibration.local_data)
     launch = taken.launch(launch)
     files = [named_file(task.data, ".jsonl"), *calibration.files()[:1], launch, local_data]
-    target_folder = task.target if isinstance(task.target, str) else None
+    named = task.target if isinstance(task.target, str) else None
+    target_folder = None if named is None or is_shape(named) else named
     read = [*model_inputs(task.model, target_folder), *files]
     check_folder_to_write(output, read)
     folder = run or output.with_name(f"{output.name}.run")
@@ -122,6 +125,45 @@ def recover(
         begin=taken.say,
     )
     recover_stage(job, output, folder, record_failure=record_failure)
+
+
+def merge(model: ModelOption, output: OutputOption) -> None:
+    """Write a model with the adapter in its folder (SLoRB) added to its weights; it is dense."""
+    from adaptprune.commands.outputs import check_folder_to_write, model_inputs
+    from adaptprune.files.atomic import atomic_directory
+    from adaptprune.files.manifest import verify_folder, write_manifest
+    from adaptprune.models.adapters import ADAPTER
+    from adaptprune.models.catalogue import locate
+
+    check_folder_to_write(output, model_inputs(model))
+    folder = locate(model)
+    if not (folder / ADAPTER).is_dir():
+        raise UserError(f"{folder}: no adapter to merge (a folder {ADAPTER!r})")
+    verify_folder(folder, cure="train it again")
+    from adaptprune.models.checkpoint import load_model, save_model  # import torch
+
+    merged = load_model(folder)
+    with atomic_directory(output) as temporary:
+        save_model(temporary, merged, merged.config, folder)
+        write_manifest(temporary)
+
+
+def pretrain(
+    model: Annotated[str, typer.Option(help="id of a small model that the suite trains itself")],
+    output: OutputOption,
+) -> None:
+    """Pretrain a small model from nothing, as it is declared; resumes when killed."""
+    from adaptprune.models.catalogue import catalogue, find_entry, is_pretrained
+
+    entry = find_entry(model)
+    if entry is None or not is_pretrained(model):
+        allowed = ", ".join(name for name in catalogue() if is_pretrained(name))
+        raise UserError(f"model {model} is not pretrained here (allowed: {allowed})")
+    if output.exists():
+        raise UserError(f"{output} exists; give a path where nothing lies, or move it away")
+    from adaptprune.recovery.pretraining import write_pretrained_model  # imports torch
+
+    write_pretrained_model(entry, output)
 
 
 def train_stage(

@@ -21,6 +21,17 @@ if TYPE_CHECKING:
 #: What a chat begins with that brings no system message of its own.
 SYSTEM = "You are a helpful assistant."
 Role = Literal["system", "user", "assistant"]
+#: The prompt that models are given with and without an input; it is part of the data set
+#: (``LLMPruner/utils/prompter.py`` of github.com/horseee/LLM-Pruner, after Stanford's Alpaca).
+ALPACA_WITH_INPUT = (
+    "Below is an instruction that describes a task, paired with an input that provides further "
+    "context. Write a response that appropriately completes the request.\n\n"
+    "### Instruction:\n{instruction}\n\n### Input:\n{input}\n\n### Response:\n"
+)
+ALPACA = (
+    "Below is an instruction that describes a task. Write a response that appropriately completes "
+    "the request.\n\n### Instruction:\n{instruction}\n\n### Response:\n"
+)
 
 
 def chatml(role: Role, text: str) -> Piece:
@@ -135,4 +146,37 @@ class Messages(Closed):
         return pieces
 
 
-Adapter = Annotated[PlainText | Exchange | Messages, pydantic.Field(discriminator="kind")]
+class Instruction(Closed):
+    """Columns of an instruction, what it is about, and the answer, in the template of Alpaca.
+
+    Args:
+        instruction: column of what is to be done.
+        input: column of what it is done to, an empty text where there is nothing.
+        output: column of the answer.
+    """
+
+    kind: Literal["instruction"]
+    instruction: str
+    input: str
+    output: str
+
+    @property
+    def columns(self) -> list[str]:
+        """Columns that are read, ``a.b`` for b inside a."""
+        return [self.instruction, self.input, self.output]
+
+    def document(self, row: dict[str, Any]) -> Document:
+        """Return the document of a row.
+
+        Raises:
+            UserError: a column is missing or holds no text.
+        """
+        about = _text(row, self.input)
+        prompt = ALPACA_WITH_INPUT if about else ALPACA
+        filled = prompt.format(instruction=_text(row, self.instruction), input=about)
+        return [(filled, False), (_text(row, self.output), True)]
+
+
+Adapter = Annotated[
+    PlainText | Exchange | Messages | Instruction, pydantic.Field(discriminator="kind")
+]

@@ -24,12 +24,14 @@ from adaptprune.tables.declared import Row
 from adaptprune.tables.measures import OF_CELL, columns_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from matplotlib.axes import Axes
 
     from adaptprune.workflow.run import Source
 
+#: Said of a panel that shows points over fewer seeds than the profile has.
+FEWER = ": points of fewer seeds off the front"
 #: Marks a method whose zeros are stored: it is as large as the dense model.
 MASKED = ", masked"
 
@@ -75,8 +77,7 @@ def draw(source: Source) -> Drawing:
             for axes, measure in zip(line, measures, strict=True):
                 chosen = (points["model"] == model) & (points["measure"] == measure)
                 _draw_panel(axes, points[chosen], styles)
-                alike = are_alike(points[chosen])
-                axes.set_title(model if alike else f"{model}: different seeds, no front")
+                axes.set_title(model + ("" if points[chosen]["all_seeds"].all() else FEWER))
         add_legend(figure, panels.flat)
     return Drawing(figure, points)
 
@@ -121,16 +122,24 @@ def quality_of(source: Source) -> pd.DataFrame:
     )
     if points.empty:
         raise UserError(f"figure size: profile {source.name!r} holds nothing that it shows")
-    fronts = [
-        on_front(rows) if are_alike(rows) else pd.Series(False, index=rows.index)
-        for _, rows in points.groupby(["model", "measure"])
-    ]
-    return points.assign(on_front=pd.concat(fronts))
+    # The dense model depends on no seed.
+    whole = (points["method"] == DENSE) | (points["n_seeds"] == len(profile.seeds))
+    return with_front(points.assign(all_seeds=whole), ["model", "measure"], on_front)
 
 
-def are_alike(points: pd.DataFrame) -> bool:
-    """Say whether the points of one measure are over the same seeds; dense depends on none."""
-    return points.loc[points["method"] != DENSE, "seeds"].nunique() <= 1
+def with_front(
+    points: pd.DataFrame, panel: list[str], rule: Callable[[pd.DataFrame], pd.Series]
+) -> pd.DataFrame:
+    """Return points with the column ``on_front``: of each panel, among those over all seeds.
+
+    Args:
+        points: as they are shown, with the column ``all_seeds``.
+        panel: the columns that tell a panel's points.
+        rule: says of points which are on the front.
+    """
+    fronts = [rule(rows) for _, rows in points[points["all_seeds"]].groupby(panel)]
+    found = pd.concat(fronts) if fronts else pd.Series(dtype="bool")
+    return points.assign(on_front=found.reindex(points.index, fill_value=False).astype("bool"))
 
 
 def on_front(points: pd.DataFrame) -> pd.Series:

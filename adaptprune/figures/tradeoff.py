@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from adaptprune.figures.catalog import Drawing
-from adaptprune.figures.size import are_alike, quality_of
+from adaptprune.figures.size import quality_of, with_front
 from adaptprune.figures.style import PAGE, add_legend, method_styles, new_figure, styled
 from adaptprune.tables.speed import read_measures
 from adaptprune.workflow.run import TRADEOFF_BATCHES
@@ -60,11 +60,7 @@ def _points(source: Source) -> pd.DataFrame:
             joined.loc[dense, ["ratio", "ratio_least", "ratio_most"]] = 1.0
             found.append(joined.assign(phase=phase, batch=batch))
     points = pd.concat(found).dropna(subset=["ratio"]).reset_index(drop=True)
-    fronts = [
-        on_front(rows) if are_alike(rows) else pd.Series(False, index=rows.index)
-        for _, rows in points.groupby(["model", "measure", "phase", "batch"])
-    ]
-    return points.assign(on_front=pd.concat(fronts))
+    return with_front(points, ["model", "measure", "phase", "batch"], on_front)
 
 
 def on_front(points: pd.DataFrame) -> pd.Series:

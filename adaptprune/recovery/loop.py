@@ -237,7 +237,8 @@ class _Training:
 
     def _checkpoint(self) -> None:
         """Gather the state of all processes and publish it."""
-        state = checkpoints.model_state(self.model)
+        finished = self.progress.step == self.stage.trained_steps
+        state = self.objective.weights(checkpoints.model_state(self.model), finished=finished)
         optimizer = checkpoints.optimizer_state(self.model, self.optimizer)
         random_states = checkpoints.random_states(self.accelerator)
         if self.accelerator.is_main_process:

@@ -93,6 +93,15 @@ class Objective:
         """Do what follows an update; return what the log is to say of the step besides."""
         return {}
 
+    def weights(self, state: dict[str, torch.Tensor], *, finished: bool) -> dict[str, torch.Tensor]:
+        """Return what a checkpoint's model folder is to hold: the model's tensors, by their names.
+
+        Args:
+            state: of the model as ``attach`` left it, whole and on the CPU.
+            finished: whether this is the stage's last checkpoint.
+        """
+        return state
+
     def flops(self, parameters: int, tokens: int) -> int:
         """Count the floating-point operations of a step, ``end_step`` included.
 

@@ -47,6 +47,7 @@ def write_pretrained_model(entry: ModelEntry, target: Path) -> None:
         UserError: the declaration or its text cannot be used.
         NumericalError: the training diverged.
     """
+    from adaptprune.models.catalogue import pretrained_name
     from adaptprune.recovery.folder import Execution
     from adaptprune.recovery.presets import find_preset
     from adaptprune.recovery.stage import Recovery, recover_stage
@@ -55,13 +56,15 @@ def write_pretrained_model(entry: ModelEntry, target: Path) -> None:
     with only_maker(target) as absent:
         if not absent:
             return
-        work = cache_directory() / "pretraining" / target.name
+        recipe = dict(source.training)
+        preset = find_preset(recipe.pop("preset", "train"), recipe)
+        work = cache_directory() / "pretraining" / pretrained_name(entry)
         initial, trained = work / "initial", work / "trained"
         if not (initial / MANIFEST).is_file():
             _write_initial(entry, initial)
         job = Recovery(
             model=str(initial),
-            preset=find_preset("train", source.training),
+            preset=preset,
             target=None,
             data=source.corpus,
             calibration=None,
@@ -71,7 +74,7 @@ def write_pretrained_model(entry: ModelEntry, target: Path) -> None:
         )
         with _own_threads():
             recover_stage(job, trained, work / "run")
-        _publish(trained, target)
+        _publish(trained, target, half=preset.parameters.get("precision") == "float16")
         shutil.rmtree(work)
 
 
@@ -138,8 +141,14 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Any:
     )
 
 
-def _publish(trained: Path, target: Path) -> None:
-    """Copy the trained model, and of its record what every run of it has in common."""
+def _publish(trained: Path, target: Path, *, half: bool) -> None:
+    """Copy the trained model, and of its record what every run of it has in common.
+
+    Args:
+        trained: what the training wrote.
+        target: the folder to make.
+        half: store the weights in half the bytes, rounded; they are computed with in float32.
+    """
     record = read_json(trained / "recovery.json")
     losses = _losses(trained / "log.jsonl")
     with atomic_directory(target) as folder:
@@ -148,7 +157,18 @@ def _publish(trained: Path, target: Path) -> None:
         content = {key: record["conditions"][key] for key in ("preset", "data", "versions")}
         content |= {"tokens": record["tokens"], "steps": record["steps"], "losses": losses}
         write_json(folder / RECORD, content)
+        if half:
+            _halve(folder)
         write_manifest(folder)
+
+
+def _halve(folder: Path) -> None:
+    """Round the weights of a model folder to float16."""
+    from safetensors.torch import load_file, save_file
+
+    for path in folder.glob("*.safetensors"):
+        rounded = {name: tensor.half() for name, tensor in load_file(path).items()}
+        save_file(rounded, path, metadata={"format": "pt"})
 
 
 def _losses(log: Path) -> list[float]:

@@ -74,7 +74,7 @@ class SparseObjective(Objective):
     def attach(self, model: Any) -> None:
         """Let the linear layers compute with masked weights."""
         self.model = model
-        self.layers = SparseLayers(model, self.pattern, through=self.through)
+        self.layers = SparseLayers.of(model, self.pattern, through=self.through)
         stored = self.checkpoint / MASKS if self.checkpoint else None
         if stored is not None and stored.is_file():
             self.layers.begin(read_masks(stored)[0])

@@ -124,6 +124,10 @@ def parameter_masks(model: Any) -> dict[torch.nn.Parameter, torch.Tensor]:
     return {module.weight: module.sparse_layer.parameter_mask for module in modules}
 
 
+def _all(linear: Linear) -> torch.Tensor:
+    return torch.ones_like(linear.matrix, dtype=torch.bool)
+
+
 @dataclass
 class Flips:
     """How many entries of all masks differ (AST, section 6.7); a swap in a group counts two.
@@ -152,24 +156,28 @@ class SparseLayers:
     """All linear layers of a model's decoder blocks, with their masks.
 
     Args:
-        model: a causal language model whose family has an anatomy.
-        pattern: that the masks follow.
-        through: whether the gradient reaches pruned weights too.
-
-    Raises:
-        UserError: the family has no anatomy, or the pattern does not divide a row.
+        layers: by the name of the weight, in order.
     """
 
-    def __init__(self, model: Any, pattern: Pattern, *, through: bool = True):
-        pattern.check_rows(weight_shapes(model))
-        self.pattern = pattern
-        self.layers = {
-            linear.name: SparseLayer(
-                linear, torch.ones_like(linear.matrix, dtype=torch.bool), through
-            )
-            for linear in all_linears(model)
-        }
+    def __init__(self, layers: dict[str, SparseLayer]):
+        self.layers = layers
         self.initial: dict[str, Mask] = {}
+
+    @classmethod
+    def of(cls, model: Any, pattern: Pattern, *, through: bool = True) -> SparseLayers:
+        """Return the layers of a model, none of their weights pruned.
+
+        Args:
+            model: a causal language model whose family has an anatomy.
+            pattern: that the masks will follow.
+            through: whether the gradient reaches pruned weights too.
+
+        Raises:
+            UserError: the family has no anatomy, or the pattern does not divide a row.
+        """
+        pattern.check_rows(weight_shapes(model))
+        linears = all_linears(model)
+        return cls({one.name: SparseLayer(one, _all(one), through) for one in linears})
 
     @property
     def weights(self) -> int:

@@ -43,10 +43,11 @@ def shaped_like(name: str, shape: ModelShape) -> Target:
     return Target(parameters=like.parameters, shape=like)
 
 
-def check_cut(shape: ModelShape, target: ModelShape) -> None:
+def check_cut(method: str, shape: ModelShape, target: ModelShape) -> None:
     """Refuse a shape that cutting a uniform model cannot reach.
 
     Args:
+        method: that is to cut, for the message.
         shape: of the model that is cut.
         target: the uniform shape to reach.
 
@@ -58,7 +59,8 @@ def check_cut(shape: ModelShape, target: ModelShape) -> None:
     block, wanted = shape.blocks[0], target.blocks[0]
     if target.head_dim != shape.head_dim:
         raise UserError(
-            f"target shape: head_dim {target.head_dim} differs from the model's {shape.head_dim}"
+            f"{method}: target shape: head_dim {target.head_dim} differs from the model's "
+            f"{shape.head_dim}"
         )
     for name, before, after in (
         ("hidden size", shape.hidden_size, target.hidden_size),
@@ -68,10 +70,13 @@ def check_cut(shape: ModelShape, target: ModelShape) -> None:
         ("intermediate size", block.intermediate_size, wanted.intermediate_size),
     ):
         if after > before:
-            raise UserError(f"target shape: {name} {after} is larger than the model's {before}")
+            raise UserError(
+                f"{method}: target shape: {name} {after} is larger than the model's {before}"
+            )
     if target.parameters >= shape.parameters:
         raise UserError(
-            f"target shape: {target.parameters:,} parameters are no fewer than the model's"
+            f"{method}: target shape: {target.parameters:,} parameters are no fewer than the "
+            "model's"
         )
 
 

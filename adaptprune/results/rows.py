@@ -312,6 +312,7 @@ def collect(cell_dirs: Iterable[Path], profile: str) -> Collected:
     check_comparable(results)
     stages = [stage for cell in cells for stage in _provenance(cell, profile)]
     provenance = pd.DataFrame(stages, columns=[*PROVENANCE_KEYS, *PROVENANCE])
+    provenance = provenance.astype(dict.fromkeys(_PROVENANCE_NUMBERS, "float64"))
     return Collected(results, provenance.sort_values(PROVENANCE_KEYS, ignore_index=True))
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from adaptprune.cells import DENSE, NO_RECOVERY, Cell, slug, split_variant
 from adaptprune.data.mixtures import find_mixture
 from adaptprune.data.training import is_on_hub
+from adaptprune.models.catalogue import is_pretrained
 from adaptprune.pruning.methodfile import load_method_file
 from adaptprune.pruning.registry import find_method
 from adaptprune.workflow import options
@@ -325,6 +326,6 @@ class Computed(RuleFunctions):
         return settings_hash(find_mixture(wildcards.mixture))
 
     def pocket_models(self, wildcards: Wildcards) -> list[str]:
-        """Return the notes of the models of the asked profile that are pretrained here."""
+        """Return the models of the asked profile that are pretrained here, made from nothing."""
         run, chosen = Run(self._request.name), self._request.profile(self._request.name)
-        return [run.model(model) for model in chosen.all_models if model.startswith("pocket-")]
+        return [run.pretrained(model) for model in chosen.all_models if is_pretrained(model)]

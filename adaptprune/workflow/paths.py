@@ -39,6 +39,10 @@ class Run:
         """Return the note of a model once it is fetched."""
         return f"{self.folder}/models/{model}.json"
 
+    def pretrained(self, model: str) -> str:
+        """Return a model of the suite's own that is pretrained again."""
+        return f"{self.folder}/pretrained/{model}"
+
     def text(self, name: str) -> str:
         """Return the note of a text of the hub once it is fetched."""
         return f"{self.folder}/texts/{name}.json"

@@ -16,7 +16,7 @@ from adaptprune.errors import UserError, refusal, unknown
 from adaptprune.evaluation.perplexity import check_lengths
 from adaptprune.evaluation.suites import load_suite
 from adaptprune.files.declared import Closed, read_yaml
-from adaptprune.models.catalogue import find_entry, known_window
+from adaptprune.models.catalogue import find_entry, is_shape, known_window
 from adaptprune.plugins import in_one_line
 from adaptprune.pruning.methodfile import load_method_file
 from adaptprune.pruning.registry import find_method
@@ -117,9 +117,9 @@ class Profile(Closed):
 
     @property
     def all_models(self) -> list[str]:
-        """Return the models of the matrix and those of the recoveries."""
+        """Return the models of the matrix and those of the recoveries, without mere shapes."""
         trained = [model for recovery in self.recoveries.values() for model in recovery.models]
-        return list(dict.fromkeys([*self.models, *trained]))
+        return [m for m in dict.fromkeys([*self.models, *trained]) if not is_shape(m)]
 
     def settings_of(self, method: str) -> MethodSettings:
         """Return the settings of a method, or of a variant laid over those of its method.

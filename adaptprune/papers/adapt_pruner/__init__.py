@@ -6,7 +6,7 @@ PAPER = Paper(
     name="adapt_pruner",
     title="Adapt-Pruner (arXiv 2502.03460)",
     package=__name__,
-    figures=("fig1", "fig2", "fig3", "fig4"),
+    figures=("fig1", "fig2", "fig3", "fig4", "fig_recovery"),
     tables={"table2": "table2", "cost": "costs"},
-    run_as={"fig3": "table3", "fig4": "ablation_interleave"},
+    run_as={"fig3": "table3", "fig4": "ablation_interleave", "fig_recovery": "table4"},
 )

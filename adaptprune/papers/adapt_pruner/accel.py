@@ -13,7 +13,7 @@ overshoots by up to one step; a model that is already below the target is not pr
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pydantic
 
@@ -140,7 +140,7 @@ class AdaptAccel(RecoveryMethod):
     title = "Adapt-Accel"
     version = 1
     citation = "Adapt-Pruner, arXiv 2502.03460"
-    parameters = AdaptAccelParameters
+    parameters: ClassVar[type[Parameters]] = AdaptAccelParameters
     target = "parameters"
     needs_calibration = True
 
@@ -150,8 +150,12 @@ class AdaptAccel(RecoveryMethod):
         assert shape is not None
         assert target is not None
         chosen = self.parse(preset.parameters)
-        parameter_targets(shape.parameters, target.parameters, chosen.interleaves, chosen.schedule)
-        check_target(shape, target.parameters)
+        large, small = shape.parameters, target.parameters
+        try:
+            parameter_targets(large, small, chosen.interleaves, chosen.schedule)
+            check_target(shape, small)
+        except UserError as error:
+            raise UserError(f"{self.name}: {error}") from None
 
     def plan(
         self, preset: Preset, rows: int, shape: ModelShape | None, target: Target | None

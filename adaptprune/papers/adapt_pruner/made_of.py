@@ -53,11 +53,17 @@ def interleaving_results(source: Source) -> list[str]:
     return [Run(source.name).collected(selection="-ablation_interleave")]
 
 
+def recovery_results(source: Source) -> list[str]:
+    """Return what learning curves are drawn from: the results of Table 4, logs lie in its cells."""
+    return [Run(source.name).collected(selection="-table4")]
+
+
 SOURCES: dict[str, Callable[[Source], list[str]]] = {
     "fig1": layer_files,
     "fig2": trajectory_file,
     "fig3": shown_log,
     "fig4": interleaving_results,
+    "fig_recovery": recovery_results,
     "cost": collected_files,
 }
 

@@ -6,7 +6,7 @@ inputs/k, but trained together with W.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -88,16 +88,18 @@ def boost(linear: Linear, factors: tuple[torch.Tensor, torch.Tensor], *, train: 
     """Add a trained product to a linear layer; it is the submodule ``slorb`` from now on.
 
     Args:
-        linear: the layer.
+        linear: the layer, its mask installed.
         factors: S and X.
         train: whether X is trained too.
     """
+    module, masked = linear.module, linear.module.forward
 
-    def add(module: Any, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
-        return output + module.slorb(inputs[0])
+    def forward(inputs: torch.Tensor) -> torch.Tensor:
+        output: torch.Tensor = masked(inputs) + module.slorb(inputs)
+        return output
 
-    linear.module.add_module(_NAME, Boost(*factors, train_projection=train))
-    linear.module.register_forward_hook(add)
+    module.add_module(_NAME, Boost(*factors, train_projection=train))
+    module.forward = forward
 
 
 def factor_names(linears: Iterable[Linear]) -> dict[str, tuple[str, str]]:
