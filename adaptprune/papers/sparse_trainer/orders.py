@@ -110,8 +110,8 @@ ORDERS = (
 def judge_order(evidence: Evidence, order: Order) -> Verdict:
     """Judge one order: every pair, on every model, paired over seeds."""
     shown = evidence.of(order.table)
-    path = shown.results_of(shown.declaration(order.table))
-    if path is None:
+    path = shown.source.folder / f"results-{order.table}.csv"
+    if not path.is_file():
         reason = f"Not run: snakemake {order.table}."
         return Verdict(order.claim, Outcome.OPEN, reason, [], order.printed)
     text = shown.suite.perplexity
