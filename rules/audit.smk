@@ -1,9 +1,9 @@
-# What the paper prints against what follows from architecture and arithmetic alone.
+# What the papers print against what follows from architecture and arithmetic alone.
 
 
 rule audit:
     input:
-        papers()[0].printed(PAPER_TABLES),
+        [file for paper in papers() for file in paper.printed(PAPER_TABLES)],
     output:
         f"{paths.GENERATED}/audit.md",
     log:
@@ -18,6 +18,6 @@ rule audit:
             for name in ("adapt-pruner", "flap", "llm-pruner", "slicegpt")
         },
     message:
-        "check the paper's statements by arithmetic"
+        "check the papers' statements by arithmetic"
     shell:
         "python -m adaptprune audit --tables {params.tables:q} --output {output} > {log} 2>&1"

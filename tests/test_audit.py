@@ -15,9 +15,9 @@ from adaptprune.models.shapes import layer_target
 from adaptprune.papers.adapt_pruner.audit.amplitude import accumulated, printed_bounds
 from adaptprune.papers.adapt_pruner.audit.budgets import budget_of, counts_of
 from adaptprune.papers.adapt_pruner.audit.flap import floor, readings
-from adaptprune.papers.adapt_pruner.audit.report import audit, write_audit
-from adaptprune.papers.adapt_pruner.audit.statements import Finding, Statement, lies_within
+from adaptprune.papers.adapt_pruner.audit.report import audit, audit_paper
 from adaptprune.papers.adapt_pruner.method import printed_sparsities
+from adaptprune.report.statements import Finding, Statement, lies_within, write_audit
 from adaptprune.results.published import Claims, Printed, load_claims, load_published
 
 if TYPE_CHECKING:
@@ -252,10 +252,16 @@ def test_command_writes_the_same_bytes_each_time(
     command: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:
     status, output, error = command(
-        "audit", "--tables", TABLES.parent, "--output", tmp_path / "a.md"
+        "audit",
+        "--paper",
+        "adapt_pruner",
+        "--tables",
+        TABLES.parent,
+        "--output",
+        tmp_path / "a.md",
     )
     assert (status, output, error) == (0, "", "")
-    write_audit(TABLES, tmp_path / "b.md")
+    write_audit([audit_paper(TABLES)], tmp_path / "b.md")
     text = (tmp_path / "a.md").read_text()
     assert text == (tmp_path / "b.md").read_text()
     assert text.count("\n## ") == len(VERDICTS)

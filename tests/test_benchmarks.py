@@ -48,7 +48,8 @@ def by_name(name: str) -> SuiteTask | PerplexityTask:
 def test_all_of_table_6_is_there_and_nothing_else():
     rows = {b.title: (b.paper.metric, b.paper.shots) for b in benchmarks() if b.paper}
     assert rows == TABLE_6
-    assert {benchmark.task for benchmark in benchmarks()} == set(benchmark_facts())
+    stated = {name for name, facts in benchmark_facts().items() if "paper" in facts}
+    assert {benchmark.task for benchmark in benchmarks()} == stated
 
 
 def test_what_is_run_is_what_table_6_says_or_a_stated_choice():

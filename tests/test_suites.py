@@ -59,6 +59,30 @@ def test_paper_suite_has_the_tasks_and_metrics_of_the_paper() -> None:
     assert suite.perplexity.task == "wikitext"
 
 
+def test_sparse_paper_suite_scores_by_plain_accuracy() -> None:
+    suite = load_suite("zero-shot-sparse-paper")
+    assert {task.task: task.documents for task in suite.tasks} == {
+        "boolq": 3270,
+        "rte": 277,
+        "hellaswag": 10042,
+        "winogrande": 1267,
+        "arc_easy": 2376,
+        "arc_challenge": 1172,
+        "openbookqa": 500,
+    }
+    assert {task.metric for task in suite.tasks} == {"acc"}
+    assert all(task.paper is None or task.paper.metric == "acc" for task in suite.tasks)
+    known = {score.tasks[0]: score for score in suite.dense["meta-llama/Llama-2-7b-hf"].scores}
+    assert known["hellaswag"].metric == "acc"
+    assert abs(known["hellaswag"].value - 0.5718) < known["hellaswag"].band
+
+
+def test_altered_benchmark_keeps_its_other_facts() -> None:
+    (plain,) = (t for t in load_suite("commonsense-paper").tasks if t.task == "hellaswag")
+    (altered,) = (t for t in load_suite("zero-shot-sparse-paper").tasks if t.task == "hellaswag")
+    assert altered == plain.model_copy(update={"metric": "acc", "paper": None})
+
+
 def test_misspelt_suite_gets_the_nearest_name() -> None:
     with pytest.raises(UserError, match="did you mean 'commonsense-paper'"):
         load_suite("commonsense-papers")

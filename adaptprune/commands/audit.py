@@ -1,4 +1,4 @@
-"""The command that checks the paper's statements by arithmetic; it imports no torch."""
+"""The command that checks the papers' statements by arithmetic; it imports no torch."""
 
 from __future__ import annotations
 
@@ -14,17 +14,16 @@ def audit(
         Path, typer.Option(help="folder with a folder of each paper's numbers and words")
     ] = Path("paper_tables"),
     paper: Annotated[
-        str | None, typer.Option(help="which paper's (default: the first installed)")
+        str | None, typer.Option(help="which paper's (default: every installed one's)")
     ] = None,
 ) -> None:
-    """Set what the paper prints against what follows from architecture and arithmetic alone."""
+    """Set what the papers print against what follows from architecture and arithmetic alone."""
     from adaptprune.commands.outputs import beginning, check_files
-    from adaptprune.errors import unknown
+    from adaptprune.report.statements import write_audit
     from adaptprune.workflow.papers import PAPERS, papers
 
     check_files([(output, beginning("# What follows from architecture and arithmetic alone"))])
-    audited = [other.name for other in papers() if other.audited]
-    chosen = PAPERS.find(audited[0] if paper is None else paper)
-    if not chosen.audited:
-        raise unknown("audited paper", chosen.name, audited)
-    chosen.part("audit.report").write_audit(chosen.folder(tables), output)
+    chosen = papers() if paper is None else [PAPERS.find(paper)]
+    write_audit(
+        [one.part("audit.report").audit_paper(one.folder(tables)) for one in chosen], output
+    )

@@ -1,7 +1,7 @@
 """Suites: named lists of benchmarks.
 
 A suite is one YAML file in ``suites/``. Its entries are names of files in ``benchmarks/``, or
-describe a benchmark in place.
+describe a benchmark in place: whole, or by what differs from a file that ``benchmark`` names.
 """
 
 from __future__ import annotations
@@ -52,9 +52,7 @@ class Suite(Closed):
     @classmethod
     def _look_up(cls, value: Any) -> Any:
         """Put a benchmark's facts in the place of its name."""
-        if isinstance(value, list):
-            return [find_facts(entry) if isinstance(entry, str) else entry for entry in value]
-        return find_facts(value) if isinstance(value, str) else value
+        return [_facts(entry) for entry in value] if isinstance(value, list) else _facts(value)
 
     @pydantic.model_validator(mode="after")
     def _dense_scores_are_of_tasks(self) -> Suite:
@@ -70,6 +68,19 @@ class Suite(Closed):
     def benchmarks(self) -> tuple[SuiteTask | PerplexityTask, ...]:
         """All that is measured: the tasks, then the perplexity."""
         return (*self.tasks, *([self.perplexity] if self.perplexity else []))
+
+
+def _facts(entry: Any) -> Any:
+    """Return what is known of an entry's benchmark, with the entry's own keys over it.
+
+    What a paper's Table 6 says of a benchmark is not said of one that another suite alters.
+    """
+    if isinstance(entry, str):
+        return find_facts(entry)
+    if not isinstance(entry, dict) or "benchmark" not in entry:
+        return entry
+    facts = {key: value for key, value in find_facts(entry["benchmark"]).items() if key != "paper"}
+    return facts | {key: value for key, value in entry.items() if key != "benchmark"}
 
 
 @functools.cache

@@ -138,9 +138,13 @@ class Streams:
             found.append(statistics)
             watched[first.module] = _adding_to(statistics)
         with hooked(before=watched):
-            for stream in self.streams:
-                self._pass(index, stream)
+            self.pass_all(index)
         return found
+
+    def pass_all(self, index: int) -> None:
+        """Pass all sequences through a block, for those who watch its parts."""
+        for stream in self.streams:
+            self._pass(index, stream)
 
     def advance(self, index: int) -> None:
         """Move all streams behind a block, unless it is the last."""

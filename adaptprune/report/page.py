@@ -70,10 +70,9 @@ def render_report(evidence: Evidence) -> str:
         statements=[
             statement
             for paper in papers()
-            if paper.audited
-            for statement in paper.part("audit.report").audit_paper(
-                paper.folder(evidence.declarations)
-            )
+            for statement in paper.part("audit.report")
+            .audit_paper(paper.folder(evidence.declarations))
+            .statements
         ],
     )
 

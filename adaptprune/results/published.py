@@ -1,9 +1,10 @@
-"""The paper's numbers and words: ``published.csv`` and ``quoted/claims.yaml``."""
+"""The papers' numbers and words: ``published.csv`` and ``quoted/claims.yaml``."""
 
 from __future__ import annotations
 
 import csv
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import pydantic
@@ -14,8 +15,8 @@ from adaptprune.errors import UserError
 if TYPE_CHECKING:
     from pathlib import Path
 
-#: Powers of ten behind the units that the paper prints.
-UNITS = {"M": 1e6, "B": 1e9, "T": 1e12}
+#: Powers of ten behind the units that the papers print.
+UNITS = {"k": 1e3, "M": 1e6, "B": 1e9, "T": 1e12, "TFLOP": 1e12}
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Printed:
         column: as printed.
         key: task, ``average`` or ``params``.
         metric: of the task, as this suite calls it.
-        value: as printed, in ``unit``.
+        value: as printed, in ``unit``; a printed fraction (``2/3``) is divided.
         std: printed behind ``±``, None without one.
         unit: ``%``, ``ppl``, ``M``, ``B``, …
         text: value and deviation as they are printed.
@@ -58,7 +59,7 @@ class Printed:
 
     @property
     def counted(self) -> float:
-        """The value, counted singly: the powers of ten behind ``M``, ``B`` and ``T`` put in."""
+        """The value, counted singly: the powers of ten behind ``k``, ``M``, ``B``, ``T`` put in."""
         return self.value * UNITS.get(self.unit, 1.0)
 
     @property
@@ -194,7 +195,7 @@ def load_published(path: Path) -> list[Printed]:
     rows = csv.DictReader(_text(path).splitlines())
     try:
         return [_printed(row) for row in rows]
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, ZeroDivisionError) as error:
         raise UserError(f"{path}: line {rows.line_num}: {error!r}") from None
 
 
@@ -219,7 +220,7 @@ def _printed(row: dict[str, Any]) -> Printed:
         column=row["column"],
         key=row["key"],
         metric=row["metric"],
-        value=float(row["value"]),
+        value=float(Fraction(row["value"])),
         std=float(std) if std else None,
         unit=row["unit"],
         text=f"{row['value']} ± {std}" if std else row["value"],

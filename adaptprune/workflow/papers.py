@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 class Paper:
     """What a paper brings.
 
-    Its package has the modules ``claims`` (``judge_claims``), ``audit.report`` (``audit_paper`` and
-    ``write_audit``), one module for each figure (``draw``) and one for each table that no
-    declaration lists. Its module ``made_of`` says which files of a run (a ``Source``) each figure,
-    and each table of measurements, is made of (``SOURCES``), and which targets ask for several
-    (``TARGETS``); the workflow's graph imports it, so it imports nothing large. What the paper
-    declares and prints lies in a folder of its name.
+    Its package has the modules ``claims`` (``judge_claims``), ``audit.report`` (``audit_paper``),
+    one module for each figure (``draw``) and one for each table that no declaration lists. Its
+    module ``made_of`` says which files of a run (a ``Source``) each figure, and each table of
+    measurements, is made of (``SOURCES``), and which targets ask for several (``TARGETS``); the
+    workflow's graph imports it, so it imports nothing large. What the paper declares and prints
+    lies in a folder of its name.
 
     Args:
         name: of the entry point, and of the folder.
@@ -36,7 +36,6 @@ class Paper:
         figures: names of its figures, each a module.
         tables: tables that no declaration lists: their names and modules.
         run_as: by figure, the declared table whose run it shows, and so the profile of that run.
-        audited: whether its statements are checked by arithmetic (``audit.report``).
     """
 
     name: str
@@ -45,7 +44,6 @@ class Paper:
     figures: tuple[str, ...] = ()
     tables: Mapping[str, str] = field(default_factory=dict)
     run_as: Mapping[str, str] = field(default_factory=dict)
-    audited: bool = True
 
     def folder(self, tables: Path) -> Path:
         """Return where the paper's declared tables and printed numbers lie.

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from adaptprune.papers.sparse_trainer.orders import ORDERS, judge_order
 from adaptprune.results.stats import chance_over_seeds
 from adaptprune.results.verdict import Outcome, Verdict, judge
 
@@ -18,7 +19,7 @@ _QUARTER = 4
 
 def judge_claims(evidence: Evidence) -> list[Verdict]:
     """Return the verdict on every claim."""
-    return [annealing_explores(evidence)]
+    return [*(judge_order(evidence, order) for order in ORDERS), annealing_explores(evidence)]
 
 
 def annealing_explores(evidence: Evidence) -> Verdict:
@@ -29,7 +30,7 @@ def annealing_explores(evidence: Evidence) -> Verdict:
     """
     claim = "Annealing moves more of the masks early than a static decay, and settles later on."
     printed = "In words and curves alone (6.7, Figure 4)."
-    path = evidence.generated / "figures" / "ast_fig4.csv"
+    path = evidence.of("ast_fig4").generated / "figures" / "ast_fig4.csv"
     if not path.is_file():
         return Verdict(claim, Outcome.OPEN, "Not run: snakemake ast_fig4.", [], printed)
     early, late = _gains(pd.read_csv(path))

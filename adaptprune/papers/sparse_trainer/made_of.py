@@ -50,5 +50,41 @@ def flip_logs(source: Source) -> list[str]:
     return [run.cell(cell.key, "log.jsonl") for group in cells.values() for cell in group]
 
 
-SOURCES: dict[str, Callable[[Source], list[str]]] = {"ast_fig4": flip_logs}
-TARGETS: dict[str, tuple[str, ...]] = {}
+def retraining_cells(profile: Profile) -> dict[str, list[Cell]]:
+    """Return the cells of one shape trained from random weights, and from its own without teacher.
+
+    Raises:
+        UserError: the profile has no such two recoveries.
+    """
+    for name, scratch in profile.recoveries.items():
+        if scratch.recipe.method != "from-scratch":
+            continue
+        for other, retrained in profile.recoveries.items():
+            recipe = retrained.recipe
+            same = (recipe.method, retrained.model) == ("ast", scratch.target)
+            if same and recipe.parameters["alpha"] == 0:
+                return {
+                    "pretraining": profile.recovery_cells(name),
+                    "retraining": profile.recovery_cells(other),
+                }
+    raise UserError(
+        f"profile {profile.title!r}: no model is both trained from scratch and retrained by AST "
+        "without a teacher"
+    )
+
+
+def retraining_logs(source: Source) -> list[str]:
+    """Return what Fig. 2 is drawn from: the logs of both trainings at every seed."""
+    cells = retraining_cells(source.profile)
+    run = Run(source.name)
+    return [run.cell(cell.key, "log.jsonl") for group in cells.values() for cell in group]
+
+
+SOURCES: dict[str, Callable[[Source], list[str]]] = {
+    "ast_fig2": retraining_logs,
+    "ast_fig4": flip_logs,
+}
+#: The figures and all tables.
+TARGETS: dict[str, tuple[str, ...]] = {
+    "ast_all": (*(f"ast_table{number}" for number in range(1, 15)), "ast_fig2", "ast_fig4"),
+}

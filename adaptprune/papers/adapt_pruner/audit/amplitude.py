@@ -17,7 +17,8 @@ from adaptprune.papers.adapt_pruner.audit.budgets import (
     span,
     within,
 )
-from adaptprune.papers.adapt_pruner.audit.statements import (
+from adaptprune.papers.adapt_pruner.method import next_sparsities
+from adaptprune.report.statements import (
     HALF_DIGIT,
     Finding,
     Statement,
@@ -27,7 +28,6 @@ from adaptprune.papers.adapt_pruner.audit.statements import (
     lies_within,
     yes,
 )
-from adaptprune.papers.adapt_pruner.method import next_sparsities
 
 if TYPE_CHECKING:
     from adaptprune.models.shapes import ModelShape

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from adaptprune.models.catalogue import shape_of
-from adaptprune.papers.adapt_pruner.audit.statements import billions, lies_within
 from adaptprune.pruning.registry import find_method
+from adaptprune.report.statements import billions, lies_within
 
 if TYPE_CHECKING:
     from adaptprune.pruning.method import Budget

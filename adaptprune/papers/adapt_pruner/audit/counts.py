@@ -13,7 +13,8 @@ from adaptprune.papers.adapt_pruner.audit.budgets import (
     within,
 )
 from adaptprune.papers.adapt_pruner.audit.flap import audit_floor
-from adaptprune.papers.adapt_pruner.audit.statements import (
+from adaptprune.pruning.registry import find_method
+from adaptprune.report.statements import (
     Finding,
     Statement,
     billions,
@@ -22,7 +23,6 @@ from adaptprune.papers.adapt_pruner.audit.statements import (
     lies_within,
     yes,
 )
-from adaptprune.pruning.registry import find_method
 from adaptprune.results.numerals import signed
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from adaptprune.models.catalogue import shape_of
 from adaptprune.papers.adapt_pruner.audit.budgets import as_printed, budget_of
-from adaptprune.papers.adapt_pruner.audit.statements import (
+from adaptprune.report.statements import (
     HALF_DIGIT,
     Finding,
     Statement,

@@ -1,21 +1,28 @@
-"""All statements about the paper, and the file they are written to."""
+"""All statements about the paper."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from adaptprune.files.atomic import atomic_file
 from adaptprune.papers.adapt_pruner.audit.amplitude import audit_amplitude
 from adaptprune.papers.adapt_pruner.audit.counts import audit_counts
 from adaptprune.papers.adapt_pruner.audit.results import audit_results
-from adaptprune.papers.adapt_pruner.audit.statements import Statement, to_markdown
 from adaptprune.papers.adapt_pruner.audit.texts import audit_texts
 from adaptprune.papers.adapt_pruner.audit.training import audit_training
+from adaptprune.report.statements import Audit
 from adaptprune.results.published import Claims, Printed, load_claims, load_published
 from adaptprune.workflow.papers import claims_file, published_file
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from adaptprune.report.statements import Statement
+
+SCOPE = (
+    "Statements of the Adapt-Pruner paper (arXiv 2502.03460) that can be checked without "
+    "weights, data or a GPU. Tables are numbered as on arXiv. A count in billions agrees where "
+    "it rounds to the printed two decimals."
+)
 
 
 def audit(numbers: list[Printed], claims: Claims) -> list[Statement]:
@@ -34,7 +41,7 @@ def audit(numbers: list[Printed], claims: Claims) -> list[Statement]:
     ]
 
 
-def audit_paper(folder: Path) -> list[Statement]:
+def audit_paper(folder: Path) -> Audit:
     """Check every statement of the paper.
 
     Args:
@@ -43,19 +50,5 @@ def audit_paper(folder: Path) -> list[Statement]:
     Raises:
         UserError: one of the two files cannot be used.
     """
-    return audit(load_published(published_file(folder)), load_claims(claims_file(folder)))
-
-
-def write_audit(folder: Path, output: Path) -> None:
-    """Check the paper's statements and write them as Markdown.
-
-    Args:
-        folder: with ``published.csv`` and ``quoted/claims.yaml``.
-        output: the Markdown file.
-
-    Raises:
-        UserError: one of the two files cannot be used.
-    """
-    text = to_markdown(audit_paper(folder), load_claims(claims_file(folder)))
-    with atomic_file(output) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    claims = load_claims(claims_file(folder))
+    return Audit(SCOPE, audit(load_published(published_file(folder)), claims), claims.sources)

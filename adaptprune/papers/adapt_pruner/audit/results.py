@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from adaptprune.papers.adapt_pruner.audit.statements import Statement, grid, holds
+from adaptprune.report.statements import Statement, grid, holds
 from adaptprune.results.numerals import signed
 
 if TYPE_CHECKING:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from adaptprune.papers.adapt_pruner.audit.statements import Statement, grid, holds, yes
+from adaptprune.report.statements import Statement, agreement, grid, holds, yes
 
 if TYPE_CHECKING:
-    from adaptprune.results.published import Claims, Comparison, Printed
+    from adaptprune.results.published import Claims, Printed
 
 
 def audit_texts(numbers: list[Printed], claims: Claims) -> list[Statement]:
     """Check whether the texts of the paper, and its code, say the same."""
-    return [_table_numbers(numbers), *map(_comparison, claims.comparisons)]
+    comparisons = (agreement(c.topic, c.words, c.answers) for c in claims.comparisons)
+    return [_table_numbers(numbers), *comparisons]
 
 
 def _table_numbers(numbers: list[Printed]) -> Statement:
@@ -25,21 +26,4 @@ def _table_numbers(numbers: list[Printed]) -> Statement:
         (grid(["arXiv", "ACL", "alike"], rows),),
         holds(fact),
         f"{sum(a == b for a, b in pairs)} of {len(pairs)} tables have the same number.",
-    )
-
-
-def _comparison(comparison: Comparison) -> Statement:
-    rows = [
-        (source, words, answer)
-        for (source, words), answer in zip(
-            comparison.words.items(), comparison.answers, strict=True
-        )
-    ]
-    answers = list(dict.fromkeys(comparison.answers))
-    return Statement(
-        f"All sources agree on {comparison.topic}",
-        "; ".join(f"{source}: {answer}" for source, _, answer in rows) + ".",
-        (grid(["source", "words", "answer"], rows),),
-        holds(len(answers) == 1),
-        f"The answers are {' and '.join(answers)}.",
     )

@@ -8,7 +8,7 @@ import math
 from typing import TYPE_CHECKING
 
 from adaptprune.models.catalogue import shape_of
-from adaptprune.papers.adapt_pruner.audit.statements import Statement, grid, holds
+from adaptprune.report.statements import Statement, grid, holds
 from adaptprune.results.published import UNITS
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""Statements of the paper against what follows from architecture and arithmetic alone."""
