@@ -260,7 +260,7 @@ def test_command_writes_the_same_bytes_each_time(
         "--output",
         tmp_path / "a.md",
     )
-    assert (status, output, error) == (0, "", "")
+    assert (status, output, error) == (0, "", f"wrote {tmp_path / 'a.md'}\n")
     write_audit([audit_paper(TABLES)], tmp_path / "b.md")
     text = (tmp_path / "a.md").read_text()
     assert text == (tmp_path / "b.md").read_text()
