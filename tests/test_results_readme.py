@@ -60,7 +60,7 @@ def stored_grid() -> Grid:
 
 
 def measured() -> dict[tuple[int, str], dict[str, Entry]]:
-    """Return the table's entries by sparsity and title."""
+    """Return the table's entries by sparsity and title; none of rows of which no cell was run."""
     assert SUITE.perplexity is not None
     return {
         (row.sparsity, row.title): {
@@ -69,6 +69,7 @@ def measured() -> dict[tuple[int, str], dict[str, Entry]]:
             "perplexity": row.entries[SUITE.perplexity.task],
         }
         for row in stored_grid().rows
+        if row.entries["params"].value is not None
     }
 
 
