@@ -53,6 +53,14 @@ COMMANDS = [
         ('"params_dense": 8030261248', '"params_total": 6'),
     ),
     Documented(
+        "adaptprune prune --model smollm2-135m --method wanda --sparsity 50 --set pattern=2:4 "
+        "--seed 0 --calibration bigbench-prose --sequences 16 --length 64 --output pruned",
+        "minutes",
+        TINY | {"bigbench-prose": "tiny-prose"},
+        ("wrote pruned",),
+        ("pruned/masks.packed", "pruned/pruning.json", "pruned/model.safetensors"),
+    ),
+    Documented(
         "adaptprune prune --model smollm2-135m --method adapt-pruner --sparsity 40 --seed 0 "
         "--profile mini --output pruned",
         "minutes",
