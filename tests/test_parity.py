@@ -12,9 +12,11 @@ from tiny_models import count_parameters
 from adaptprune.files.manifest import verify_folder
 from adaptprune.models.catalogue import locate
 from adaptprune.models.checkpoint import load_model
+from adaptprune.pruning.dense import DenseModel
+from adaptprune.pruning.guard import check_pruned
 from adaptprune.pruning.method import Context
 from adaptprune.pruning.registry import find_method
-from adaptprune.pruning.surgery import add_biases, cut_layers, expand_kv_heads
+from adaptprune.pruning.surgery import expand_kv_heads
 from baselines.slicegpt import fuse_norms
 
 if TYPE_CHECKING:
@@ -46,11 +48,10 @@ def prune(
     """Prune a model on the official calibration tokens; return the decision and the result."""
     method = find_method(name)
     context = Context(calibration_tokens(), seed=0)
-    pruned = method.prune(model, scores, sparsity, context, method.parse(settings))
-    if pruned.kept is not None and not pruned.already_cut:
-        cut_layers(model, pruned.kept)
-    add_biases(model, pruned.biases)
-    return pruned, pruned.model or model
+    dense = DenseModel.of(model)
+    returned = method.prune(model, scores, sparsity, context, method.parse(settings))
+    pruned = check_pruned(method, returned, dense)
+    return pruned, pruned.decide().apply(model)
 
 
 def test_dense_model_is_the_official_one() -> None:
@@ -74,7 +75,7 @@ def test_llm_pruner() -> None:
     sums = [scores.tensors[f"{index}.mlp"].double().sum().item() for index in range(4, 26)]
     assert sums == pytest.approx(official["neuron_importance_sum"], rel=1e-4)
     pruned, model = prune(model, "llm-pruner", 25, scores, layer_start=4, layer_end=26)
-    assert pruned.kept == kept_units(official)
+    assert pruned.decide().kept == kept_units(official)
     assert count_parameters(model) == official["parameters"]
     assert evaluation_loss(model) == pytest.approx(official["loss"], abs=LOSS_TOLERANCE)
 
@@ -92,7 +93,7 @@ def test_adapt_pruner(run: str, distance: str) -> None:
     for step, importance in zip(pruned.steps, official["layer_importance"], strict=True):
         assert step["layer_importance"] == pytest.approx(importance, abs=1e-5)
     assert [step["params"] for step in pruned.steps] == official["parameters_per_step"]
-    assert pruned.kept == kept_units(official)
+    assert pruned.decide().kept == kept_units(official)
     assert count_parameters(model) == official["parameters"]
     assert evaluation_loss(model) == pytest.approx(official["loss"], abs=LOSS_TOLERANCE)
 
@@ -120,7 +121,7 @@ def test_folded_norms_and_embedding_means_of_slicegpt() -> None:
 def test_flap_on_the_multi_head_twin() -> None:
     official = figures("flap_smolmha_r20")
     pruned, model = prune(expand_kv_heads(dense_model()), "flap", 20)
-    assert pruned.kept == kept_units(official)
+    assert pruned.decide().kept == kept_units(official)
     assert count_parameters(model) == official["parameters"]
     assert evaluation_loss(model) == pytest.approx(official["loss"], abs=LOSS_TOLERANCE)
     for layer in model.model.layers:
