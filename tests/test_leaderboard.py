@@ -39,6 +39,7 @@ const order = [...document.querySelectorAll("tbody tr")].map(
   (row) => Number(row.cells[average.cellIndex].dataset.value));
 const points = [...document.querySelectorAll(".point")].filter((point) => point.tabIndex === 0);
 points[0].focus();
+points[0].dispatchEvent(new FocusEvent("focus"));  // a page that no window shows gets none
 const first = document.querySelector(".told").textContent;
 points[0].dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight", bubbles: true }));
 const second = document.querySelector(".told").textContent;

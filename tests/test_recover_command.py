@@ -63,7 +63,7 @@ def test_masked_model_that_is_trained_says_that_its_masks_are_gone(
     masked = tmp_path / "masked"
     cell = ("--model", "tiny-llama", "--sparsity", 50, "--seed", 0, "--output", masked)
     method = ("--method", "weight-magnitude", "--set", "pattern=2:4")
-    assert command("prune", *cell, *method)[::2] == (0, "")
+    assert command("prune", *cell, *method)[0] == 0
     unused = dict.fromkeys(("target_parameters", "calibration", "sequences", "length"))
     status, _, err = recover(command, tmp_path / "out", model=masked, preset="train", **unused)
     assert status == 0, err

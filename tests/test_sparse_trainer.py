@@ -94,7 +94,7 @@ def verdict_of(folder: Path, early: list[float], late: list[float]) -> Any:
     ]
     (folder / "figures").mkdir()
     pd.DataFrame(rows).to_csv(folder / "figures" / "ast_fig4.csv", index=False)
-    evidence: Any = SimpleNamespace(generated=folder)
+    evidence: Any = SimpleNamespace(of=lambda name: SimpleNamespace(generated=folder))
     return annealing_explores(evidence)
 
 
@@ -116,5 +116,5 @@ def test_claim_is_judged_by_first_and_last_quarter(
 
 
 def test_claim_that_was_not_run_is_open(tmp_path: Path) -> None:
-    evidence: Any = SimpleNamespace(generated=tmp_path)
+    evidence: Any = SimpleNamespace(of=lambda name: SimpleNamespace(generated=tmp_path))
     assert "snakemake ast_fig4" in annealing_explores(evidence).reason

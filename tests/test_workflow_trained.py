@@ -49,7 +49,7 @@ def test_tables_of_trained_models_say_what_each_one_took(trained: Path) -> None:
 
 
 def test_sparse_training_is_run_and_shown(trained: Path) -> None:
-    figures = trained / "paper_tables" / "generated" / "tiny" / "figures"
+    figures = trained / "paper_tables" / "generated" / "sparse-tiny" / "figures"
     assert (figures / "ast_fig4.csv").read_text().startswith("annealing,seed,step,flip_rate,")
     assert (figures / "ast_fig4.png").stat().st_size > 1000
     assert json.loads((trained / BOOSTED).read_text())["status"] == "ok"
