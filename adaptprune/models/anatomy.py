@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from adaptprune.errors import unknown
 
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from adaptprune.models.shapes import ModelShape
 
 _PREFIXES = ("adaptprune_", "sliced_")
+
+
+#: Channels of a layer: how many there are, or which.
+Channels = TypeVar("Channels")
 
 
 @dataclass(frozen=True)
@@ -341,7 +345,22 @@ def projection_shapes(
         keys: channels of all kv heads.
         neurons: of the MLP.
     """
-    sizes = {
+    sizes = ends_of_projections(hidden, queries, keys, neurons)
+    return {f"{place}.weight": size for place, size in sizes.items()}
+
+
+def ends_of_projections(
+    hidden: Channels, queries: Channels, keys: Channels, neurons: Channels
+) -> dict[str, tuple[Channels, Channels]]:
+    """Return what each projection of a layer runs to and from: place → (outputs, inputs), in order.
+
+    Args:
+        hidden: the residual stream: how many channels, or which.
+        queries: the same of all query heads.
+        keys: of all kv heads.
+        neurons: of the MLP.
+    """
+    return {
         PROJECTIONS.query: (queries, hidden),
         PROJECTIONS.key: (keys, hidden),
         PROJECTIONS.value: (keys, hidden),
@@ -350,7 +369,6 @@ def projection_shapes(
         PROJECTIONS.up: (neurons, hidden),
         PROJECTIONS.down: (hidden, neurons),
     }
-    return {f"{place}.weight": size for place, size in sizes.items()}
 
 
 @contextmanager

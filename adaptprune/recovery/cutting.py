@@ -15,7 +15,7 @@ from adaptprune.models.anatomy import (
     FINAL_NORM_WEIGHT,
     HEAD_NORMS,
     HEAD_WEIGHT,
-    PROJECTIONS,
+    ends_of_projections,
     layer_prefix,
 )
 from adaptprune.pruning.surgery import head_channels
@@ -146,16 +146,7 @@ def _cut_tensor(
     queries = head_channels(list(layer.query_heads), head_dim)
     keys = head_channels(list(layer.kv_heads), head_dim)
     neurons = torch.tensor(layer.neurons)
-    # Place of the projection → (kept outputs, kept inputs).
-    projections = {
-        PROJECTIONS.query: (queries, hidden),
-        PROJECTIONS.key: (keys, hidden),
-        PROJECTIONS.value: (keys, hidden),
-        PROJECTIONS.output: (hidden, queries),
-        PROJECTIONS.gate: (neurons, hidden),
-        PROJECTIONS.up: (neurons, hidden),
-        PROJECTIONS.down: (hidden, neurons),
-    }
+    projections = ends_of_projections(hidden, queries, keys, neurons)
     name = key.rpartition(".")[0]
     if name in projections:
         outputs, inputs = projections[name]
