@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pydantic
 import yaml
 
-from adaptprune.errors import UserError
+from adaptprune.errors import UserError, refusal
+from adaptprune.files.declared import Closed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,16 +76,19 @@ class Printed:
         )
 
 
-class _Closed(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+class Quotation(Closed):
+    """Words, and where they stand."""
 
-
-class _Quotation(_Closed):
     source: str
     words: str
 
+    @property
+    def said(self) -> str:
+        """The words with their place."""
+        return f'"{self.words}" ({self.source}).'
 
-class TrainingData(_Closed):
+
+class TrainingData(Closed):
     """Tokens of each data set and their total, as printed (``1.80B``, ``74M``)."""
 
     source: str
@@ -92,7 +96,7 @@ class TrainingData(_Closed):
     total: str
 
 
-class PruningRatio(_Quotation):
+class PruningRatio(Quotation):
     """The printed power that leads to the ratio per training, and the sizes (10⁶) it names."""
 
     small: int
@@ -103,7 +107,7 @@ class PruningRatio(_Quotation):
     named_large: int
 
 
-class Interleaves(_Quotation):
+class Interleaves(Quotation):
     """Ratios per training, as printed, and the numbers of interleaves they correspond to."""
 
     large_model: str
@@ -112,7 +116,7 @@ class Interleaves(_Quotation):
     counts: list[int]
 
 
-class Allocation(_Quotation):
+class Allocation(Quotation):
     """Tokens of each training, as printed and as the official code does it."""
 
     code_source: str
@@ -127,27 +131,27 @@ class Targets(Allocation):
     interleaves: int
 
 
-class SparsityRule(_Quotation):
+class SparsityRule(Quotation):
     """Eq. 6, what is said about its average, and the steps of the amplitude ablation."""
 
     average_words: str
     steps: int
 
 
-class Margins(_Quotation):
+class Margins(Quotation):
     """The margin over the best baseline, in points."""
 
     lowest: float
     highest: float
 
 
-class BestAmplitude(_Quotation):
+class BestAmplitude(Quotation):
     """The amplitude that is said to be best."""
 
     amplitude: float
 
 
-class Comparison(_Closed):
+class Comparison(Closed):
     """One question that several sources answer: their words, and the answers in that order."""
 
     topic: str
@@ -155,7 +159,7 @@ class Comparison(_Closed):
     answers: list[str]
 
 
-class Claims(_Closed):
+class Claims(Closed):
     """What the paper says outside its results tables."""
 
     sources: dict[str, str]
@@ -181,9 +185,7 @@ def load_claims(path: Path) -> Claims:
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
     except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise UserError(f"{path}: {place}: {first['msg']}") from None
+        raise UserError(f"{path}: {refusal(error)}") from None
 
 
 def load_published(path: Path) -> list[Printed]:

@@ -8,21 +8,10 @@ import pydantic
 
 from adaptprune.errors import UserError, refusal
 from adaptprune.files.declared import Closed, read_yaml
+from adaptprune.results.published import Comparison, Quotation
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-class Quotation(Closed):
-    """Words, and where they stand."""
-
-    source: str
-    words: str
-
-    @property
-    def said(self) -> str:
-        """The words with their place."""
-        return f'"{self.words}" ({self.source}).'
 
 
 class Gap(Quotation):
@@ -83,14 +72,6 @@ class Distillation(Quotation):
     """Eq. 4, and the weight of KL beside the whole of the task's loss in the LLaMA-2 code."""
 
     code_weight: float
-
-
-class Comparison(Closed):
-    """One question that several sources answer: their words, and the answers in that order."""
-
-    topic: str
-    words: dict[str, str]
-    answers: list[str]
 
 
 class Quoted(Closed):

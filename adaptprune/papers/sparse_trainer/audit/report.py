@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 
 SCOPE = (
     "Statements of the Adaptive Sparse Trainer paper (arXiv 2407.20584) that can be checked "
-    "without "
-    "weights, data or a GPU."
+    "without weights, data or a GPU."
 )
 
 
