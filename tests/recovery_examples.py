@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import random
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import pytest
 import torch
 from safetensors.torch import load_file
 from tiny_models import save_tiny_model
@@ -13,11 +15,13 @@ from tiny_models import save_tiny_model
 from adaptprune.data.calibration import CalibrationSet
 from adaptprune.models.tiny import byte_tokenizer
 from adaptprune.recovery.folder import Execution
+from adaptprune.recovery.loop import _Training
 from adaptprune.recovery.presets import find_preset
 from adaptprune.recovery.registry import find_recovery
 from adaptprune.recovery.stage import Recovery
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 LENGTH = 16
@@ -112,3 +116,20 @@ def log_without_times(folder: Path) -> list[dict[str, Any]]:
     """Return the rows of a result's log without what a clock measured."""
     rows = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     return [{k: v for k, v in r.items() if k not in ("seconds", "tokens_per_s")} for r in rows]
+
+
+@contextmanager
+def stopped_at_step(number: int) -> Iterator[None]:
+    """Expect a training to be stopped before its step of some number, counted from 1."""
+    step, taken = _Training._step, [0]
+
+    def stopping(training: _Training) -> dict[str, Any]:
+        taken[0] += 1
+        if taken[0] == number:
+            raise RuntimeError("stopped")
+        return step(training)
+
+    with pytest.MonkeyPatch.context() as context:
+        context.setattr(_Training, "_step", stopping)
+        with pytest.raises(RuntimeError, match="stopped"):
+            yield

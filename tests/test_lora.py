@@ -13,13 +13,13 @@ from recovery_examples import (
     log_without_times,
     model_folder,
     recovery,
+    stopped_at_step,
     weights,
 )
 from tiny_models import tiny_model
 
 from adaptprune.errors import UserError
 from adaptprune.models import checkpoint
-from adaptprune.recovery.loop import _Training
 from adaptprune.recovery.lora import SPEC, Adapters, LoraParameters
 from adaptprune.recovery.presets import find_preset
 from adaptprune.recovery.stage import recover_stage
@@ -94,22 +94,10 @@ def test_only_the_chosen_layers_of_a_plain_checkpoint_change(job: Any, tmp_path:
     assert sum(losses[4:]) < sum(losses[:4]), "the second epoch's rows are those of the first"
 
 
-def test_a_stopped_training_ends_with_the_same_bits(
-    job: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stopped_training_ends_with_the_same_bits(job: Any, tmp_path: Path) -> None:
     recover_stage(job, tmp_path / "whole", tmp_path / "whole.run")
-    step, taken = _Training._step, [0]
-
-    def stopping(training: _Training) -> dict[str, Any]:
-        taken[0] += 1
-        if taken[0] == 6:
-            raise RuntimeError("stopped")
-        return step(training)
-
-    with monkeypatch.context() as context:
-        context.setattr(_Training, "_step", stopping)
-        with pytest.raises(RuntimeError, match="stopped"):
-            recover_stage(job, tmp_path / "out", tmp_path / "run")
+    with stopped_at_step(6):
+        recover_stage(job, tmp_path / "out", tmp_path / "run")
     recover_stage(job, tmp_path / "out", tmp_path / "run")
     assert_same_weights(tmp_path / "out", tmp_path / "whole")
     assert log_without_times(tmp_path / "out") == log_without_times(tmp_path / "whole")

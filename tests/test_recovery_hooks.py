@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from recovery_examples import LENGTH, assert_same_weights, log_without_times, model_folder, recovery
+from recovery_examples import (
+    LENGTH,
+    assert_same_weights,
+    log_without_times,
+    model_folder,
+    recovery,
+    stopped_at_step,
+)
 from recovery_examples import weights as weights_in
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
@@ -18,7 +25,6 @@ from adaptprune.data.packing import Rows, pack
 from adaptprune.models.checkpoint import load_model
 from adaptprune.models.tiny import byte_tokenizer
 from adaptprune.recovery import checkpoints
-from adaptprune.recovery.loop import _Training
 from adaptprune.recovery.method import RecoveryMethod
 from adaptprune.recovery.objective import next_token_loss
 from adaptprune.recovery.registry import RECOVERIES
@@ -106,22 +112,10 @@ def test_loop_steps_with_the_methods_optimizer_at_its_rates(job: Any, tmp_path: 
         assert torch.equal(trained[name], parameter.detach()), name
 
 
-def test_stopped_training_takes_up_the_optimizers_state(
-    job: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_stopped_training_takes_up_the_optimizers_state(job: Any, tmp_path: Path) -> None:
     recover_stage(job, tmp_path / "whole", tmp_path / "whole.run")
-    step, taken = _Training._step, [0]
-
-    def stopping(training: _Training) -> dict[str, Any]:
-        taken[0] += 1
-        if taken[0] == 6:
-            raise RuntimeError("stopped")
-        return step(training)
-
-    with monkeypatch.context() as context:
-        context.setattr(_Training, "_step", stopping)
-        with pytest.raises(RuntimeError, match="stopped"):
-            recover_stage(job, tmp_path / "out", tmp_path / "run")
+    with stopped_at_step(6):
+        recover_stage(job, tmp_path / "out", tmp_path / "run")
     newest = checkpoints.newest(tmp_path / "run" / "checkpoints")
     assert newest is not None
     assert newest.name == "stage-0001-step-000000003"
