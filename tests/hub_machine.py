@@ -7,9 +7,12 @@ have otherwise: a processor in place of a GPU, and less of everything.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -136,3 +139,34 @@ class Machine:
             (config / f"{name}.yaml").rename(config / f"full-{name}.yaml")
             content = yaml.safe_dump({"extends": f"full-{name}"} | LESS)
             (config / f"{name}.yaml").write_text(content)
+
+
+@dataclass
+class Ended:
+    """How a command ended, and after how many seconds."""
+
+    status: int
+    errors: str
+    seconds: float
+
+    def must_be_one_line(self, told: str = "") -> None:
+        assert self.status == 2, self.errors
+        assert "Traceback" not in self.errors
+        assert self.errors.splitlines()[-1].startswith("error: ")
+        assert re.search(told, self.errors), self.errors
+
+    def must_be_right(self, told: str = "") -> None:
+        assert self.status == 0, self.errors
+        assert re.search(told, self.errors), self.errors
+
+
+def finish(process: subprocess.Popen[str], began: float) -> Ended:
+    """Wait for a command that began at a moment of the monotonic clock."""
+    _, errors = process.communicate(timeout=300)
+    return Ended(process.returncode, errors, time.monotonic() - began)
+
+
+def run(machine: Machine, *command: str, **more: str) -> Ended:
+    """Run a command on the machine to its end."""
+    began = time.monotonic()
+    return finish(machine.start(*command, **more), began)

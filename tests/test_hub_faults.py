@@ -8,7 +8,6 @@ import shutil
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,14 +15,13 @@ import pyarrow.parquet
 import pytest
 from hub_datasets import PER_FILE
 from hub_faults import DATA, MODELS, Row
-from hub_machine import Machine
+from hub_machine import Ended, Machine, run
 from loopback_hub import Fault, LoopbackHub
 from small_disk import small_disk
 
 from adaptprune.forkserver import _VARIABLE, start_forkserver
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Callable, Iterator
 
 pytestmark = [pytest.mark.hub, pytest.mark.xdist_group("hub-faults")]
@@ -40,25 +38,6 @@ SPLITS = {
     "agieval_sat_math": ("hails/agieval-sat-math", "default", "test"),
     "agieval_lsat_ar": ("hails/agieval-lsat-ar", "default", "test"),
 }
-
-
-@dataclass
-class Ended:
-    """How a command ended, and after how many seconds."""
-
-    status: int
-    errors: str
-    seconds: float
-
-    def must_be_one_line(self, told: str = "") -> None:
-        assert self.status == 2, self.errors
-        assert "Traceback" not in self.errors
-        assert self.errors.splitlines()[-1].startswith("error: ")
-        assert re.search(told, self.errors), self.errors
-
-    def must_be_right(self, told: str = "") -> None:
-        assert self.status == 0, self.errors
-        assert re.search(told, self.errors), self.errors
 
 
 @pytest.fixture(scope="module")
@@ -86,16 +65,6 @@ def machine(hub: LoopbackHub, tmp_path_factory: pytest.TempPathFactory) -> Itera
     server.terminate()
     server.wait()
     shutil.rmtree(folder, ignore_errors=True)
-
-
-def finish(process: subprocess.Popen[str], began: float) -> Ended:
-    _, errors = process.communicate(timeout=300)
-    return Ended(process.returncode, errors, time.monotonic() - began)
-
-
-def run(machine: Machine, *command: str, **more: str) -> Ended:
-    began = time.monotonic()
-    return finish(machine.start(*command, **more), began)
 
 
 def add_model(hub: LoopbackHub, name: str, *sources: str) -> Path:
