@@ -160,8 +160,8 @@ FILES: list[tuple[str, str | bytes, str]] = [
 
 #: A table's declaration.
 DECLARATIONS = [
-    ("", "the file"),
-    ("name: [", "not YAML"),
+    ("", "must be a mapping"),
+    ("name: [", "not valid YAML"),
     ("name: a\ncaption: b\nlabel: c\nrows: []\n", "rows"),
     ("name: a\ncaption: b\nlabel: c\nrows: [{method: flap, title: F, colour: red}]", "colour"),
     ("name: a\ncaption: b\nlabel: c\nrows: {tiny: [{title: a, block: b}]}\n", "chooses nothing"),

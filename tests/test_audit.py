@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from adaptprune.errors import UserError
+from adaptprune.files.declared import read_declared
 from adaptprune.models.catalogue import shape_of
 from adaptprune.models.shapes import layer_target
 from adaptprune.papers.adapt_pruner.audit.amplitude import accumulated, printed_bounds
@@ -18,7 +19,7 @@ from adaptprune.papers.adapt_pruner.audit.flap import floor, readings
 from adaptprune.papers.adapt_pruner.audit.report import audit, audit_paper
 from adaptprune.papers.adapt_pruner.method import printed_sparsities
 from adaptprune.report.statements import Finding, Statement, lies_within, write_audit
-from adaptprune.results.published import Claims, Printed, load_claims, load_published
+from adaptprune.results.published import Claims, Printed, load_published
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,7 +62,7 @@ def numbers() -> list[Printed]:
 
 @pytest.fixture(scope="module")
 def claims() -> Claims:
-    return load_claims(TABLES / "quoted" / "claims.yaml")
+    return read_declared(Claims, TABLES / "quoted" / "claims.yaml")
 
 
 @pytest.fixture(scope="module")
@@ -283,7 +284,7 @@ def test_audit_needs_no_torch() -> None:
         ("published.csv", None, "published.csv: No such file"),
         ("published.csv", "table_arxiv\n1\n", "line 2"),
         ("quoted/claims.yaml", None, "claims.yaml: No such file"),
-        ("quoted/claims.yaml", "a: [", "not YAML"),
+        ("quoted/claims.yaml", "a: [", "not valid YAML"),
         ("quoted/claims.yaml", "a: 1", "sources: Field required"),
     ],
 )
@@ -293,7 +294,6 @@ def test_unusable_sources_are_told_in_one_line(
     path = tmp_path / Path(file).name
     if text is not None:
         path.write_text(text)
-    load = load_published if path.suffix == ".csv" else load_claims
     with pytest.raises(UserError, match=message) as error:
-        load(path)
+        load_published(path) if path.suffix == ".csv" else read_declared(Claims, path)
     assert "\n" not in str(error.value)

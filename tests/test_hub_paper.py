@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,8 +36,9 @@ KNOWLEDGE = ("bbh", "truthfulqa", "agieval", "mmlu")
 NEW = "magnitude"  # compared with the others
 #: Tables of a profile beside the first.
 FURTHER = {"small": ("table7", "table8"), "paper": ("table2",)}
-#: What is run once more without the hub: of one profile the first table, by `make hub-whole` all.
-AGAIN = FURTHER if "ADAPTPRUNE_HUB_WHOLE" in os.environ else {"small": ()}
+#: Cells that are computed once more without the hub; `make hub-whole` computes all of them.
+AGAIN = ("*/dense/0", "*1B/adapt-pruner/20")
+WHOLE = "ADAPTPRUNE_HUB_WHOLE" in os.environ
 
 
 @pytest.fixture(scope="module")
@@ -71,14 +73,19 @@ def paper(machine: Machine, fetched: int) -> Path:
 @pytest.fixture(scope="module")
 def recovered(machine: Machine, fetched: int) -> Path:
     """The evaluation of a model in MobileLLM's layout after Adapt-Accel."""
-    folder = machine.folder / "recovered"
+    return recover(machine, "recovered")
+
+
+def recover(machine: Machine, name: str, *, offline: bool = False) -> Path:
+    folder = machine.folder / name
     machine.adaptprune(
         *("recover", "--model", "facebook/MobileLLM-350M", "--preset", "adapt-accel"),
         *("--target-parameters", "100000", "--data", "paper", "--output", str(folder)),
         *("--calibration", "slimpajama", "--sequences", "8", "--threads", "1"),
         *("--set", "interleaves=2", "--set", "sequence_length=64", "--set", "batch=4"),
+        offline=offline,
     )
-    return evaluate(machine, str(folder), "recovered.json")
+    return evaluate(machine, str(folder), f"{name}.json", offline=offline)
 
 
 @pytest.fixture(scope="module")
@@ -88,15 +95,37 @@ def knowledge(machine: Machine, fetched: int) -> Path:
 
 
 @pytest.fixture(scope="module")
-def offline(machine: Machine, fetched: int) -> dict[str, Path]:
-    """The results by profile once more, the hub away and the libraries told so."""
+def offline(
+    machine: Machine, small: Path, paper: Path, recovered: Path, knowledge: Path
+) -> dict[str, Path]:
+    """The same results once more, the hub away and the libraries told so."""
     machine.hub.stop()
     try:
         return {
-            name: run_profile(machine, name, tables, offline=True) for name, tables in AGAIN.items()
+            "small": run_again(machine, small),
+            "paper": run_again(machine, paper),
+            "recovered": recover(machine, "recovered-again", offline=True),
+            "knowledge": evaluate(machine, ONE_B, "knowledge-again.json", offline=True),
         }
     finally:
         machine.hub.start()
+
+
+def run_again(machine: Machine, online: Path) -> Path:
+    """Run a profile's targets without the hub, beside what was computed with it.
+
+    What is made of cells is made anew, and so are the cells of `AGAIN`.
+    """
+    folder = machine.folder / f"{online.name}-offline"
+    if not WHOLE:
+        shutil.copytree(online, folder)
+        for made in ("results/*.csv", "results/runs/*/results*.csv", "paper_tables/generated"):
+            for path in folder.glob(made):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        for cells in AGAIN:
+            for path in folder.glob(f"results/runs/*/cells/{cells}"):
+                shutil.rmtree(path)
+    return run_profile(machine, online.name, FURTHER[online.name], offline=True)
 
 
 def run_profile(
@@ -109,11 +138,12 @@ def run_profile(
     return folder
 
 
-def evaluate(machine: Machine, model: str, name: str) -> Path:
+def evaluate(machine: Machine, model: str, name: str, *, offline: bool = False) -> Path:
     output = machine.folder / name
     machine.adaptprune(
         *("evaluate", "--model", model, "--suite", "knowledge-paper", "--documents-per-task", "2"),
         *("--output", str(output), "--max-length", "2048", "--threads", "1"),
+        offline=offline,
     )
     return output
 
@@ -199,11 +229,18 @@ def test_after_prefetch_the_hub_is_asked_nothing(
     assert asked == []
 
 
-@pytest.mark.parametrize("profile", AGAIN)
+@pytest.mark.parametrize("profile", FURTHER)
 def test_without_the_hub_all_is_the_same(
     profile: str, offline: dict[str, Path], request: pytest.FixtureRequest
 ) -> None:
     online, again = request.getfixturevalue(profile), offline[profile]
+    computed = [
+        *again.glob(f"results/runs/*/cells/{AGAIN[0]}/**/evaluation.json"),
+        *again.glob(f"results/runs/*/cells/{AGAIN[1]}/**/evaluation.json"),
+    ]
+    assert len(computed) >= 3
+    for file in computed:  # they were not copied
+        assert file.stat().st_mtime > (online / file.relative_to(again)).stat().st_mtime, file
     found = [
         *again.glob("results/*.csv"),
         *again.glob("results/runs/*/results*.csv"),
@@ -214,6 +251,26 @@ def test_without_the_hub_all_is_the_same(
     for file in found:
         if "provenance" not in file.name:  # it has times
             assert file.read_bytes() == (online / file.relative_to(again)).read_bytes(), file
+
+
+def test_without_the_hub_a_recovery_is_the_same(recovered: Path, offline: dict[str, Path]) -> None:
+    weights, again = (
+        next(path.with_suffix("").glob("*.safetensors")).read_bytes()
+        for path in (recovered, offline["recovered"])
+    )
+    assert weights == again
+    assert scores(recovered) == scores(offline["recovered"])
+
+
+def test_without_the_hub_the_benchmarks_are_the_same(
+    knowledge: Path, offline: dict[str, Path]
+) -> None:
+    assert scores(knowledge) == scores(offline["knowledge"])
+
+
+def scores(evaluation: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(evaluation.read_text())["results"]
+    return found
 
 
 @pytest.fixture(scope="module")

@@ -21,8 +21,9 @@ from adaptprune.data.mixtures import HubSource, Mixture, find_mixture, mixtures
 from adaptprune.data.packing import Rows, encode, pack
 from adaptprune.data.training import Domain, check_name, find_data
 from adaptprune.errors import UserError
+from adaptprune.files.declared import read_declared
 from adaptprune.models.tiny import byte_tokenizer
-from adaptprune.results.published import load_claims
+from adaptprune.results.published import Claims
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,7 +56,7 @@ def test_every_source_of_the_paper_is_read_in_its_own_columns(
 
 
 def test_the_papers_mixture_is_table_2(request: pytest.FixtureRequest) -> None:
-    printed = load_claims(request.config.rootpath / CLAIMS).training_data.tokens
+    printed = read_declared(Claims, request.config.rootpath / CLAIMS).training_data.tokens
     assert [source.name for source in find_mixture("paper").domains] == list(printed)
 
 

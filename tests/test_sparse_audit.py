@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from adaptprune.errors import UserError
+from adaptprune.files.declared import read_declared
 from adaptprune.papers.sparse_trainer.audit.compression import ceiling_bits, huffman_bits
-from adaptprune.papers.sparse_trainer.audit.quoted import Quoted, load_quoted
+from adaptprune.papers.sparse_trainer.audit.quoted import Quoted
 from adaptprune.papers.sparse_trainer.audit.report import audit, audit_paper
 from adaptprune.papers.sparse_trainer.audit.sizes import bytes_bound, sparse_size
 from adaptprune.report.statements import Finding, Statement, to_markdown
@@ -21,7 +22,7 @@ from adaptprune.results.published import Printed, load_published
 
 TABLES = Path(__file__).parents[1] / "paper_tables" / "sparse_trainer"
 NUMBERS = load_published(TABLES / "published.csv")
-QUOTED = load_quoted(TABLES / "quoted" / "claims.yaml")
+QUOTED = read_declared(Quoted, TABLES / "quoted" / "claims.yaml")
 STATEMENTS = audit(NUMBERS, QUOTED)
 
 VERDICTS = {
@@ -162,7 +163,7 @@ def test_misspelt_quotation_is_refused(tmp_path: Path) -> None:
     content = (TABLES / "quoted" / "claims.yaml").read_text().replace("percent: 0.4", "per_cent: 1")
     (tmp_path / "claims.yaml").write_text(content)
     with pytest.raises(UserError, match=r"claims\.yaml: tokens"):
-        load_quoted(tmp_path / "claims.yaml")
+        read_declared(Quoted, tmp_path / "claims.yaml")
     assert isinstance(QUOTED, Quoted)
 
 

@@ -50,8 +50,8 @@ def test_declarations_are_read_without_torch_and_pandas() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("name: [", "not YAML"),
-        ("- 1", "the file: Input should be"),
+        ("name: [", "not valid YAML"),
+        ("- 1", "must be a mapping"),
         ("{name: t, caption: c, label: l}", "rows: Field required"),
         ("{name: t, caption: c, label: l, rows: []}", "rows: List should have at least 1 item"),
         (

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pydantic
 import yaml
 
-from adaptprune.errors import UserError
+from adaptprune.errors import UserError, refusal
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 Declaration = TypeVar("Declaration")
+Schema = TypeVar("Schema", bound=pydantic.BaseModel)
 
 
 class Closed(pydantic.BaseModel):
@@ -40,16 +41,30 @@ def declared(
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML file that is there and holds a mapping.
+    """Read a YAML file that holds a mapping.
 
     Raises:
-        UserError: the file is not YAML, or holds something else.
+        UserError: the file cannot be read, is not YAML, or holds something else.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # no text, or no date, say
         line = " ".join(str(error).split())
         raise UserError(f"{path}: not valid YAML ({line})") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: must be a mapping of keys to values")
     return content
+
+
+def read_declared(schema: type[Schema], path: Path) -> Schema:
+    """Read a YAML file of a schema.
+
+    Raises:
+        UserError: the file cannot be read or is not valid; the message names the key.
+    """
+    try:
+        return schema.model_validate(read_yaml(path))
+    except pydantic.ValidationError as error:
+        raise UserError(f"{path}: {refusal(error)}") from None

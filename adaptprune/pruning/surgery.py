@@ -50,7 +50,18 @@ def keep_layers(model: Any, numbers: Sequence[int]) -> None:
         model: a causal language model with an anatomy.
         numbers: of the layers that stay, sorted.
     """
-    config = model.config
+    blocks = blocks_of(model)
+    settings = settings_of_layers(model.config, numbers)
+    _set_layers(model, [blocks[number] for number in numbers], settings)
+
+
+def settings_of_layers(config: Any, numbers: Sequence[int]) -> dict[str, Any]:
+    """Return what a config is to say of its layers when it has these ones.
+
+    Args:
+        config: of a causal language model.
+        numbers: of its layers, in their new order.
+    """
     settings: dict[str, Any] = {"num_hidden_layers": len(numbers)}
     for key in _PER_LAYER:
         if listed := getattr(config, key, None):
@@ -58,8 +69,7 @@ def keep_layers(model: Any, numbers: Sequence[int]) -> None:
     if hasattr(config, "max_window_layers"):
         first = config.max_window_layers
         settings["max_window_layers"] = sum(number < first for number in numbers)
-    blocks = blocks_of(model)
-    _set_layers(model, [blocks[number] for number in numbers], settings)
+    return settings
 
 
 def _set_layers(model: Any, layers: list[Any], settings: dict[str, Any]) -> None:

@@ -18,15 +18,12 @@ from adaptprune.models.anatomy import (
     ends_of_projections,
     layer_prefix,
 )
-from adaptprune.pruning.surgery import head_channels
+from adaptprune.pruning.surgery import head_channels, settings_of_layers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from adaptprune.models.shapes import ModelShape
-
-#: What a family's config lists per layer.
-_PER_LAYER = "layer_types"
 
 
 @dataclass(frozen=True)
@@ -88,15 +85,13 @@ def uniform_config(config: Any, shape: ModelShape, layers: Sequence[int] | None 
     block, count = shape.blocks[0], len(shape.blocks)
     stock = modeling.FAMILIES[shape.family][0].config_class.__base__
     left_out = ("blocks", "auto_map", "architectures")
-    content = {key: value for key, value in config.to_dict().items() if key not in left_out}
-    kinds = content.get(_PER_LAYER)
-    if kinds:
-        chosen = range(count) if layers is None else layers
-        content[_PER_LAYER] = [kinds[index % len(kinds)] for index in chosen]
+    wanted = range(count) if layers is None else layers
+    chosen = [number % config.num_hidden_layers for number in wanted]
+    content = config.to_dict() | settings_of_layers(config, chosen)
+    content = {key: value for key, value in content.items() if key not in left_out}
     content |= {
         "model_type": shape.family,
         "hidden_size": shape.hidden_size,
-        "num_hidden_layers": count,
         "num_attention_heads": block.kv_heads * shape.queries_per_kv_head,
         "num_key_value_heads": block.kv_heads,
         "head_dim": shape.head_dim,

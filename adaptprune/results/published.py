@@ -7,10 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-import pydantic
-import yaml
-
-from adaptprune.errors import UserError, refusal
+from adaptprune.errors import UserError
 from adaptprune.files.declared import Closed
 
 if TYPE_CHECKING:
@@ -172,20 +169,6 @@ class Claims(Closed):
     margins: Margins
     best_amplitude: BestAmplitude
     comparisons: list[Comparison]
-
-
-def load_claims(path: Path) -> Claims:
-    """Read the quotations.
-
-    Raises:
-        UserError: the file is absent or not valid; the message names the key.
-    """
-    try:
-        return Claims.model_validate(yaml.safe_load(_text(path)))
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
-    except pydantic.ValidationError as error:
-        raise UserError(f"{path}: {refusal(error)}") from None
 
 
 def load_published(path: Path) -> list[Printed]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -22,6 +21,7 @@ from pydantic import (
 )
 
 from adaptprune.errors import UserError
+from adaptprune.files.declared import read_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -284,11 +284,7 @@ def load_declaration(path: Path) -> Table:
         UserError: the file is absent or not valid; the message names the key.
     """
     try:
-        return Table.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
+        return Table.model_validate(read_yaml(path))
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"] if part != ANY) or "the file"

@@ -9,9 +9,10 @@ import pandas as pd
 
 from adaptprune.errors import UserError
 from adaptprune.files.atomic import read_json, unseal
+from adaptprune.files.declared import read_declared
 from adaptprune.papers.adapt_pruner.audit.training import amount
 from adaptprune.results.numerals import signed
-from adaptprune.results.published import load_claims
+from adaptprune.results.published import Claims
 from adaptprune.tables.panels import MISSING, Heading, Panel, Text, lay_out
 from adaptprune.tables.render import write_panels
 
@@ -103,7 +104,7 @@ def render_data_table(counts: Path, claims: Path, output_stem: Path) -> None:
     record = read_json(counts)
     if not isinstance(record, dict) or "sources" not in record:
         raise UserError(f"{counts}: holds no counted tokens; `adaptprune count-tokens` writes them")
-    record, printed = unseal(counts, record), load_claims(claims).training_data
+    record, printed = unseal(counts, record), read_declared(Claims, claims).training_data
     published = {name: amount(text)[0] for name, text in printed.tokens.items()}
     total, _ = amount(printed.total)
     table = data_table(record["sources"], published)

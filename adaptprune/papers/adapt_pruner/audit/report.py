@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from adaptprune.files.declared import read_declared
 from adaptprune.papers.adapt_pruner.audit.amplitude import audit_amplitude
 from adaptprune.papers.adapt_pruner.audit.counts import audit_counts
 from adaptprune.papers.adapt_pruner.audit.results import audit_results
 from adaptprune.papers.adapt_pruner.audit.texts import audit_texts
 from adaptprune.papers.adapt_pruner.audit.training import audit_training
 from adaptprune.report.statements import Audit
-from adaptprune.results.published import Claims, Printed, load_claims, load_published
+from adaptprune.results.published import Claims, Printed, load_published
 from adaptprune.workflow.papers import claims_file, published_file
 
 if TYPE_CHECKING:
@@ -50,5 +51,5 @@ def audit_paper(folder: Path) -> Audit:
     Raises:
         UserError: one of the two files cannot be used.
     """
-    claims = load_claims(claims_file(folder))
+    claims = read_declared(Claims, claims_file(folder))
     return Audit(SCOPE, audit(load_published(published_file(folder)), claims), claims.sources)

@@ -2,16 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-import pydantic
-
-from adaptprune.errors import UserError, refusal
-from adaptprune.files.declared import Closed, read_yaml
+from adaptprune.files.declared import Closed
 from adaptprune.results.published import Comparison, Quotation
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 class Gap(Quotation):
@@ -88,15 +80,3 @@ class Quoted(Closed):
     increase: Increase
     distillation: Distillation
     comparisons: list[Comparison]
-
-
-def load_quoted(path: Path) -> Quoted:
-    """Read the quotations.
-
-    Raises:
-        UserError: the file is absent or not valid; the message names the key.
-    """
-    try:
-        return Quoted.model_validate(read_yaml(path))
-    except pydantic.ValidationError as error:
-        raise UserError(f"{path}: {refusal(error)}") from None

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from adaptprune.files.declared import read_declared
 from adaptprune.papers.sparse_trainer.audit.compression import audit_compression
 from adaptprune.papers.sparse_trainer.audit.printed import Tables
-from adaptprune.papers.sparse_trainer.audit.quoted import Quoted, load_quoted
+from adaptprune.papers.sparse_trainer.audit.quoted import Quoted
 from adaptprune.papers.sparse_trainer.audit.sizes import audit_sizes
 from adaptprune.papers.sparse_trainer.audit.tables import audit_tables
 from adaptprune.papers.sparse_trainer.audit.training import audit_training
@@ -50,5 +51,5 @@ def audit_paper(folder: Path) -> Audit:
     Raises:
         UserError: one of the two files cannot be used.
     """
-    quoted = load_quoted(claims_file(folder))
+    quoted = read_declared(Quoted, claims_file(folder))
     return Audit(SCOPE, audit(load_published(published_file(folder)), quoted), quoted.sources)
