@@ -20,7 +20,7 @@ from adaptprune.models.catalogue import shape_of
 from adaptprune.models.checkpoint import count_parameters, load_model
 from adaptprune.models.shapes import BlockShape, ModelShape
 from adaptprune.models.sizes import shape_of_model
-from adaptprune.recovery.cutting import cut_to_shape
+from adaptprune.recovery.cutting import cut_to_shape, uniform_config
 from adaptprune.recovery.distillation import forward_kl
 from adaptprune.recovery.stage import recover_stage
 from adaptprune.recovery.targets import check_cut, shaped_like
@@ -227,6 +227,17 @@ def test_cut_of_units_that_do_nothing_changes_no_logit() -> None:
             if "norm" in name:
                 parameter *= math.sqrt(12 / 8)
     torch.testing.assert_close(logits(student, TOKENS), logits(model, TOKENS), rtol=1e-4, atol=1e-4)
+
+
+def test_a_cut_config_says_from_which_layer_on_windows_slide() -> None:
+    """By the list of layers, and by the number that readers from before the list look at."""
+    windows = {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 2}
+    model = tiny_model("qwen2", layers=4, **windows)
+    assert model.config.layer_types == ["full_attention"] * 2 + ["sliding_attention"] * 2
+    target = smaller(shape_of_model(model), layers=3)
+    config = uniform_config(model.config, target, [0, 2, 3])
+    assert config.max_window_layers == 1
+    assert config.layer_types == ["full_attention", "sliding_attention", "sliding_attention"]
 
 
 def test_forward_kl_by_hand() -> None:
