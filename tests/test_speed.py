@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 
 from adaptprune.errors import UserError
 from adaptprune.figures.catalog import draw
 from adaptprune.figures.style import method_styles
 from adaptprune.files.atomic import write_sealed_json
 from adaptprune.machine.provenance import cpu_model
+from adaptprune.measure.kernels import has_kernels, use_kernels
 from adaptprune.measure.speed import compare_rates
 from adaptprune.tables.speed import read_measures, render_speed
 from adaptprune.workflow.profiles import load_profile
@@ -195,6 +197,78 @@ def test_the_table_says_where_pruning_makes_nothing_faster(source: Source, tmp_p
     )
     assert r"\caption{Speed and memory" in (tmp_path / "speed.tex").read_text()
     assert len((tmp_path / "speed.csv").read_text().splitlines()) == 1 + 2 * 3
+
+
+def test_kernels_for_2_4_need_a_gpu(source: Source, tmp_path: Path) -> None:
+    write_record(source, "flap", 20, pattern="2:4")
+    render_speed(source, tmp_path / "speed")
+    lines = (tmp_path / "speed.md").read_text().splitlines()
+    assert next(line for line in lines if "| FLAP |" in line).endswith(
+        "| needs a GPU | needs a GPU |"
+    )
+    assert next(line for line in lines if "| SliceGPT |" in line).endswith("| – | – |")
+    assert any("CUDA device in half precision" in line for line in lines)
+
+
+def test_kernels_for_2_4_are_shown_where_they_were_timed(source: Source, tmp_path: Path) -> None:
+    measures = {"prefill": rates(1.0, 0.9), "decode": rates(1.0, 0.9)}
+    measures |= {"prefill_kernels": rates(1.5, 1.4), "decode_kernels": rates(1.3, 1.2)}
+    measures["memory"] = {"unit": "MB", "dense": 400.0, "pruned": 400.0, "ratio": 1.0}
+    write_record(source, "flap", 20, pattern="2:4", measures=measures)
+    render_speed(source, tmp_path / "speed")
+    assert "| 1.00 | 1.50 | 1.30 |" in (tmp_path / "speed.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "device", "dtype", "known"),
+    [
+        ("2:4", "cuda", "bfloat16", True),
+        ("2:4", "cuda", "float32", False),
+        ("2:4", "cpu", "bfloat16", False),
+        ("4:8", "cuda", "float16", False),
+        (None, "cuda", "float16", False),
+    ],
+)
+def test_what_kernels_can_run(pattern: str | None, device: str, dtype: str, known: bool) -> None:
+    assert has_kernels(pattern, torch.device(device), dtype) is known
+
+
+def test_kernels_get_the_weights_of_every_linear_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tiny_models import tiny_model
+
+    packed = []
+
+    def pack(matrix: torch.Tensor) -> torch.Tensor:
+        packed.append(matrix)
+        return -matrix
+
+    monkeypatch.setattr(torch.sparse, "to_sparse_semi_structured", pack)
+    model = tiny_model(layers=2)
+    before = model.model.layers[1].mlp.down_proj.weight.detach().clone()
+    head = model.lm_head.weight.detach().clone()
+    use_kernels(model)
+    assert len(packed) == 2 * 7
+    assert torch.equal(model.model.layers[1].mlp.down_proj.weight, -before)
+    assert torch.equal(model.lm_head.weight, head)
+
+
+def test_the_pattern_of_masks_stands_in_the_record(
+    command: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    status, _, errors = command(
+        *("prune", "--model", "tiny-llama", "--method", "weight-magnitude", "--sparsity", 50),
+        *("--set", "pattern=2:4", "--seed", 0, "--output", tmp_path / "pruned"),
+        *("--calibration", "tiny-prose", "--sequences", 4, "--length", 32),
+    )
+    assert status == 0, errors
+    output = tmp_path / "speed.json"
+    status, _, errors = command(
+        "measure", "--model", tmp_path / "pruned", *QUICK, "--output", output
+    )
+    assert status == 0, errors
+    record = json.loads(output.read_text())
+    assert record["pattern"] == "2:4"
+    assert set(record["measures"]) == {"prefill", "decode", "memory"}  # no kernels on a CPU
 
 
 def test_a_failed_cell_stands_in_the_table_with_its_reason(source: Source, tmp_path: Path) -> None:

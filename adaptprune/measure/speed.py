@@ -19,6 +19,7 @@ from adaptprune.errors import UserError
 from adaptprune.files.atomic import write_sealed_json
 from adaptprune.files.surroundings import expanded
 from adaptprune.machine.provenance import Stopwatch, cpu_model, versions
+from adaptprune.measure.kernels import has_kernels, use_kernels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,6 +89,7 @@ def measure_stage(
         "method": record.get("method"),
         "variant": record.get("variant"),
         "sparsity": record.get("sparsity"),
+        "pattern": (record.get("counts") or {}).get("pattern"),
         "seed": record.get("seed"),
         "workload": asdict(workload),
         "pruning": {key: record.get(key) for key in _DECIDED_BY},
@@ -95,11 +97,13 @@ def measure_stage(
     if content["status"] == "ok":
         runtime.apply()
         folders = {"dense": locate(dense), "pruned": locate(model)}
-        content |= _measure(folders, workload, runtime)
+        content |= _measure(folders, workload, runtime, content["pattern"])
     write_sealed_json(output, content | {"provenance": watch.provenance()})
 
 
-def _measure(folders: dict[str, Path], workload: Workload, runtime: Runtime) -> dict[str, Any]:
+def _measure(
+    folders: dict[str, Path], workload: Workload, runtime: Runtime, pattern: str | None
+) -> dict[str, Any]:
     """Return sizes, conditions and measures of the two models."""
     import torch
 
@@ -113,6 +117,8 @@ def _measure(folders: dict[str, Path], workload: Workload, runtime: Runtime) -> 
     sizes = {model.config.vocab_size for model in models.values()}
     if len(sizes) > 1:
         raise UserError(f"{folders['pruned']} has another vocabulary than {folders['dense']}")
+    if has_kernels(pattern, torch.device(runtime.device), runtime.dtype):
+        models["kernels"] = use_kernels(runtime.load(folders["pruned"]))
     rates = _take_turns(models, workload)
     on_gpu = torch.device(runtime.device).type == "cuda"
     return {
@@ -124,8 +130,7 @@ def _measure(folders: dict[str, Path], workload: Workload, runtime: Runtime) -> 
         "device_name": torch.cuda.get_device_name(runtime.device) if on_gpu else cpu_model(),
         "threads": torch.get_num_threads(),
         "versions": versions(),
-        "measures": {phase: compare_rates(rates[phase]) for phase in PHASES}
-        | {"memory": _compare_memory(memory)},
+        "measures": _compare(rates) | {"memory": _compare_memory(memory)},
     }
 
 
@@ -181,6 +186,17 @@ def _now(device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
+
+
+def _compare(rates: dict[str, dict[str, list[float]]]) -> dict[str, Any]:
+    """Return the measures of the pruned model by phase, and those of it run by kernels for 2:4."""
+    measures = {}
+    for phase, by_model in rates.items():
+        dense = by_model["dense"]
+        for kind, name in (("pruned", phase), ("kernels", f"{phase}_kernels")):
+            if kind in by_model:
+                measures[name] = compare_rates({"dense": dense, "pruned": by_model[kind]})
+    return measures
 
 
 def compare_rates(rates: dict[str, list[float]]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import pandas as pd
 from adaptprune.cells import slug
 from adaptprune.errors import UserError
 from adaptprune.files.atomic import read_sealed_json
+from adaptprune.measure.kernels import PATTERN
 from adaptprune.measure.speed import PHASES
 from adaptprune.pruning.registry import method_title
 from adaptprune.tables.grid import Entry, Grid, TableRow, entry_of
@@ -35,6 +36,11 @@ _COLUMNS = [
         )
     ),
 ]
+#: By kernels that make use of the pattern 2:4, shown where a model has it.
+_KERNELS = [
+    Measure(f"{phase}_kernels", f"2:4 kernels, {name} ×", "number", "")
+    for phase, name in zip(PHASES, ("prefill", "decoding"), strict=True)
+]
 _WORKLOAD = ("batch", "prompt", "new_tokens", "rounds")
 _CONDITIONS = (*_WORKLOAD, "dtype", "device", "device_name", "threads")
 
@@ -46,9 +52,9 @@ def read_measures(source: Source, batch: int | None = None) -> pd.DataFrame:
         source: the run.
         batch: sequences at once, None for those of the profile.
 
-    Columns: model, method, title, sparsity, status, reason, params, params_dense, measure, unit,
-    dense, pruned, ratio, ratio_least, ratio_most, faster. A checkpoint that could not be measured
-    has one row without a measure.
+    Columns: model, method, title, sparsity, pattern, status, reason, params, params_dense, measure,
+    unit, dense, pruned, ratio, ratio_least, ratio_most, faster. A checkpoint that could not be
+    measured has one row without a measure.
 
     Raises:
         UserError: a record is absent or altered, or two were measured under other conditions.
@@ -73,9 +79,10 @@ def read_measures(source: Source, batch: int | None = None) -> pd.DataFrame:
     for record in records:
         for name, measure in record.get("measures", {None: {}}).items():
             rows.append({**record, "measure": name, **measure})
-    keys = ("model", "method", "title", "sparsity", "status", "reason", "params", "params_dense")
+    keys = ("model", "method", "title", "sparsity", "pattern", "status", "reason")
+    sizes = ("params", "params_dense")
     values = ("measure", "unit", "dense", "pruned", "ratio", "ratio_least", "ratio_most", "faster")
-    return pd.DataFrame(rows, columns=[*keys, *values, *_CONDITIONS])
+    return pd.DataFrame(rows, columns=[*keys, *sizes, *values, *_CONDITIONS])
 
 
 def _read(
@@ -97,11 +104,14 @@ def render_speed(source: Source, stem: Path) -> None:
         UserError: see ``read_measures``.
     """
     measures = read_measures(source)
-    grid = Grid(_COLUMNS)
+    columns = _COLUMNS + (_KERNELS if (measures["pattern"] == PATTERN).any() else [])
+    grid = Grid(columns)
     for place, cell in measures.groupby(["model", "sparsity", "method"], sort=False):
         model, sparsity, method = place
         title = cell["title"].iloc[0]
-        grid.rows.append(TableRow(model, sparsity, method, title, "", _entries(cell), 1, 1))
+        grid.rows.append(
+            TableRow(model, sparsity, method, title, "", _entries(cell, columns), 1, 1)
+        )
     heading = Heading(
         "speed",
         "Speed and memory of pruned models, and the ratio to the dense model.",
@@ -112,17 +122,22 @@ def render_speed(source: Source, stem: Path) -> None:
     write_panels(stem, panels_of(grid), _notes(measures), heading, measures)
 
 
-def _entries(cell: pd.DataFrame) -> dict[str, Entry]:
+def _entries(cell: pd.DataFrame, columns: list[Measure]) -> dict[str, Entry]:
     """Return the numbers of one checkpoint by column."""
     first = cell.iloc[0]
     if first["status"] != "ok":
-        return {column.key: Entry(first["status"]) for column in _COLUMNS}
+        return {column.key: Entry(first["status"]) for column in columns}
     entries = {"size": entry_of(100 * first["params"] / first["params_dense"])}
     for name in _HEADERS:
         measure = cell[cell["measure"] == name].iloc[0]
         known = pd.notna(measure["ratio"])
         entries[name] = entry_of(measure["pruned"] if known else None)
         entries[f"{name}_ratio"] = entry_of(measure["ratio"])
+    ratios = cell.set_index("measure")["ratio"]
+    for column in _KERNELS:
+        entries[column.key] = entry_of(ratios.get(column.key))
+        if first["pattern"] == PATTERN and column.key not in ratios:
+            entries[column.key] = Entry("ok", text="needs a GPU")
     return entries
 
 
@@ -143,6 +158,11 @@ def _notes(measures: pd.DataFrame) -> list[str]:
             f"×: the ratio to the dense model, median of {first['rounds']} rounds in which both "
             "took turns in one process. Size: parameters in % of dense. Peak MB: weights and all "
             "that running them takes."
+        )
+    if (measured["pattern"] == PATTERN).any():
+        notes.append(
+            "2:4 kernels: torch's semi-structured tensors, timed on a CUDA device in half "
+            "precision alone. Elsewhere a masked model runs as a dense one."
         )
     for phase, name in zip(PHASES, ("prefill", "decoding"), strict=True):
         chosen = measured[measured["measure"] == phase]
