@@ -59,6 +59,8 @@ class Run:
     title: str = "few: made up"
     note: str = ""
     recoveries: Mapping[str, Any] = field(default_factory=dict)
+    #: Methods that are run with the first seed alone.
+    seedless: Sequence[str] = ()
 
     @property
     def all_sparsities(self) -> Sequence[int]:
@@ -66,6 +68,9 @@ class Run:
 
     def sparsities_of(self, method: str) -> Sequence[int]:
         return self.sparsities
+
+    def seeds_of(self, method: str) -> Sequence[int]:
+        return self.seeds[:1] if method in self.seedless else self.seeds
 
     def with_variants(self, declared: list[str], more: list[str]) -> Run:
         return self

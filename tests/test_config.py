@@ -312,6 +312,19 @@ def test_a_method_may_have_sparsities_of_its_own(folder: Callable[..., Path]) ->
     assert {cell.sparsity for cell in shown.cells()} == {30}
 
 
+def test_a_method_may_be_run_with_fewer_seeds(folder: Callable[..., Path]) -> None:
+    settings = {"wanda": {"sparsities": [50], "seed_count": 1}, "wanda@2-4": {"seed_count": 2}}
+    child = {"extends": "base", "methods": ["flap", "wanda", "wanda@2-4"], "settings": settings}
+    profile = load_profile(folder(child=child | {"seeds": [4, 7, 1]}), "child")
+    seeds: dict[str, set[int]] = {}
+    for cell in profile.cells():
+        seeds.setdefault(cell.method, set()).add(cell.seed)
+    assert seeds == {"flap": {4, 7, 1}, "wanda": {4}, "wanda@2-4": {4, 7}}
+    assert profile.has("wanda", 50, 4)
+    assert not profile.has("wanda", 50, 7)
+    assert not profile.has("wanda", 20, 4)
+
+
 @pytest.mark.parametrize(
     ("sparsities", "complaint"),
     [

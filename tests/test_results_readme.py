@@ -50,7 +50,7 @@ def stored_grid() -> Grid:
         models=["smollm2-135m"],
         sparsities=profile.all_sparsities,
         seeds=profile.seeds,
-        reaches=lambda method, sparsity: sparsity in profile.sparsities_of(method),
+        has=profile.has,
     )
     lacking = pd.read_csv(RESULTS / "offline.not-run.csv", keep_default_na=False)
     keys = zip(lacking["model"], labels_of(lacking), lacking["sparsity"], strict=True)

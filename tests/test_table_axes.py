@@ -222,10 +222,10 @@ def test_what_cannot_be_shown_is_refused_in_one_line(
 
 
 def test_the_cells_of_a_table_are_checked_like_those_of_a_profile(tmp_path: Path) -> None:
-    text = BY_MODEL.replace("wanda", "weight-magnitude").replace("sparsity: 50", "sparsity: 40")
+    text = BY_MODEL.replace("wanda", "magnitude").replace("sparsity: 50", "sparsity: 40")
     path = declared(tmp_path, text)
     cells = cells_of(load_declaration(path), TINY, "tiny")
-    assert Cell("org/large", "weight-magnitude", 40, "none", 1) in cells
+    assert Cell("org/large", "magnitude", 40, "none", 1) in cells
     assert len(cells) == 2 * (1 + 2 * 2), "dense once, two methods at two seeds, on two models"
     for before, after, message in (
         ("method: random", "method: random@none", "unknown variant 'random@none'"),

@@ -106,7 +106,7 @@ def quality_of(source: Source) -> pd.DataFrame:
         models=profile.models,
         sparsities=profile.all_sparsities,
         seeds=profile.seeds,
-        reaches=lambda method, sparsity: sparsity in profile.sparsities_of(method),
+        has=profile.has,
     )
     shown = [column for column in columns if column.key == "average" or column.kind == "perplexity"]
     points = pd.DataFrame(
@@ -132,7 +132,8 @@ def quality_of(source: Source) -> pd.DataFrame:
     if points.empty:
         raise UserError(f"figure size: profile {source.name!r} holds nothing that it shows")
     # The dense model depends on no seed.
-    whole = (points["method"] == DENSE) | (points["n_seeds"] == len(profile.seeds))
+    expected = points["method"].map(lambda method: len(profile.seeds_of(method)))
+    whole = (points["method"] == DENSE) | (points["n_seeds"] == expected)
     return with_front(points.assign(all_seeds=whole), ["model", "measure"], on_front)
 
 

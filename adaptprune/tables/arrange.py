@@ -97,7 +97,7 @@ def build_grid(
     sparsities: Sequence[int],
     seeds: Sequence[int],
     recovery: str = NO_RECOVERY,
-    reaches: Callable[[str, int], bool] = lambda method, sparsity: True,
+    has: Callable[[str, int, int], bool] = lambda method, sparsity, seed: True,
 ) -> Grid:
     """Arrange results as a matrix: per model the dense row, then a block per sparsity.
 
@@ -107,10 +107,10 @@ def build_grid(
         rows: the rows of a block, one per method, in printed order.
         models: models in printed order.
         sparsities: integer percents in printed order.
-        seeds: the seeds that every method but dense is expected at.
+        seeds: those that methods are expected at.
         recovery: recovery preset of the cells; the dense model is never recovered, it stands above
             whatever was trained.
-        reaches: whether a method has cells at a sparsity.
+        has: whether a method has a cell at a sparsity with a seed.
     """
     lines = []
     for model in models:
@@ -121,9 +121,9 @@ def build_grid(
         for sparsity in sparsities:
             for row in rows:
                 method = str(row.method)
-                if row.method not in (None, DENSE) and reaches(method, sparsity):
-                    cells = [Cell(model, method, sparsity, recovery, seed) for seed in seeds]
-                    place = {EVERY: cells}
+                taken = [seed for seed in seeds if has(method, sparsity, seed)]
+                if row.method not in (None, DENSE) and taken:
+                    place = {EVERY: [Cell(model, method, sparsity, recovery, s) for s in taken]}
                     block = (model, sparsity)
                     against = row.against or ""
                     lines.append(Line(model, sparsity, method, row.title, place, against, block))

@@ -165,7 +165,7 @@ def _line(table: Table, axes: Axes, line: Row | Column, block: Selection, profil
 
 
 def cells_at(chosen: Selection, profile: Profile) -> list[Cell]:
-    """Return the cells of a selection: a dense model once, all else at every seed.
+    """Return the cells of a selection: a dense model once, all else at every seed that it has.
 
     Args:
         chosen: a recovery of the profile; or a model, with a method and a sparsity unless it is
@@ -181,7 +181,7 @@ def cells_at(chosen: Selection, profile: Profile) -> list[Cell]:
     if chosen.method in (None, DENSE):
         return [Cell(model, DENSE, 0, NO_RECOVERY, profile.seeds[0])]
     method, sparsity = str(chosen.method), int(chosen.sparsity or 0)
-    return [Cell(model, method, sparsity, NO_RECOVERY, seed) for seed in profile.seeds]
+    return [Cell(model, method, sparsity, NO_RECOVERY, seed) for seed in profile.seeds_of(method)]
 
 
 def _trained_cells(chosen: Selection, profile: Profile) -> list[Cell]:

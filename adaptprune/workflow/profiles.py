@@ -76,11 +76,14 @@ class MethodSettings(Closed):
 
     A variant states what differs from the plain method; a parameter that is null is taken away.
     ``sparsities`` stand in the place of the profile's, for a method that reaches some alone.
+    ``seed_count`` says how many of the profile's seeds it is run with, the first ones: one, where
+    no draw of calibration data matters to it.
     """
 
     parameters: dict[str, Any] = pydantic.Field(default={})
     calibration: CalibrationConfig | None = None
     sparsities: list[int] | None = pydantic.Field(default=None, min_length=1)
+    seed_count: int | None = pydantic.Field(default=None, ge=1)
 
 
 class Profile(Closed):
@@ -145,10 +148,20 @@ class Profile(Closed):
 
     def sparsities_of(self, method: str) -> list[int]:
         """Return the sparsities of a method or variant: its own, its method's, or the profile's."""
-        for name in (method, split_variant(method)[0]):
-            if name in self.settings and (own := self.settings[name].sparsities):
-                return own
-        return self.sparsities
+        return self._own(method, "sparsities") or self.sparsities
+
+    def seeds_of(self, method: str) -> list[int]:
+        """Return the seeds that a method or variant is run with."""
+        return self.seeds[: self._own(method, "seed_count")]
+
+    def has(self, method: str, sparsity: int, seed: int) -> bool:
+        """Say whether a method or variant is run at a sparsity with a seed."""
+        return sparsity in self.sparsities_of(method) and seed in self.seeds_of(method)
+
+    def _own(self, method: str, key: str) -> Any:
+        """Return a setting of a variant, or else of its method; None where neither has it."""
+        settings = (self.settings.get(name) for name in (method, split_variant(method)[0]))
+        return next((own for one in settings if one and (own := getattr(one, key))), None)
 
     @property
     def all_sparsities(self) -> list[int]:
@@ -177,7 +190,7 @@ class Profile(Closed):
             cell
             for model in self.models
             for method in methods or self.methods
-            for cell in grid([model], [method], self.sparsities_of(method), self.seeds)
+            for cell in grid([model], [method], self.sparsities_of(method), self.seeds_of(method))
         ]
 
     def recovery_cells(self, name: str) -> list[Cell]:
