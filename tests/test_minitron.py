@@ -240,6 +240,25 @@ def test_a_cut_config_says_from_which_layer_on_windows_slide() -> None:
     assert config.layer_types == ["full_attention", "sliding_attention", "sliding_attention"]
 
 
+@pytest.mark.parametrize("temperature", [1.0, 2.5])
+@pytest.mark.parametrize("shape", [(7,), (3, 5), (2, 3, 11)])
+def test_the_gradient_of_forward_kl_is_that_of_its_formula(
+    shape: tuple[int, ...], temperature: float
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    learnt, taught = (torch.randn(shape, generator=generator).double() for _ in range(2))
+    learnt = learnt.float().requires_grad_()
+    found = forward_kl(learnt, taught.float(), temperature)
+    weights = torch.rand(found.shape, generator=generator)
+    (gradient,) = torch.autograd.grad((found * weights).sum(), learnt)
+    exact = learnt.detach().double().requires_grad_()
+    log_p, log_q = ((logits / temperature).log_softmax(-1) for logits in (taught, exact))
+    formula = (log_p.exp() * (log_p - log_q)).sum(-1) * temperature**2
+    (expected,) = torch.autograd.grad((formula * weights).sum(), exact)
+    torch.testing.assert_close(found.double(), formula, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(gradient.double(), expected, rtol=1e-5, atol=1e-6)
+
+
 def test_forward_kl_by_hand() -> None:
     taught = torch.tensor([0.5, 0.5]).log()
     learnt = torch.tensor([0.25, 0.75]).log()

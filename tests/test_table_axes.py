@@ -230,7 +230,7 @@ def test_the_cells_of_a_table_are_checked_like_those_of_a_profile(tmp_path: Path
     for before, after, message in (
         ("method: random", "method: random@none", "unknown variant 'random@none'"),
         ("method: random", "method: randon", "unknown method 'randon'.*'random'"),
-        ("sparsity: 40", "sparsity: 33", "magnitude is cut from scores of the profile's sparsities"),
+        ("sparsity: 40", "sparsity: 33", "is cut from scores of the profile's sparsities"),
     ):
         path.write_text(text.replace(before, after))
         with pytest.raises(UserError, match=message):

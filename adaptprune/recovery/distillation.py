@@ -38,10 +38,14 @@ def forward_kl(
 
     Args:
         learnt: the student's logits [..., vocabulary].
-        taught: the teacher's.
+        taught: the teacher's; no gradient goes to them.
         temperature: T.
     """
-    return _divergence(taught, learnt, temperature)
+    from adaptprune.recovery.divergence import ForwardKL
+
+    learnt, taught = _softened(learnt, temperature), _softened(taught, temperature)
+    divergence: torch.Tensor = ForwardKL.apply(learnt, taught)
+    return divergence * temperature**2
 
 
 def reverse_kl(
@@ -54,21 +58,23 @@ def reverse_kl(
         taught: the teacher's.
         temperature: T.
     """
-    return _divergence(learnt, taught, temperature)
+    log_q = _softened(learnt, temperature).log_softmax(-1)
+    log_p = _softened(taught, temperature).log_softmax(-1)
+    return (log_q.exp() * (log_q - log_p)).sum(-1) * temperature**2
 
 
-def _divergence(p: torch.Tensor, q: torch.Tensor, temperature: float) -> torch.Tensor:
-    log_p = (p.float() / temperature).log_softmax(-1)
-    log_q = (q.float() / temperature).log_softmax(-1)
-    return (log_p.exp() * (log_p - log_q)).sum(-1) * temperature**2
+def _softened(logits: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Return logits divided by the temperature, in float32; no copy where nothing changes."""
+    logits = logits.float()
+    return logits if temperature == 1 else logits / temperature
 
 
 def soft_cross_entropy(
     learnt: torch.Tensor, taught: torch.Tensor, temperature: float = 1.0
 ) -> torch.Tensor:
     """Return CE(teacher/T, student/T) of every position, in nats (TinyBERT; Eq. 9)."""
-    log_q = (learnt.float() / temperature).log_softmax(-1)
-    return -((taught.float() / temperature).softmax(-1) * log_q).sum(-1)
+    log_q = _softened(learnt, temperature).log_softmax(-1)
+    return -(_softened(taught, temperature).softmax(-1) * log_q).sum(-1)
 
 
 def squarehead(
