@@ -376,6 +376,17 @@ def test_a_trained_cell_says_what_it_was_trained_on_and_what_it_took(tmp_path: P
     assert len(row.preset_hash) == 12
 
 
+@pytest.mark.parametrize(("adapter", "nonzeros"), [({}, 350), ({"adapter_parameters": 40}, 390)])
+def test_a_cell_trained_under_masks_says_how_many_weights_are_left(
+    tmp_path: Path, adapter: dict[str, int], nonzeros: int
+) -> None:
+    training = TRAINING | {"counts": {"nonzeros": 350, "pattern": "2:4"} | adapter}
+    row, *_ = rows_in(write_trained_cell(tmp_path, training, evaluation=EVALUATION))
+    assert (row.params, row.nonzeros, row.pattern) == (600, nonzeros, "2:4")
+    dense, *_ = rows_in(write_trained_cell(tmp_path / "other", evaluation=EVALUATION))
+    assert (dense.nonzeros, dense.pattern) == (600, "")
+
+
 def test_a_pruned_cell_has_nothing_of_a_training(tmp_path: Path) -> None:
     row, *_ = rows_in(write_cell(tmp_path, evaluation=EVALUATION))
     assert (row.tokens, row.training_flops, row.preset_hash) == (None, None, "")

@@ -110,6 +110,14 @@ class TrainingConditions(BaseModel):
     seed: int
 
 
+class SparseCounts(BaseModel):
+    """What is counted of a model trained under masks, and of the adapter beside it."""
+
+    nonzeros: int
+    pattern: str
+    adapter_parameters: int = 0
+
+
 class Training(BaseModel):
     """``recovery.json``: of a trained cell, in the place of ``pruning.json``."""
 
@@ -117,6 +125,7 @@ class Training(BaseModel):
     reason: str | None = None
     conditions: TrainingConditions
     params: int | None = None
+    counts: SparseCounts | None = None
     tokens: int | None = None
     teacher_tokens: int | None = None
     flops: float | None = None

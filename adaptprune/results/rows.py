@@ -185,12 +185,20 @@ def _training_fields(training: Training) -> dict[str, Any]:
         "training_data": conditions.data.name,
         "training_data_hash": conditions.data.sha256,
         "preset_hash": sha256_json(conditions.preset)[:12],
-        "params": training.params,
-        "nonzeros": training.params,
+        **_trained_counts(training),
         "tokens": training.tokens,
         "teacher_tokens": training.teacher_tokens,
         "training_flops": training.flops,
     }
+
+
+def _trained_counts(training: Training) -> dict[str, Any]:
+    """Return the counts of a trained model, those of an adapter beside it among them."""
+    counts = training.counts
+    if counts is None:
+        return {"params": training.params, "nonzeros": training.params}
+    nonzeros = counts.nonzeros + counts.adapter_parameters
+    return {"params": training.params, "nonzeros": nonzeros, "pattern": counts.pattern}
 
 
 def _cell_fields(cell: CellFiles, profile: str) -> dict[str, Any]:
