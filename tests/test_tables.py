@@ -157,6 +157,19 @@ def test_marks_do_not_cross_seed_counts(tmp_path: Path) -> None:
     assert "Nothing is marked" not in complete.read_text()
 
 
+def test_what_is_run_with_fewer_seeds_is_not_ranked(tmp_path: Path) -> None:
+    """Adapt-Pruner would be the best at its one seed; the others are ranked among themselves."""
+    rows = [row for row in full_matrix() if row.method != "adapt-pruner" or row.seed == 0]
+    stem = render(tmp_path, rows, seedless=["adapt-pruner"])
+    ranks = tidy(stem)["rank"]
+    assert pd.isna(ranks[20, "adapt-pruner", "average"])
+    assert ranks[20, "slicegpt", "average"] == "best"
+    text = stem.with_suffix(".md").read_text()
+    assert "- Run with fewer seeds than others, and therefore not marked: Adapt-Pruner." in text
+    assert "| 20% | Adapt-Pruner |" in text
+    assert "Nothing is marked" not in text
+
+
 def test_a_column_that_lacks_a_number_at_one_seed_is_not_marked(tmp_path: Path) -> None:
     rows = [
         row

@@ -132,8 +132,7 @@ def quality_of(source: Source) -> pd.DataFrame:
     if points.empty:
         raise UserError(f"figure size: profile {source.name!r} holds nothing that it shows")
     # The dense model depends on no seed.
-    expected = points["method"].map(lambda method: len(profile.seeds_of(method)))
-    whole = (points["method"] == DENSE) | (points["n_seeds"] == expected)
+    whole = (points["method"] == DENSE) | (points["n_seeds"] == len(profile.seeds))
     return with_front(points.assign(all_seeds=whole), ["model", "measure"], on_front)
 
 

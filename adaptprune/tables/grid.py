@@ -104,8 +104,9 @@ class Grid:
     """All rows of a table in printed order, and what has to be said about them.
 
     ``absent`` holds why there is nothing to show in some places; ``unlike_seeds`` says that some
-    column was not ranked, since its numbers are over different seeds; ``trained`` that some models
-    were trained.
+    column was not ranked, since its numbers are over different seeds; ``unranked`` names methods
+    that are run with fewer seeds than others of their block; ``trained`` says that some models were
+    trained.
     """
 
     columns: list[Measure]
@@ -115,6 +116,7 @@ class Grid:
     absent: list[str] = field(default_factory=list)
     average_stderr: float | None = None
     unlike_seeds: bool = False
+    unranked: list[str] = field(default_factory=list)
     trained: bool = False
     layout: Layout = Layout()
 
@@ -135,8 +137,13 @@ def over_same_seeds(rows: Iterable[TableRow], key: str) -> bool:
 def rank_block(grid: Grid, rows: Sequence[TableRow]) -> None:
     """Mark the best and the second of a block's rows in every column of scores.
 
-    Nothing is marked in a column whose numbers are not all over the same seeds.
+    What is run with fewer seeds than others is not ranked. Nothing is marked in a column whose
+    numbers are not all over the same seeds.
     """
+    most = max((row.seeds_expected for row in rows), default=0)
+    fewer = [row for row in rows if row.seeds_expected < most and row.method != DENSE]
+    grid.unranked += [row.title for row in fewer if row.title not in grid.unranked]
+    rows = [row for row in rows if row not in fewer]
     for column in grid.columns:
         if column.kind not in RANKED:
             continue

@@ -159,4 +159,7 @@ def problem_notes(grid: Grid) -> list[str]:
         notes.append(f"Without a result: {'; '.join(grid.stopped)}.")
     if grid.unlike_seeds:
         notes.append(UNLIKE_SEEDS)
+    if grid.unranked:
+        listed = ", ".join(grid.unranked)
+        notes.append(f"Run with fewer seeds than others, and therefore not marked: {listed}.")
     return notes
