@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from docutils import nodes
 from reference import options_of_commands, schema_of_profiles
+from sphinx.addnodes import download_reference
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 project = "adaptprune"
 extensions = ["myst_parser"]
 root_doc = "docs/README"
-include_patterns = ["docs/**.md", "results/README.md", "CONTRIBUTING.md"]
+include_patterns = ["docs/**.md", "results/README.md", "paper_tables/README.md", "CONTRIBUTING.md"]
 #: Folders of the repository that hold no page: nobody needs to walk through them.
 exclude_patterns = [".*", "adaptprune", "baselines", "build", "cleaned", "tests", "results/runs"]
 templates_path = ["templates"]
@@ -39,6 +41,8 @@ html_show_copyright = False
 html_show_sourcelink = False
 html_copy_source = False
 html_additional_pages = {"index": "first.html"}
+#: A page that is complete by itself is opened, not downloaded.
+html_extra_path = ["../results/leaderboard.html"]
 html_static_path = ["site.css"]
 html_css_files = ["site.css"]
 html_use_index = False
@@ -66,6 +70,17 @@ def lengthen(app: Sphinx, name: str, source: list[str]) -> None:
         source[0] += "\n" + LENGTHENED[name]()
 
 
+def open_in_place(app: Sphinx, tree: nodes.document) -> None:
+    """Make links to the files that lie in the site's first folder plain links."""
+    whole = {Path(file).name for file in app.config.html_extra_path}
+    for link in list(tree.findall(download_reference)):
+        file = Path(link["reftarget"]).name
+        if file in whole:
+            address = "../" * app.env.docname.count("/") + file
+            link.replace_self(nodes.reference("", "", *link.children, refuri=address))
+
+
 def setup(app: Sphinx) -> None:
-    """Let Sphinx ask before it reads a page."""
+    """Let Sphinx ask before it reads a page, and before it gathers what is to be downloaded."""
     app.connect("source-read", lengthen)
+    app.connect("doctree-read", open_in_place, priority=400)

@@ -161,9 +161,6 @@ COMMANDS = [
         "snakemake compare --cores 8 --config profile=my-gpu method_file=my_method.py method=mine",
         "machine",
     ),
-    Documented(
-        "snakemake compare --cores 8 --config profile=my-gpu method=flap@corrected", "machine"
-    ),
     Documented("snakemake store --cores 8 --config profile=my-gpu methods=magnitude", "machine"),
     Documented("adaptprune compare results/my-gpu.csv results/my-gpu.csv --method flap", "machine"),
     Documented(

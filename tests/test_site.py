@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -45,24 +46,34 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "site"
 
 
+#: Pages that lie beside what they are about.
+ELSEWHERE = {Path("CONTRIBUTING.md")}
+ELSEWHERE |= {Path(folder, "README.md") for folder in ("results", "paper_tables")}
+#: Pages that are made of no Markdown.
+ALONE = {"index.html", "search.html", "leaderboard.html"}
+
+
 def test_every_page_is_in_the_navigation(site: Path) -> None:
-    pages = {path.relative_to(ROOT) for path in ROOT.glob("docs/**/*.md")}
-    pages |= {Path("results/README.md"), Path("CONTRIBUTING.md")}
+    pages = {path.relative_to(ROOT) for path in ROOT.glob("docs/**/*.md")} | ELSEWHERE
     first = (site / "docs/README.html").read_text()
     (tree,) = re.findall(r'<div class="sidebar-tree">(.*?)</div>', first, re.S)
     captions = re.findall(r'<p class="caption"[^>]*><span[^>]*>([^<]+)', tree)
     assert captions == ["Start", "How to", "Reference", "Explanation"]
-    for page in pages:
-        built = site / page.with_suffix(".html")
-        assert built.is_file()
-        link = f'href="{built.name if page.parent.name == "docs" else ""}'
-        assert link in tree or page.name == "README.md", page
+    listed = re.findall(r'href="([^"#]+)"', tree)
+    built = {str(path.relative_to(site)) for path in site.rglob("*.html")}
+    assert built == {str(page.with_suffix(".html")) for page in pages} | ALONE
+    linked = {os.path.normpath(f"docs/{link}") for link in listed}
+    assert linked == built - {"docs/README.html", *ALONE}
     assert 'url=docs/README.html"' in (site / "index.html").read_text()
+    for page in ("docs/reading-results.html", "results/README.html"):
+        assert 'href="../leaderboard.html"' in (site / page).read_text()
 
 
 def test_a_link_that_leads_nowhere_stops_the_building(tmp_path: Path) -> None:
-    for name in ("results", "docs"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("runs"))
+    for name in ("results", "docs", "paper_tables"):
+        shutil.copytree(
+            ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("runs", "generated")
+        )
     shutil.copy(ROOT / "CONTRIBUTING.md", tmp_path)
     with (tmp_path / "docs/glossary.md").open("a") as page:
         page.write("\n[one](absent.md) [two](targets.md#absent) ![three](absent.png)\n")
@@ -127,18 +138,21 @@ FACTS = """(() => {
       .filter(name => !name.startsWith("file:") && !name.startsWith("data:")),
   };
 })()"""
-SHOWN = ["README", "first-table", "reading-results", "columns", "targets", "commands"]
+WIDTHS = {390: "**/*.html", 768: "docs/[cr]*.html", 1366: "docs/[ft]*.html"}
 
 
 def test_the_pages_are_readable_in_a_browser(site: Path, tmp_path: Path) -> None:
+    """All of them on a phone, some on wider screens."""
     with chromium(tmp_path) as browser:
-        for name in SHOWN:
-            for width in (390, 768, 1366):
-                browser.show(site / f"docs/{name}.html", width)
+        for width, pattern in WIDTHS.items():
+            pages = [page for page in site.glob(pattern) if page.parent != site]
+            assert len(pages) > 2
+            for page in pages:
+                browser.show(page, width)
                 facts = browser.find(FACTS)
-                assert facts["overflow"] <= 0, (name, width)
-                assert facts["contrast"] >= 4.5, (name, width)
-                assert (facts["broken"], facts["loaded"]) == (0, []), (name, width)
+                assert facts["overflow"] <= 0, (page, width)
+                assert facts["contrast"] >= 4.5, (page, width)
+                assert (facts["broken"], facts["loaded"]) == (0, []), (page, width)
         browser.show(site / "docs/README.html", 1366, prefers_color_scheme="dark")
         facts = browser.find(FACTS)
         assert facts["dark"]
