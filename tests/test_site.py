@@ -20,6 +20,9 @@ from adaptprune.workflow.profiles import Profile
 if TYPE_CHECKING:
     from typing import Any
 
+#: One process builds the site once.
+pytestmark = pytest.mark.xdist_group("site")
+
 ROOT = Path(__file__).parent.parent
 
 
