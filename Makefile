@@ -8,7 +8,7 @@ CORES ?= 4
 # Of two calls in one clone, one installs and the other waits.
 LOCK := $(shell command -v flock > /dev/null && echo flock .venv.lock)
 
-.PHONY: table1 smoke test hub-whole sparse-parity lint format setup clean
+.PHONY: table1 smoke test hub-whole sparse-parity docs lint format setup clean
 
 table1: $(STAMP)
 	$(BIN)/snakemake table1 --cores $(CORES)
@@ -32,6 +32,11 @@ sparse-parity: $(STAMP)
 hub-whole: $(STAMP)
 	ADAPTPRUNE_HUB_WHOLE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m hub -n 2 --dist loadgroup
 
+# A static site of the same pages; a link that leads nowhere ends it.
+docs: $(STAMP)
+	$(BIN)/python -m sphinx -E -c docs -d build/doctrees -n -W --keep-going --quiet . build/site
+	@echo 'wrote build/site/index.html'
+
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -50,7 +55,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	@$(LOCK) sh -c 'test $@ -nt pyproject.toml -a $@ -nt constraints.txt || { set -ex; \
 	  $(PYTHON) -m venv $(VENV); \
-	  $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,slurm]"; \
+	  $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,docs,slurm]"; \
 	  touch $@; }'
 
 # Hours of computing may lie there: nothing is deleted.

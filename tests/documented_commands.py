@@ -1,4 +1,4 @@
-"""Every command of the ``sh`` blocks of README.md and docs/: what it takes, and how it is tried.
+"""Every command of the ``sh`` blocks of the pages: what it takes, and how it is tried.
 
 A command is written as it stands there, in one line and without its comment. Its ``kind`` says how
 long it takes and where it can be run:
@@ -35,6 +35,8 @@ class Documented:
 
 
 TINY = {"smollm2-135m": "tiny-llama", "mini": "tiny", "offline": "tiny"}
+#: Profiles that the pages write.
+OWN = {"mine": "tiny", "my-gpu": "tiny"}
 TRAINED = TINY | {"bigbench-domains": "tiny-domains"}
 
 #: In the order in which the test runs them: some read what others wrote.
@@ -42,6 +44,16 @@ COMMANDS = [
     Documented("make table1", "minutes"),
     Documented("make test", "minutes"),
     Documented("source .venv/bin/activate", "machine"),
+    Documented("make setup", "minutes"),
+    Documented("adaptprune --version", "run", {}, ("adaptprune 0.",)),
+    Documented(
+        "adaptprune doctor --profile mini",
+        "run",
+        TINY,
+        ("forecast: ", "profile tiny: nothing is missing"),
+    ),
+    Documented("adaptprune doctor --profile mine", "run", OWN, ("profile tiny: nothing",)),
+    Documented("adaptprune doctor --profile my-gpu", "machine"),
     Documented("snakemake smoke --cores 4", "minutes"),
     Documented("snakemake report --cores 4", "minutes"),
     Documented("adaptprune doctor --profile paper", "machine"),
@@ -115,6 +127,52 @@ COMMANDS = [
         ("calibration: 8 sequences of 32 tokens of tiny-prose (profile tiny)",),
         ("pruned-mine/kept.json",),
     ),
+    Documented(
+        "adaptprune params --model ./my-model --method llm-pruner --sparsity 20",
+        "run",
+        {},
+        ('"params_total": ',),
+    ),
+    Documented(
+        "adaptprune prune --model ./my-model --method llm-pruner --sparsity 20 --seed 0 "
+        "--calibration bigbench-prose --sequences 16 --length 64 --output my-pruned",
+        "minutes",
+        {"bigbench-prose": "tiny-prose"},
+        ("wrote my-pruned",),
+        ("my-pruned/pruning.json",),
+    ),
+    Documented(
+        "adaptprune evaluate --model my-pruned --suite commonsense-offline --limit 29 "
+        "--output my-scores.json",
+        "minutes",
+        {"commonsense-offline": "commonsense-tiny", "29": "4"},
+        ("wrote my-scores.json",),
+        ("my-scores.json",),
+    ),
+    Documented("snakemake table1 --cores 4 --config models=./my-model", "minutes"),
+    Documented("snakemake table1 --cores 4 --config profile=mine", "minutes"),
+    Documented(
+        "snakemake table1 --cores 4 --config profile=mine methods=dense,flap seeds=0", "minutes"
+    ),
+    Documented("snakemake table1 --cores 8 --config profile=my-gpu", "machine"),
+    Documented("snakemake store --cores 8 --config profile=my-gpu", "machine"),
+    Documented("adaptprune leaderboard results/my-gpu.csv --output my-gpu.html", "machine"),
+    Documented(
+        "snakemake compare --cores 8 --config profile=my-gpu method_file=my_method.py method=mine",
+        "machine",
+    ),
+    Documented("snakemake store --cores 8 --config profile=my-gpu methods=magnitude", "machine"),
+    Documented("adaptprune compare results/my-gpu.csv results/my-gpu.csv --method flap", "machine"),
+    Documented(
+        "snakemake compare --cores 8 --config profile=my-gpu method=flap@corrected "
+        "baseline=results/my-gpu.csv",
+        "machine",
+    ),
+    Documented("snakemake ast_table1 --cores 2", "hours"),
+    Documented("snakemake ast_all --cores 2", "hours"),
+    Documented("snakemake ast_all --cores 2 --config profile=tiny", "minutes"),
+    Documented("snakemake ast_table1 --cores 32 --config profile=paper", "machine"),
+    Documented("snakemake audit", "minutes"),
     Documented(
         "adaptprune store --profile mini --output yesterday.csv",
         "run",

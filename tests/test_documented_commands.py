@@ -18,6 +18,7 @@ from documented_commands import COMMANDS, Documented
 from matrix_examples import write_cells, write_dense
 
 from adaptprune.cli import app
+from adaptprune.models.catalogue import locate
 from adaptprune.results.rows import collect, write_results
 from adaptprune.tables.declared import load_declaration
 from adaptprune.tables.declared_tables import DeclaredTables
@@ -30,8 +31,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md")]
+PAGES += [ROOT / name / "README.md" for name in ("results", "paper_tables")]
+PAGES += sorted((ROOT / "docs").rglob("*.md"))
 BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
+#: A profile that a page writes, with its name in the first line.
+PROFILE = re.compile(r"^```yaml\n# config/([\w-]+)\.yaml\n(.*?)^```", re.MULTILINE | re.DOTALL)
 #: Programs of a cluster or of a machine's administrator, of which nothing can be checked here.
 FOREIGN = ("apt-get", "cp", "munged", "pip", "sinfo", "slurmctld", "slurmd")
 
@@ -80,17 +85,39 @@ def parse(words: list[str]) -> None:
     command.make_context(words[0], list(words[1:]))
 
 
+def as_the_pages_assume(folder: Path) -> None:
+    """Make a clone in which the profiles and the method of the pages have been written."""
+    for name in ("rules", "paper_tables"):
+        (folder / name).symlink_to(ROOT / name)
+    shutil.copy(ROOT / "Snakefile", folder)
+    (folder / "config").mkdir()
+    for path in ROOT.glob("config/*.yaml"):
+        (folder / "config" / path.name).symlink_to(path)
+    for page in PAGES:
+        for name, content in PROFILE.findall(page.read_text()):
+            (folder / "config" / f"{name}.yaml").write_text(content)
+    page = (ROOT / "docs" / "adding-a-method.md").read_text()
+    (source,) = re.findall(r'^```python\n("""A complete.*?)^```', page, re.MULTILINE | re.DOTALL)
+    (folder / "my_method.py").write_text(source)
+    (folder / "DIR").mkdir()
+
+
 @functools.cache
 def presented() -> Presented:
     tables = DeclaredTables(declared_tables(ROOT / "paper_tables"))
     return Presented(Request(ROOT, {}, tables, lambda file: None))
 
 
+#: Keys of `--config` that no profile has, and one whose file the pages write.
+NOT_OF_PROFILES = ("method", "method_file", "baseline")
+
+
 def check_workflow(words: list[str]) -> None:
     """Check targets, profiles and config keys of a call of Snakemake."""
     rules = "".join(path.read_text() for path in ROOT.glob("rules/*.smk"))
     named = presented().targets()
-    targets = words[1 : next(i for i, word in enumerate(words) if word.startswith("--"))]
+    end = next((i for i, word in enumerate(words) if word.startswith("--")), None)
+    targets = words[1:end]
     for target in targets:
         assert target in named or re.search(rf"^rule {target}:", rules, re.MULTILINE), target
     config: dict[str, str] = {}
@@ -103,8 +130,8 @@ def check_workflow(words: list[str]) -> None:
             assert list((ROOT / words[index + 1]).glob("*.yaml"))
     assert set(config) <= {"profile", "method", "baseline", *OVERRIDES}
     name = config.pop("profile", "offline" if "method" in config else "mini")
-    given = {key: value for key, value in config.items() if key not in ("method", "method_file")}
-    profile = load_profile(ROOT / "config", name, given)
+    given = {key: value for key, value in config.items() if key not in NOT_OF_PROFILES}
+    profile = load_profile(Path("config"), name, given)
     for table in targets:
         if path := declared_tables(ROOT / "paper_tables").get(table):
             load_declaration(path)
@@ -119,7 +146,9 @@ def check(command: str, folder: Path) -> None:
     if words[:3] == ["python", "-m", "adaptprune"]:
         words = words[2:]
     program = words[0]
-    if program == "adaptprune":
+    if words == ["adaptprune", "--version"]:
+        assert "--version" in Path(ROOT / "adaptprune/cli.py").read_text()
+    elif program == "adaptprune":
         parse(words[1:])
     elif program == "snakemake":
         check_workflow(words)
@@ -143,14 +172,10 @@ def check(command: str, folder: Path) -> None:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder as the pages assume it: profiles, tables, the method of the page, a local folder."""
-    for name in ("config", "paper_tables"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    page = (ROOT / "docs" / "adding-a-method.md").read_text()
-    (source,) = re.findall(r'^```python\n("""A complete.*?)^```', page, re.MULTILINE | re.DOTALL)
-    (tmp_path / "my_method.py").write_text(source)
-    (tmp_path / "DIR").mkdir()
+def folder(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A clone as the pages assume it, with a model of one's own besides."""
+    as_the_pages_assume(tmp_path)
+    shutil.copytree(locate("tiny-llama"), tmp_path / "my-model")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -199,12 +224,14 @@ def targets_of(command: str) -> str:
     return " ".join([before, *profile])
 
 
-#: One call for every choice of targets and profile; options were looked at above.
+#: One call for every choice of targets and profile; options were looked at above. What is done with
+#: `my-gpu` is walked from end to end by test_own_baselines.py; `ast_table1` is a part of `ast_all`.
 LOCAL = list(
     {
         targets_of(entry.command): entry
         for entry in COMMANDS
-        if entry.command.startswith("snakemake") and "profiles/slurm" not in entry.command
+        if entry.command.startswith("snakemake")
+        and not any(name in entry.command for name in ("profiles/slurm", "my-gpu", "ast_table1"))
     }.values()
 )
 
@@ -223,7 +250,7 @@ def test_documented_targets_have_a_graph(entry: Documented, folder: Path) -> Non
     done = subprocess.run(
         [
             *(sys.executable, "-m", *words, "--dry-run", "--quiet"),
-            *("--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)),
+            *("--snakefile", str(folder / "Snakefile"), "--directory", str(folder)),
         ],
         capture_output=True,
         text=True,

@@ -80,7 +80,7 @@ def test_lowest_supported_version_is_the_one_that_is_tested(name: str) -> None:
     (requirement,) = [each for each in DECLARED if normal(each.name) == name]
     (bound,) = requirement.specifier
     assert Version(bound.version) == pins()[name]
-    assert f"{name} {bound.version}" in (ROOT / "docs/first-table.md").read_text()
+    assert f"{name} {bound.version}" in (ROOT / "docs/install.md").read_text()
 
 
 def test_what_is_needed_is_pinned_and_nothing_else() -> None:

@@ -8,13 +8,10 @@ from typing import Any
 
 import pandas as pd
 import pytest
-import typer
 from test_results_readme import RESULTS, SUITE, check, measured, stored_grid
 
-from adaptprune.cli import app
 from adaptprune.figures.size import draw
-from adaptprune.workflow.papers import declared_tables
-from adaptprune.workflow.profiles import Profile, load_profile
+from adaptprune.workflow.profiles import load_profile
 from adaptprune.workflow.run import Source
 
 ROOT = Path(__file__).parent.parent
@@ -83,25 +80,6 @@ def test_a_line_for_every_folder() -> None:
     assert boxes <= {*top, *package}
 
 
-PAGES = ["README.md", "docs/README.md", "docs/architecture.md", "docs/commands.md"]
-PAGES += [f"docs/{name}.md" for name in ("first-table", "reading-results", "glossary", "by-hand")]
-PAGES += [f"docs/{name}.md" for name in ("adding-a-method", "cluster", "profiles", "targets")]
-
-
-def sentences(page: str) -> list[str]:
-    """Return the sentences of a page's paragraphs, list entries and cells of tables."""
-    text = re.sub(r"^```.*?^```", "\n", page, flags=re.M | re.S)
-    text = re.sub(r"^\|[-:| ]+\|$", "", text, flags=re.M)
-    parts = re.split(r"\n\s*\n|\n(?=[-|#] ?)|\n(?=\d+\. )|(?<=[^\\])\| ", text)
-    return [one for part in parts for one in re.split(r"(?<=[.?!:])\s+", " ".join(part.split()))]
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_sentences_are_short(page: str) -> None:
-    long = [one for one in sentences((ROOT / page).read_text()) if len(one.split()) > 30]
-    assert long == []
-
-
 def test_the_index_leads_to_every_page() -> None:
     index = (ROOT / "docs/README.md").read_text()
     linked = {target.partition("#")[0] for target in re.findall(r"\]\(([^)]+)\)", index)}
@@ -136,47 +114,6 @@ def test_links_lead_somewhere(page: str) -> None:
             assert other.exists(), f"{path.name}: {target}"
             if anchor:
                 assert anchor in anchors(other.read_text()), f"{path.name}: {target}"
-
-
-def test_the_pages_list_every_command_key_and_target() -> None:
-    docs = ROOT / "docs"
-    group: Any = typer.main.get_command(app)
-    shown = {name for name, command in group.commands.items() if not command.hidden}
-    assert shown == coded((docs / "commands.md").read_text(), "|") & {*group.commands}
-    keys = coded((docs / "profiles.md").read_text().split("## Keys")[1], "|")
-    assert set(Profile.model_fields) <= keys
-    named = coded((docs / "targets.md").read_text(), "|")
-    tables = set(declared_tables(ROOT / "paper_tables")) - {"table4_flops"}
-    assert tables | {"report", "compare", "store", "pocket", "size", "speed", "cost"} <= named
-
-
-def coded(page: str, start: str) -> set[str]:
-    """Return what stands in code type in the lines that begin with ``start``."""
-    lines = "\n".join(line for line in page.splitlines() if line.startswith(start))
-    return set(re.findall(r"`([^`\s]+)`", lines))
-
-
-def test_the_profile_of_the_page_is_one(tmp_path: Path) -> None:
-    (block,) = re.findall(
-        r"^```yaml\n(.*?)^```", (ROOT / "docs/profiles.md").read_text(), re.M | re.S
-    )
-    for path in ROOT.glob("config/*.yaml"):
-        (tmp_path / path.name).symlink_to(path)
-    (tmp_path / "mine.yaml").write_text(block)
-    profile = load_profile(tmp_path, "mine")
-    assert profile.evaluation.documents_per_task == 100
-    assert profile.settings_of("adapt-pruner@gentle").parameters["amplitude"] == 0.1
-
-
-def test_the_pandas_recipe_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    page = (ROOT / "docs/reading-results.md").read_text()
-    (block,) = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
-    monkeypatch.chdir(ROOT)
-    *lines, last = block.strip().splitlines()
-    names: dict[str, Any] = {}
-    exec("\n".join(lines), names)
-    found = eval(last, names)
-    assert found.loc[("adapt-pruner", 20, "bigbench_local_cosmosqa"), "mean"] > 0.3
 
 
 #: What stands in for the page's model, texts, suite and number of documents.
