@@ -135,6 +135,11 @@ def judge_order(evidence: Evidence, order: Order) -> Verdict:
         return Verdict(order.claim, Outcome.OPEN, reason, numbers, order.printed)
     gains = list(found.values())
     outcome = judge([_mean(gain) for gain in gains], [chance_over_seeds(gain) for gain in gains])
+    lacking = [pair for pair in order.pairs if pair not in {pair for _, pair in found}]
+    if lacking and outcome != Outcome.REFUTED:
+        pairs = "; ".join(f"{better} against {worse}" for better, worse in lacking)
+        reason = f"Without numbers: {pairs}."
+        return Verdict(order.claim, Outcome.NOT_RUN, reason, numbers, order.printed)
     return Verdict(order.claim, outcome, "Every pair, over the seeds.", numbers, order.printed)
 
 
