@@ -370,12 +370,12 @@ def test_no_generic_room_names_a_table_of_a_paper() -> None:
 
 def test_a_label_that_never_changes_stands_above_its_table() -> None:
     lines = ["| Model | Sparsity | Method | Average |", "|---|---|---|---:|"]
-    lines += ["| llama | 0% | Dense | 44 |", "| llama | 20% | FLAP | **38** ± 1.5 |"]
+    lines += ["| llama | 0% | Dense | 44 |", "| llama | 20% | FLAP | **38** ± 1.5e+06° |"]
     html = html_of("\n".join(lines), "table1")
     assert html.startswith('<p class="notes">Model: llama</p><div class="table" tabindex="0"')
     assert '<table class="labels-2">' in html
     assert html.count("<th") - html.count("<thead") == 3
-    assert '<strong>38</strong> <span class="spread">± 1.5</span>' in " ".join(html.split())
+    assert '<strong>38</strong> <span class="spread">± 1.5e+06°</span>' in " ".join(html.split())
     two = html_of("\n".join([*lines, "| qwen | 0% | Dense | 50 |"]), "table1")
     assert '<table class="labels-3">' in two
     assert "<p" not in two

@@ -23,7 +23,7 @@ _DENSITY = 5 / 3
 
 
 #: The spread of a number stands below it: tables of many columns fit a page so.
-_SPREAD = re.compile(r"± [\d.]+")
+_SPREAD = re.compile(r"± [^\s<]+")
 _PARSER = MarkdownIt("commonmark", {"html": False}).enable("table")
 
 

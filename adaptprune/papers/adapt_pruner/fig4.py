@@ -82,7 +82,7 @@ def draw(source: Source) -> Drawing:
             axes.set_ylabel(column.header + (" (%)" if column.kind == "accuracy" else ""))
             draw_chance(axes, column.chance)
         panels[-1].set_xticks(range(len(scores)), labels)
-        panels[-1].set_xlabel("Prunings; share that each keeps (as the paper prints it)")
+        panels[-1].set_xlabel("Prunings; share that each keeps\n(as the paper prints it)")
         name_lines(figure, panels)
     return Drawing(figure, scores)
 

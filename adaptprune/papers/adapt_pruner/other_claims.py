@@ -173,7 +173,7 @@ def _over_seeds(claim: str, column: Measure, ours: TableRow, others: list[TableR
     compared = [ours, *(_at_every_seed(column, other, ours) for other in others)]
     (ours, *others), remark = at_common_seeds(column, compared)
     numbers = [f"{_listed_rows(column, [ours, *others])}{remark}."]
-    place = f"{column.header} of {ours.model}"
+    place = f"{column.header}, {ours.model}"
     if any(row.entries[column.key].value is None for row in (ours, *others)):
         return Verdict(claim, Outcome.NOT_RUN, "A row has no number.", numbers, place=place)
     gains, chances = [], []
