@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from adaptprune.figures.labels import GUESSING
 from adaptprune.files.atomic import write_sealed_json
 from adaptprune.models.catalogue import shape_of
 from adaptprune.results.rows import COLUMNS, PROVENANCE, PROVENANCE_KEYS, Row
@@ -16,6 +17,8 @@ from adaptprune.workflow.run import Source
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from matplotlib.axes import Axes
 
 CONFIG = Path(__file__).parents[1] / "config"
 MODEL = "tiny-llama"
@@ -109,6 +112,11 @@ def write_sensitivity(source: Source) -> None:
         base = 20.0 + uniform
         layers = [base + 1000, base + 10, base + 1, base - 0.5]
         write_sealed_json(path, {"perplexity": base, "layers": layers})
+
+
+def guessing_in(axes: Axes) -> list[float]:
+    """Return what guessing gives, as a panel shows it."""
+    return [float(line.get_ydata()[0]) for line in axes.lines if line.get_gid() == GUESSING]
 
 
 def write_trajectory(source: Source, first: int = 0) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 import pytest
 from run_examples import (
     MODEL,
+    guessing_in,
     tiny_source,
     write_kept,
     write_results,
@@ -19,7 +21,7 @@ from adaptprune.errors import UserError
 from adaptprune.figures.catalog import draw, figure_names
 from adaptprune.figures.size import center_of, on_front
 from adaptprune.figures.style import SUFFIXES, method_styles, save_figure
-from adaptprune.files.atomic import read_json, write_json, write_sealed_json
+from adaptprune.files.atomic import read_json, read_sealed_json, write_json, write_sealed_json
 from adaptprune.models.catalogue import shape_of
 
 if TYPE_CHECKING:
@@ -84,6 +86,34 @@ def test_fig2_shows_what_the_log_holds(source: Source) -> None:
     assert shown == pytest.approx([-1, 60, 40])
 
 
+def test_fig2_shows_importances_that_lie_close_together_in_many_greys(source: Source) -> None:
+    """One layer at 1, the others around -0.05, as on real models: a tenth of them has a colour."""
+    path = source.cell(MODEL, "adapt-pruner", 40) / "pruning.json"
+    record = read_sealed_json(path)
+    layers = [1.0, *(-0.07 + 0.002 * layer for layer in range(19))]
+    for step in record["steps"]:
+        step |= {"layer_importance": layers, "layer_importance_raw": layers}
+        step |= {"target_sparsity": [0.1] * 20, "kv_heads": [3] * 20, "intermediate_size": [9] * 20}
+    write_sealed_json(path, record)
+    (image,) = draw("fig2", source).figure.axes[0].images
+    shown = np.sort(image.norm(image.get_array())[:, 0])
+    assert shown[[0, -1]].tolist() == [0, 1]
+    assert np.diff(shown[:-2]).min() > 0.03
+    assert shown[-2] > 0.85, "all colours but the last tenth are left to the 19"
+    assert image.norm.inverse(image.norm(-0.05)) == pytest.approx(-0.05)
+
+
+def test_fig2_shows_importances_that_are_all_equal(source: Source) -> None:
+    path = source.cell(MODEL, "adapt-pruner", 40) / "pruning.json"
+    record = read_sealed_json(path)
+    for step in record["steps"]:
+        step["layer_importance"] = [0.0] * 4
+    write_sealed_json(path, record)
+    drawing = draw("fig2", source)
+    assert set(drawing.data["importance"]) == {0.0}
+    drawing.figure.draw_without_rendering()
+
+
 def test_fig2_counts_layers_from_the_first_that_is_pruned(source: Source) -> None:
     write_trajectory(source, first=2)
     data = draw("fig2", source).data
@@ -108,6 +138,14 @@ def test_size_shows_means_over_seeds_and_who_is_on_the_front(source: Source) -> 
     front = data[data["on_front"]]
     assert set(front["method"]) == {"dense", "adapt-pruner"}
     assert set(front["measure"]) == {"average", "tiny_local_prose"}
+
+
+def test_accuracies_stand_beside_what_guessing_gives(source: Source) -> None:
+    drawing = draw("size", source)
+    accuracy, perplexity = drawing.figure.axes
+    assert guessing_in(accuracy) == drawing.data["chance"].dropna().unique().tolist()
+    assert guessing_in(accuracy) != []
+    assert guessing_in(perplexity) == []
 
 
 def test_points_of_fewer_seeds_are_off_the_front(source: Source) -> None:
@@ -177,8 +215,9 @@ def test_a_method_that_a_panel_lacks_changes_no_other_s_style(source: Source, na
     for axes in panels:
         assert colours(axes)["Adapt-Pruner"] == styles["adapt-pruner"]["color"]
     assert sum("FLAP" in colours(axes) for axes in panels) == 1
-    (legend,) = [*figure.legends, *(part.legends[0] for part in figure.subfigs if part.legends)]
-    assert {"FLAP", "Adapt-Pruner", "Dense"} <= {text.get_text() for text in legend.get_texts()}
+    named = [[text.get_text() for text in axes.texts] for axes in panels]
+    assert sum("FLAP" in names for names in named) == 1
+    assert all(names.count("Adapt-Pruner") == 1 for names in named)
 
 
 def test_the_front_holds_what_nothing_smaller_beats() -> None:

@@ -104,4 +104,4 @@ def test_the_paper_s_own_numbers_bear_it_out() -> None:
 def test_a_row_that_was_not_run_is_no_number(missing: str) -> None:
     rows = {"m0": [30.0], "m1": [40.0], "m2": [35.0]}
     del rows[missing]
-    assert "not testable" in sentence(AVERAGE, **rows)
+    assert "not tested, a row has no number" in sentence(AVERAGE, **rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -142,4 +143,26 @@ def test_an_order_is_judged_by_its_seeds(
     verdict = judge_order(evidence, order)
     assert verdict.outcome == outcome
     assert len(verdict.numbers) == 1
-    assert judge_order(evidence, ORDERS[2]).reason == "Not run: snakemake ast_table4."
+    other = judge_order(evidence, ORDERS[2])
+    assert (other.outcome, other.target) == (Outcome.NOT_RUN, "ast_table4")
+
+
+def test_an_order_does_not_hold_by_a_part_of_its_pairs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "runs" / "sparse-mini"
+    folder.mkdir(parents=True)
+    (folder / "results-ast_table1.csv").touch()
+    monkeypatch.setattr(
+        "adaptprune.papers.sparse_trainer.orders.profile_results",
+        lambda path, name: rows([10.0, 10.1, 10.2, 10.3], [20.0, 20.2, 20.1, 20.3]),
+    )
+    source = Source("sparse-mini", profile_of("sparse-mini"), tmp_path / "runs")
+    evidence = Evidence(source, ROOT / "paper_tables", tmp_path)
+    pairs = (("ast-boosted", "ast-naive"), ("ast-boosted", "wanda@2-4"))
+    verdict = judge_order(evidence, replace(ORDERS[1], pairs=pairs))
+    assert verdict.outcome == Outcome.NOT_RUN
+    assert verdict.reason == "Without numbers: ast-boosted against wanda@2-4."
+    assert len(verdict.numbers) == 1
+    refuted = judge_order(evidence, replace(ORDERS[1], pairs=(pairs[0][::-1], pairs[1])))
+    assert refuted.outcome == Outcome.REFUTED

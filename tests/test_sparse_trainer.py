@@ -115,6 +115,7 @@ def test_claim_is_judged_by_first_and_last_quarter(
     assert f"{len(early)} seeds" in verdict.numbers[0]
 
 
-def test_claim_that_was_not_run_is_open(tmp_path: Path) -> None:
+def test_claim_that_was_not_run_says_so(tmp_path: Path) -> None:
     evidence: Any = SimpleNamespace(of=lambda name: SimpleNamespace(generated=tmp_path))
-    assert "snakemake ast_fig4" in annealing_explores(evidence).reason
+    verdict = annealing_explores(evidence)
+    assert (verdict.outcome, verdict.target) == (Outcome.NOT_RUN, "ast_fig4")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 import pytest
-from run_examples import tiny_source, write_results
+from run_examples import guessing_in, tiny_source, write_results
 from test_speed import write_record
 
 from adaptprune.errors import UserError
@@ -44,6 +44,14 @@ def test_every_checkpoint_stands_where_it_was_measured(source: Source) -> None:
     slower = data[(data["method"] == "slicegpt") & (data["phase"] == "decode")]
     assert not slower["on_front"].any()
     assert dense["on_front"].all()
+
+
+def test_accuracies_stand_beside_what_guessing_gives(source: Source) -> None:
+    drawing = draw("tradeoff", source)
+    accuracies, perplexities = drawing.figure.axes[:4], drawing.figure.axes[4:]
+    (chance,) = drawing.data["chance"].dropna().unique()
+    assert [guessing_in(axes) for axes in accuracies] == [[chance]] * 4
+    assert [guessing_in(axes) for axes in perplexities] == [[]] * 4
 
 
 def test_the_front_holds_what_nothing_faster_beats() -> None:

@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
+from run_examples import guessing_in
 from table_examples import DECLARATIONS, TABLES, write_trained
 from test_listed_tables import TINY, rows_of
 
 from adaptprune.cells import cell_folder
 from adaptprune.errors import UserError
+from adaptprune.evaluation.suites import load_suite
 from adaptprune.figures.catalog import draw
 from adaptprune.files.atomic import sha256_file, write_sealed_json
 from adaptprune.papers.adapt_pruner import fig3, fig4
+from adaptprune.tables.measures import chance_of
 from adaptprune.tables.select import run_in_stages
 from adaptprune.workflow.profiles import load_profile
 from adaptprune.workflow.run import Source
@@ -79,6 +82,14 @@ def test_interleaves_stand_with_what_each_pruning_keeps(source: Source) -> None:
     assert data.loc[2, "average"] == pytest.approx(50.0)
     assert data.loc[3, "average"] == pytest.approx(50.5)
     assert data.loc[3, "average_seeds"] == 2
+
+
+def test_accuracies_stand_beside_what_guessing_gives(source: Source) -> None:
+    average, perplexity = draw("fig4", source).figure.axes
+    chance = chance_of(load_suite(TINY.evaluation.suite))
+    assert chance is not None
+    assert guessing_in(average) == pytest.approx([chance])
+    assert guessing_in(perplexity) == []
 
 
 def test_only_recoveries_that_differ_in_interleaves_are_compared() -> None:

@@ -95,7 +95,7 @@ def test_the_report_shows_what_lies_there_and_is_made_anew_for_more(finished: Pa
     ran = run(finished, *MATRIX, target="report")
     assert ran.returncode == 0, ran.stdout + ran.stderr
     text = page.read_text()
-    for name in ("table1", "table8", "fig1", "speed"):
+    for name in ("table1", "table8", "speed", "figure-fig1", "figure-speed"):
         assert f'id="{name}"' in text
     assert "fig3: <code>snakemake fig3" in text, "not run"
     again = run(finished, *MATRIX, target="report")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from adaptprune.workflow.run import Source
 
 
-_NO_FIGURES = {"catalog", "style"}
+_NO_FIGURES = {"catalog", "labels", "style"}
 
 
 class Drawing(NamedTuple):

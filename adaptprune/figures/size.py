@@ -15,9 +15,9 @@ from adaptprune.cells import DENSE
 from adaptprune.errors import UserError
 from adaptprune.evaluation.suites import load_suite
 from adaptprune.figures.catalog import Drawing
+from adaptprune.figures.labels import FRONT, name_lines
 from adaptprune.figures.style import (
     PAGE,
-    add_legend,
     draw_chance,
     method_styles,
     new_figure,
@@ -85,7 +85,7 @@ def draw(source: Source) -> Drawing:
                 chosen = (points["model"] == model) & (points["measure"] == measure)
                 _draw_panel(axes, points[chosen], styles)
                 axes.set_title(model + ("" if points[chosen]["all_seeds"].all() else FEWER))
-        add_legend(figure, panels.flat)
+        name_lines(figure, panels.flat)
     return Drawing(figure, points)
 
 
@@ -168,6 +168,12 @@ def on_front(points: pd.DataFrame) -> pd.Series:
     )
 
 
+def chance_shown(points: pd.DataFrame) -> float | None:
+    """Return what guessing gives in a panel, None where it is not known, or no accuracy."""
+    known = points["chance"].dropna()
+    return float(known.iloc[0]) if len(known) else None
+
+
 def _draw_panel(axes: Axes, points: pd.DataFrame, styles: dict[str, dict[str, Any]]) -> None:
     any_masked = (points["nonzeros"] < points["params"]).any()
     front = points[points["on_front"]].sort_values("nonzeros")
@@ -179,6 +185,7 @@ def _draw_panel(axes: Axes, points: pd.DataFrame, styles: dict[str, dict[str, An
             color="0.75",
             linewidth=3,
             zorder=1,
+            gid=FRONT,
             label="Pareto front",
         )
     for method, rows in points.groupby("method", sort=False):
@@ -194,7 +201,7 @@ def _draw_panel(axes: Axes, points: pd.DataFrame, styles: dict[str, dict[str, An
             label=f"{rows['title'].iloc[0]}{MASKED if masked else ''}",
             **styles[str(method)],
         )
-    draw_chance(axes, points)
+    draw_chance(axes, chance_shown(points))
     if (points["better"] == "lower").all():
         axes.set_yscale("log")
     axes.set_xlabel("Parameters that no mask set to zero (M)" if any_masked else "Parameters (M)")

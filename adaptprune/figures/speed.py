@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from adaptprune.figures.catalog import Drawing
-from adaptprune.figures.style import PAGE, add_legend, method_styles, new_figure, styled
+from adaptprune.figures.labels import name_lines
+from adaptprune.figures.style import PAGE, method_styles, new_figure, styled
 from adaptprune.tables.speed import read_measures
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def draw(source: Source) -> Drawing:
                 axes.set_title(f"{title}, {model}")
             line[0].set_ylabel("Tokens/s, dense = 1")
             line[2].set_ylabel("Memory, dense = 1")
-        add_legend(figure, panels.flat)
+        name_lines(figure, panels.flat)
     return Drawing(figure, measures)
 
 

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 import matplotlib
 from matplotlib.figure import Figure
 
+from adaptprune.figures.labels import GUESSING
 from adaptprune.files.atomic import atomic_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
     import pandas as pd
     from matplotlib.axes import Axes
-    from matplotlib.figure import SubFigure
 
 #: Width in inches of a figure across one column and across the page.
 COLUMN, PAGE = 3.3, 6.9
@@ -89,19 +89,11 @@ def method_styles(methods: Sequence[str]) -> dict[str, dict[str, Any]]:
     return {method: series_style(place) for place, method in enumerate(order)}
 
 
-def add_legend(figure: Figure | SubFigure, panels: Iterable[Axes]) -> None:
-    """Write one legend under all panels; what several of them show stands there once."""
-    shown: dict[str, Any] = {}
-    for axes in panels:
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-            shown.setdefault(label, handle)
-    figure.legend(list(shown.values()), list(shown), loc="outside lower center", ncols=4)
-
-
-def draw_chance(axes: Axes, points: pd.DataFrame) -> None:
-    """Draw what guessing gives, where the points' column ``chance`` knows it."""
-    for value in points["chance"].dropna().unique():
-        axes.axhline(value, color="0.4", linestyle=":", linewidth=1, label="Guessing")
+def draw_chance(axes: Axes, chance: float | None) -> None:
+    """Draw what guessing gives, in percent, where it is known; every panel of accuracies has it."""
+    if chance is not None:
+        style: dict[str, Any] = {"color": "0.4", "linestyle": ":", "linewidth": 1, "marker": ""}
+        axes.axhline(chance, **style, gid=GUESSING, label=f"Guessing ({chance:.1f} %)")
 
 
 def new_figure(width: float = COLUMN, height: float = 2.4) -> Figure:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from adaptprune.figures.catalog import Drawing
-from adaptprune.figures.size import quality_of, with_front
+from adaptprune.figures.labels import FRONT, name_lines
+from adaptprune.figures.size import chance_shown, quality_of, with_front
 from adaptprune.figures.style import (
     PAGE,
-    add_legend,
     draw_chance,
     method_styles,
     new_figure,
@@ -47,7 +47,7 @@ def draw(source: Source) -> Drawing:
                 _draw_panel(axes, shown, styles)
                 axes.set_title(f"{_PHASES[phase]}, batch {batch}")
             line[0].set_ylabel(f"{model}\n{of_row['label'].iloc[0]}")
-        add_legend(figure, panels.flat)
+        name_lines(figure, panels.flat)
     return Drawing(figure, points)
 
 
@@ -99,6 +99,7 @@ def _draw_panel(axes: Axes, points: pd.DataFrame, styles: dict[str, dict[str, An
             color="0.75",
             linewidth=3,
             zorder=1,
+            gid=FRONT,
             label="Pareto front",
         )
     for method, rows in points.groupby("method", sort=False):
@@ -113,7 +114,7 @@ def _draw_panel(axes: Axes, points: pd.DataFrame, styles: dict[str, dict[str, An
             label=rows["title"].iloc[0],
             **styles[str(method)],
         )
-    draw_chance(axes, points)
+    draw_chance(axes, chance_shown(points))
     if (points["better"] == "lower").all():
         axes.set_yscale("log")
     axes.set_xlabel("Tokens/s, dense = 1")

@@ -107,6 +107,27 @@ def _span(dates: pd.Series) -> str:
     return f"{known[0]} to {known[-1]}" if known else "unknown"
 
 
+def summary_of(evidence: Evidence) -> str:
+    """Return in a sentence what was run: cells, models, methods, benchmarks, precision, device."""
+    results, profile = evidence.matrix.results, evidence.source.profile
+    cells, ok = profile.cells(), results[results["status"] == "ok"]
+    done = {cell_of(row) for _, row in ok.drop_duplicates(CELL).iterrows()}
+    sparsities = ", ".join(map(str, profile.sparsities))
+    documents = ok.drop_duplicates(["task"])["n"].sum()
+    methods = _counted(len(profile.methods), "method")
+    parts = [
+        f"{_distinct(profile.models)}, {methods} at {sparsities} %",
+        _counted(len(profile.seeds), "seed"),
+        f"{_counted(len(evidence.suite.tasks), 'benchmark')} with {documents:,.0f} documents",
+        f"{_distinct(ok['dtype'])} on {_distinct(ok['device'])}",
+    ]
+    return f"{len(done & set(cells))} of {len(cells)} cells have their numbers: {'; '.join(parts)}."
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 class TaskFact(NamedTuple):
     """A benchmark as it was run."""
 

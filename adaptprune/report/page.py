@@ -2,46 +2,34 @@
 
 from __future__ import annotations
 
-import base64
 import inspect
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-from markdown_it import MarkdownIt
-from markupsafe import Markup
+import re
+from typing import TYPE_CHECKING, NamedTuple
 
 from adaptprune.figures.catalog import figure_module, figure_names
-from adaptprune.report.conditions import facts_of, problems_of, tasks_of
-from adaptprune.results.verdict import Outcome
+from adaptprune.report.conditions import facts_of, problems_of, summary_of, tasks_of
+from adaptprune.report.markup import html_of, picture_of
+from adaptprune.report.verdicts import FOUND, MARKS, judge_papers
+from adaptprune.results.verdict import LEVEL, Outcome
 from adaptprune.tables.html import render_page
 from adaptprune.workflow.papers import papers, target_of
 from adaptprune.workflow.paths import found_files
+from adaptprune.workflow.presented import CHECKS, MEASURED
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
+
+    from markupsafe import Markup
 
     from adaptprune.report.evidence import Evidence
 
-#: The suite's own tables that no declaration lists.
-_OTHER_TABLES = ("table6", "speed")
-#: Not of the paper: a check of the installation.
-_LEFT_OUT = {"smoke"}
 
-
-@dataclass(frozen=True)
-class Shown:
-    """A table or figure on the page."""
+class Shown(NamedTuple):
+    """A table or figure of the run, and what the page shows of it."""
 
     name: str
     content: Markup
-
-
-@dataclass(frozen=True)
-class NotRun:
-    """A table or figure that is not there, and the command that makes it."""
-
-    name: str
-    command: str
 
 
 def render_report(evidence: Evidence) -> str:
@@ -50,44 +38,39 @@ def render_report(evidence: Evidence) -> str:
     Raises:
         UserError: the results of the profile are absent or cannot be trusted.
     """
-    verdicts = [
-        verdict for paper in papers() for verdict in paper.part("claims").judge_claims(evidence)
-    ]
     tables, figures = _tables(evidence), _figures(evidence)
     return render_page(
         "adaptprune.report",
         "page.html.j2",
         title=f"Report of profile {evidence.source.name}",
         profile=evidence.source.profile,
-        counts={outcome: sum(v.outcome == outcome for v in verdicts) for outcome in Outcome},
-        verdicts=verdicts,
+        summary=summary_of(evidence),
+        judged=judge_papers(evidence),
+        Outcome=Outcome,
+        marks=MARKS,
+        found=FOUND,
+        level=LEVEL,
         facts=facts_of(evidence),
         tasks=tasks_of(evidence),
         problems=problems_of(evidence),
-        tables=[table for table in tables if isinstance(table, Shown)],
-        figures=[figure for figure in figures if isinstance(figure, Shown)],
-        absent=[other for other in (*tables, *figures) if isinstance(other, NotRun)],
-        statements=[
-            statement
-            for paper in papers()
-            for statement in paper.part("audit.report")
-            .audit_paper(paper.folder(evidence.declarations))
-            .statements
-        ],
+        tables=tables,
+        figures=figures,
+        absent=_absent(evidence, tables, figures),
+        command=lambda target: _command(evidence, target),
+        html_of=html_of,
     )
 
 
-def _tables(evidence: Evidence) -> list[Shown | NotRun]:
-    """Return all tables of the paper and of the suite, in the order of their names."""
-    tables: list[Shown | NotRun] = []
-    of_papers = {name for paper in papers() for name in paper.tables}
-    for name in sorted({*evidence.tables, *of_papers, *_OTHER_TABLES} - _LEFT_OUT):
-        path = _find(evidence, name, ".md")
-        if path is None:
-            tables.append(NotRun(name, _command(evidence, target_of(name))))
-        else:
-            tables.append(Shown(name, _html_of(path.read_text(encoding="utf-8"))))
-    return tables
+def _table_names(evidence: Evidence) -> list[str]:
+    """Return the names of all tables of the papers and of the suite."""
+    of_papers = {name for paper in papers() for name in (*paper.tables, *paper.shared)}
+    # A check of the installation shows nothing.
+    return _in_order({*evidence.tables, *of_papers, *MEASURED} - CHECKS.keys())
+
+
+def _in_order(names: Iterable[str]) -> list[str]:
+    """Sort names as a reader counts: 2 stands before 10."""
+    return sorted(names, key=lambda name: [part.zfill(4) for part in re.split(r"(\d+)", name)])
 
 
 def _find(evidence: Evidence, name: str, suffix: str) -> Path | None:
@@ -96,30 +79,34 @@ def _find(evidence: Evidence, name: str, suffix: str) -> Path | None:
     return files.get(f"{name}{suffix}")
 
 
-def _html_of(text: str) -> Markup:
-    """Turn a table's Markdown into HTML: headings two levels lower, wide tables scrolled."""
-    html = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
-    html = html.replace("&lt;u&gt;", "<u>").replace("&lt;/u&gt;", "</u>")
-    for level in (2, 1):
-        html = html.replace(f"<h{level}>", f"<h{level + 2}>")
-        html = html.replace(f"</h{level}>", f"</h{level + 2}>")
-    html = html.replace("<table>", '<div class="table"><table>')
-    return Markup(html.replace("</table>", "</table></div>").replace("<ul>", '<ul class="notes">'))
+def _tables(evidence: Evidence) -> list[Shown]:
+    """Return the tables that lie there."""
+    return [
+        Shown(name, html_of(path.read_text(encoding="utf-8"), name))
+        for name in _table_names(evidence)
+        if (path := _find(evidence, name, ".md"))
+    ]
 
 
-def _figures(evidence: Evidence) -> list[Shown | NotRun]:
-    """Return all figures as pictures that the page holds itself."""
-    figures: list[Shown | NotRun] = []
-    for name in figure_names():
-        path = _find(evidence, name, ".png")
-        caption = " ".join((inspect.getdoc(figure_module(name)) or name).split())
-        if path is None:
-            figures.append(NotRun(name, _command(evidence, name)))
-            continue
-        data = base64.b64encode(path.read_bytes()).decode()
-        picture = Markup('<img src="data:image/png;base64,{}" alt="{}">').format(data, caption)
-        figures.append(Shown(name, picture + Markup("<p>{}</p>").format(caption)))
-    return figures
+def _figures(evidence: Evidence) -> list[Shown]:
+    """Return the figures that lie there, as pictures that the page holds itself."""
+    shown = []
+    for name in _in_order(figure_names()):
+        if path := _find(evidence, name, ".png"):
+            caption = " ".join((inspect.getdoc(figure_module(name)) or name).split())
+            shown.append(Shown(name, picture_of(path, caption)))
+    return shown
+
+
+def _absent(evidence: Evidence, tables: list[Shown], figures: list[Shown]) -> dict[str, list[str]]:
+    """Return the names of the tables and figures that are not there, by what makes them."""
+    targets = {name: target_of(name) for name in _table_names(evidence)}
+    lacking = targets.keys() - {table.name for table in tables}
+    lacking |= set(figure_names()) - {figure.name for figure in figures}
+    made_by: dict[str, list[str]] = {}
+    for name in _in_order(lacking):
+        made_by.setdefault(_command(evidence, targets.get(name, name)), []).append(name)
+    return made_by
 
 
 def _command(evidence: Evidence, target: str) -> str:

@@ -1,4 +1,4 @@
-"""What a run says about a claim of the paper."""
+"""What a run says about a claim of a paper."""
 
 from __future__ import annotations
 
@@ -16,11 +16,16 @@ LEVEL = 0.05
 
 
 class Outcome(StrEnum):
-    """Whether a claim is borne out; what chance may have done decides nothing."""
+    """Whether a claim is borne out.
+
+    What chance may have done decides nothing, nor does a number of one seed: that is ``OPEN``.
+    ``NOT_RUN`` is what lacks the numbers to be judged by.
+    """
 
     HOLDS = "holds"
     REFUTED = "does not hold"
-    OPEN = "not testable here"
+    OPEN = "not decided"
+    NOT_RUN = "not run"
 
 
 @dataclass(frozen=True)
@@ -28,11 +33,13 @@ class Verdict:
     """One claim under the conditions of one run.
 
     Attributes:
-        claim: the claim in one sentence.
+        claim: the claim in one sentence, the same wherever it is judged.
         outcome: what the run says of it.
         reason: why, in one sentence.
         numbers: the measured numbers behind it, a sentence each.
         printed: what the paper prints.
+        place: where it is judged, as far as there are several places: model, sparsity, measure.
+        target: what snakemake is asked for to have it run, where that would help.
     """
 
     claim: str
@@ -40,6 +47,19 @@ class Verdict:
     reason: str
     numbers: list[str] = field(default_factory=list)
     printed: str = ""
+    place: str = ""
+    target: str = ""
+
+
+def not_run(claim: str, target: str, printed: str = "") -> Verdict:
+    """Return the verdict on a claim whose run is not there.
+
+    Args:
+        claim: in one sentence.
+        target: what snakemake is asked for to have it run.
+        printed: what the paper prints.
+    """
+    return Verdict(claim, Outcome.NOT_RUN, "Its run is not there.", [], printed, target=target)
 
 
 def judge(

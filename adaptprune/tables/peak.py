@@ -59,17 +59,22 @@ def _judge(peak: Peak, column: Measure, rows: list[TableRow], place: str) -> Ver
     best = titles.get(peak.best, peak.best)
     claim = f"as {peak.along} grows, results improve up to {best} and then degrade."
     if len(rows) < len(peak.methods) or any(row.entries[column.key].value is None for row in rows):
-        return Verdict(claim, Outcome.OPEN, f"{place}: not testable, a row has no number.")
+        return Verdict(
+            claim, Outcome.NOT_RUN, f"{place}: not tested, a row has no number.", place=place
+        )
     rows, remark = at_common_seeds(column, rows)
     known = [value for row in rows if (value := row.entries[column.key].value) is not None]
     if not known:
-        return Verdict(claim, Outcome.OPEN, f"{place}: not testable, the rows share no seed.")
+        return Verdict(
+            claim, Outcome.OPEN, f"{place}: not tested, the rows share no seed.", place=place
+        )
     better = max if column.kind == "accuracy" else min
     found = rows[known.index(better(known))]
     listed = ", ".join(f"{value:.2f} ({row.title})" for value, row in zip(known, rows, strict=True))
     claimed = next(row for row in rows if row.method == peak.best)
     outcome, reason = _outcome(column, claimed, [row for row in rows if row is not claimed])
-    return Verdict(claim, outcome, reason, [f"{place}: {listed}{remark}; best at {found.title}."])
+    numbers = [f"{place}: {listed}{remark}; best at {found.title}."]
+    return Verdict(claim, outcome, reason, numbers, place=place)
 
 
 def _outcome(column: Measure, claimed: TableRow, others: Sequence[TableRow]) -> tuple[Outcome, str]:

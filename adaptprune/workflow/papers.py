@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 class Paper:
     """What a paper brings.
 
-    Its package has the modules ``claims`` (``judge_claims``), ``audit.report`` (``audit_paper``),
+    Its package has the modules ``claims`` (``judge_claims``, and in ``JUDGED_BY`` a sentence or two
+    on what its tests are over), ``audit.report`` (``audit_paper``),
     one module for each figure (``draw``) and one for each table that no declaration lists. Its
     module ``made_of`` says which files of a run (a ``Source``) each figure, and each table of
     measurements, is made of (``SOURCES``), and which targets ask for several (``TARGETS``); the
@@ -35,6 +36,8 @@ class Paper:
         package: dotted name of the package that holds its parts.
         figures: names of its figures, each a module.
         tables: tables that no declaration lists: their names and modules.
+        shared: tables that no profile changes; they lie beside the folders of the profiles.
+        reported: tables of a profile's matrix that its report has made.
         run_as: by figure, the declared table whose run it shows, and so the profile of that run.
     """
 
@@ -43,6 +46,8 @@ class Paper:
     package: str
     figures: tuple[str, ...] = ()
     tables: Mapping[str, str] = field(default_factory=dict)
+    shared: tuple[str, ...] = ()
+    reported: tuple[str, ...] = ()
     run_as: Mapping[str, str] = field(default_factory=dict)
 
     def folder(self, tables: Path) -> Path:

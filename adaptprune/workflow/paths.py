@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from adaptprune.workflow.papers import papers
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -123,11 +125,11 @@ def tables_folder(root: Path) -> Path:
 
 
 def found_files(generated: Path) -> list[Path]:
-    """Return the tables and figures that lie there, sorted.
+    """Return the tables and figures that lie there, and the tables of all profiles, sorted.
 
     Args:
         generated: folder of the profile's tables and figures.
     """
     files = [*generated.glob("*.md"), *generated.glob("figures/*.png")]
-    table6 = generated.parent / "table6.md"
-    return sorted([*files, *([table6] if table6.is_file() else [])])
+    shared = [generated.parent / f"{name}.md" for paper in papers() for name in paper.shared]
+    return sorted([*files, *(file for file in shared if file.is_file())])

@@ -58,6 +58,9 @@ def tradeoff_files(source: Source) -> list[str]:
 #: Tables that check the installation, in a profile of their own.
 CHECKS = {"smoke": "smoke"}
 
+#: The suite's own tables of measurements, and what each is made of.
+MEASURED: dict[str, Callable[[Source], list[str]]] = {"speed": speed_records}
+
 
 class Presented(RuleFunctions):
     """Functions of the rules that collect and present.
@@ -75,7 +78,7 @@ class Presented(RuleFunctions):
             "speed": speed_records,
             "tradeoff": tradeoff_files,
         }
-        self.measured: dict[str, Callable[[Source], list[str]]] = {"speed": speed_records}
+        self.measured = dict(MEASURED)
         self._targets: dict[str, tuple[str, ...]] = {}
         for paper in papers():
             if not (paper.figures or paper.tables):
@@ -254,7 +257,8 @@ class Presented(RuleFunctions):
     def page_sources(self, wildcards: Wildcards) -> list[str]:
         """Return what a page cannot be without."""
         run = Run(wildcards.profile)
-        files = [run.collected(), f"{run.table('table1')}.md"]
+        tables = [table for paper in papers() for table in paper.reported]
+        files = [run.collected(), *(f"{run.table(table)}.md" for table in tables)]
         self._request.is_stale(run.made("report"), self.page_hash(wildcards), files)
         return files
 

@@ -8,5 +8,7 @@ PAPER = Paper(
     package=__name__,
     figures=("fig1", "fig2", "fig3", "fig4", "fig_recovery"),
     tables={"table2": "table2", "cost": "costs"},
+    shared=("table6",),
+    reported=("table1",),
     run_as={"fig3": "table3", "fig4": "ablation_interleave", "fig_recovery": "table4"},
 )

@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from adaptprune.report.evidence import Evidence
     from adaptprune.results.verdict import Verdict
 
+#: What the tests of these claims are over.
+JUDGED_BY = (
+    "Comparisons with the baselines are paired over documents and corrected for their number "
+    "(Tables 1 and 7): they speak of other documents of the same kind. Tests over seeds (Table 8, "
+    "trained models) keep the documents fixed and speak of these alone."
+)
+
 #: In printed order, each with the table or figure whose run it is judged by. A docstring says where
 #: the paper makes the claim, and how it is judged.
 CLAIMS: tuple[tuple[Callable[[PruningEvidence], list[Verdict]], str], ...] = (

@@ -12,7 +12,8 @@ import pandas as pd
 
 from adaptprune.cells import slug
 from adaptprune.figures.catalog import Drawing
-from adaptprune.figures.style import PAGE, add_legend, method_styles, new_figure, styled
+from adaptprune.figures.labels import name_lines
+from adaptprune.figures.style import PAGE, method_styles, new_figure, styled
 from adaptprune.files.atomic import read_sealed_json
 from adaptprune.measure.layers import UNIFORM
 from adaptprune.models.catalogue import shape_of
@@ -46,7 +47,7 @@ def draw(source: Source) -> Drawing:
         for axes, sparsity in zip(panels[0], sparsities, strict=True):
             _draw_sizes(axes, sizes[sizes["sparsity"].isin([0, sparsity])], sparsity, styles)
         panels[0][0].set_ylabel("Parameters of the layer (M)")
-        add_legend(below, panels[0])
+        name_lines(below, panels[0])
         above.suptitle(f"One layer of {model} cut by half: token perplexity of held-out text")
     return Drawing(figure, pd.concat([sensitivity, sizes], ignore_index=True))
 
@@ -116,7 +117,7 @@ def _draw_sizes(
     for method, layers in rows.groupby("method", sort=False):
         title = layers["title"].iloc[0]
         axes.plot(layers["layer"], layers["params"] / 1e6, label=title, **styles[str(method)])
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.1 * rows["params"].max() / 1e6)
     axes.locator_params(axis="x", integer=True)
     axes.set_title(f"Pruned to {sparsity} %")
     axes.set_xlabel("Layer")

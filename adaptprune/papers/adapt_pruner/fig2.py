@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
+from matplotlib.colors import FuncNorm, Normalize
 
 from adaptprune.errors import UserError
 from adaptprune.figures.catalog import Drawing
@@ -31,13 +34,16 @@ def draw(source: Source) -> Drawing:
     with styled():
         figure = new_figure(PAGE, 2.9)
         panels: Any = figure.subplots(1, 2, sharey=True)
-        importance = _heat_map(panels[0], rows, "importance", "Importance of the layer (Eq. 5)")
+        title = "Importance of the layer (Eq. 5), by rank"
+        importance = _heat_map(panels[0], rows, "importance", title)
         sparsities = _heat_map(panels[1], rows, "sparsity", "Assigned sparsity (%)")
-        importance.set_clim(-1, 1)
+        # One layer stands at 1 and most of the others close to 0.
+        importance.set_norm(_evenly(rows["importance"]))
         sparsities.set_clim(0, None)
         panels[0].set_ylabel("Layer")
-        for axes, image in zip(panels, (importance, sparsities), strict=True):
-            figure.colorbar(image, ax=axes, pad=0.02)
+        ticks = rows["importance"].quantile(np.linspace(0, 1, 6)).unique()
+        figure.colorbar(importance, ax=panels[0], pad=0.02, ticks=ticks, format="%.3f")
+        figure.colorbar(sparsities, ax=panels[1], pad=0.02)
         figure.suptitle(f"Adapt-Pruner on {model}, to {sparsity} % in {len(record['steps'])} steps")
     return Drawing(figure, rows)
 
@@ -62,6 +68,16 @@ def _rows(record: dict[str, Any]) -> pd.DataFrame:
         for step in record["steps"]
         for layer in range(first, first + len(step["layer_importance"]))
     )
+
+
+def _evenly(values: pd.Series) -> Normalize:
+    """Return a scale on which each tenth of the values has as many colours as any other."""
+    marks = values.quantile(np.linspace(0, 1, 11)).unique()
+    places = np.linspace(0, 1, len(marks))
+    if len(marks) < 2:
+        return Normalize()
+    both = (partial(np.interp, xp=marks, fp=places), partial(np.interp, xp=places, fp=marks))
+    return FuncNorm(both, vmin=marks[0], vmax=marks[-1])
 
 
 def _heat_map(axes: Axes, rows: pd.DataFrame, column: str, title: str) -> AxesImage:

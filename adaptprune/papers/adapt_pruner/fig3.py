@@ -33,12 +33,13 @@ def draw(source: Source) -> Drawing:
     steps = steps_of(cell_folder(source.runs, source.name, cell))
     tokens = steps["tokens"] / 1e6
     with styled():
-        figure = new_figure(COLUMN, 3.6)
+        figure = new_figure(COLUMN, 4.4)
         panels: Any = figure.subplots(len(_PANELS), 1, sharex=True)
         for axes, (column, label, unit) in zip(panels, _PANELS, strict=True):
             axes.plot(tokens, steps[column] / unit, **(series_style(0) | {"marker": ""}))
             axes.set_ylabel(label)
             axes.set_ylim(bottom=0)
+            axes.locator_params(nbins=5)
         panels[-1].set_xlabel("Training tokens (M)")
         figure.suptitle(f"{cell.recovery} from {cell.model}, seed {cell.seed}")
     return Drawing(figure, steps)

@@ -9,7 +9,8 @@ import pandas as pd
 from adaptprune.errors import UserError
 from adaptprune.evaluation.suites import load_suite
 from adaptprune.figures.catalog import Drawing
-from adaptprune.figures.style import COLUMN, new_figure, series_style, styled
+from adaptprune.figures.labels import name_lines
+from adaptprune.figures.style import COLUMN, draw_chance, new_figure, series_style, styled
 from adaptprune.models.catalogue import shape_of
 from adaptprune.tables.arrange import grid_of
 from adaptprune.tables.declared import ANY, Row, Table
@@ -79,11 +80,10 @@ def draw(source: Source) -> Drawing:
             values, spread = scores[column.key], scores[f"{column.key}_std"]
             axes.errorbar(range(len(scores)), values, spread, capsize=2, **series_style(0))
             axes.set_ylabel(column.header + (" (%)" if column.kind == "accuracy" else ""))
-            if column.chance is not None:
-                axes.axhline(column.chance, color="0.5", linestyle=":", label="guessing")
-                axes.legend()
+            draw_chance(axes, column.chance)
         panels[-1].set_xticks(range(len(scores)), labels)
-        panels[-1].set_xlabel("Prunings; share that each keeps (as the paper prints it)")
+        panels[-1].set_xlabel("Prunings; share that each keeps\n(as the paper prints it)")
+        name_lines(figure, panels)
     return Drawing(figure, scores)
 
 

@@ -15,7 +15,8 @@ import pandas as pd
 from adaptprune.cells import NO_RECOVERY, Cell, cell_folder, join_variant
 from adaptprune.errors import UserError
 from adaptprune.figures.catalog import Drawing
-from adaptprune.figures.style import PAGE, add_legend, new_figure, series_style, styled
+from adaptprune.figures.labels import name_lines
+from adaptprune.figures.style import PAGE, new_figure, series_style, styled
 from adaptprune.recovery.log import read_log
 from adaptprune.results.rows import read_results
 
@@ -61,7 +62,7 @@ def draw(source: Source) -> Drawing:
         panels[0].set_ylabel("Training loss (nats)")
         panels[2].set_ylabel("Word perplexity, held out")
         panels[2].set_yscale("log")
-        add_legend(figure, panels[:1])
+        name_lines(figure, panels[:1])
     reached = ends[[*_KEYS, "word_perplexity"]]
     return Drawing(figure, curves.merge(reached, on=_KEYS, how="left"))
 

@@ -12,7 +12,7 @@ from adaptprune.cells import DENSE
 from adaptprune.papers.adapt_pruner.fig4 import interleaved
 from adaptprune.results.numerals import print_p
 from adaptprune.results.stats import chance_over_seeds
-from adaptprune.results.verdict import Outcome, Verdict, judge
+from adaptprune.results.verdict import Outcome, Verdict, judge, not_run
 from adaptprune.tables.declared import Peak
 from adaptprune.tables.peak import at_common_seeds, gains_of, peak_verdicts
 
@@ -44,7 +44,7 @@ def lower_layers(evidence: PruningEvidence) -> list[Verdict]:
     printed = _TEXT.format("4.1, Figure 1")
     path = evidence.generated / "figures" / "fig1.csv"
     if not path.is_file():
-        return [Verdict(claim, Outcome.OPEN, "Not run: snakemake fig1.", [], printed)]
+        return [not_run(claim, "fig1", printed)]
     data = pd.read_csv(path)
     dense = data[(data["panel"] == "sensitivity") & (data["uniform"] == 0)]
     found = spearmanr(dense["layer"], dense["increase"])
@@ -72,8 +72,7 @@ def best_interleaving(evidence: PruningEvidence) -> list[Verdict]:
     printed = _TEXT.format("4.4, Figure 4")
     found = evidence.table("ablation_interleave")
     if found is None:
-        reason = "Not run: snakemake ablation_interleave."
-        return [Verdict(claim, Outcome.OPEN, reason, [], printed)]
+        return [not_run(claim, "ablation_interleave", printed)]
     _, grid = found
     profile = evidence.source.profile
     names = interleaved(profile)
@@ -82,12 +81,9 @@ def best_interleaving(evidence: PruningEvidence) -> list[Verdict]:
     if best is None or best == names[-1]:
         reason = f"No run with more than {PRUNINGS} prunings to compare with."
         numbers = [_listed(grid, column) for column in _shown(grid)]
-        return [Verdict(claim, Outcome.OPEN, reason, numbers, printed)]
+        return [Verdict(claim, Outcome.NOT_RUN, reason, numbers, printed)]
     peak = Peak(along="the number of prunings", methods=names, best=best)
-    return [
-        Verdict(claim, verdict.outcome, verdict.reason, verdict.numbers, printed)
-        for verdict in peak_verdicts(peak, grid)
-    ]
+    return [replace(verdict, claim=claim, printed=printed) for verdict in peak_verdicts(peak, grid)]
 
 
 def _shown(grid: Grid) -> list[Measure]:
@@ -129,12 +125,12 @@ def _against(
     claim = f"Adapt-Accel is better than {named} on equal {basis}."
     found = evidence.table(table)
     if found is None:
-        return [Verdict(claim, Outcome.OPEN, "Not run: snakemake table4.", [], printed)]
+        return [not_run(claim, "table4", printed)]
     _, grid = found
     ours = grid.rows[-1]
     others = [row for row in grid.rows if row.title in rivals]
     if len(others) < len(rivals):
-        return [Verdict(claim, Outcome.OPEN, "The profile lacks a row of them.", [], printed)]
+        return [Verdict(claim, Outcome.NOT_RUN, "The profile lacks a row of them.", [], printed)]
     return [
         replace(_over_seeds(claim, column, ours, others), printed=printed)
         for column in _shown(grid)
@@ -150,7 +146,7 @@ def recovers_family(evidence: PruningEvidence) -> list[Verdict]:
     printed = _printed(evidence, 3, "mmlu")
     found = evidence.table("table3")
     if found is None:
-        return [Verdict(claim, Outcome.OPEN, "Not run: snakemake table3.", [], printed)]
+        return [not_run(claim, "table3", printed)]
     _, grid = found
     verdicts = []
     for block in dict.fromkeys(row.model for row in grid.rows):
@@ -177,18 +173,21 @@ def _over_seeds(claim: str, column: Measure, ours: TableRow, others: list[TableR
     compared = [ours, *(_at_every_seed(column, other, ours) for other in others)]
     (ours, *others), remark = at_common_seeds(column, compared)
     numbers = [f"{_listed_rows(column, [ours, *others])}{remark}."]
+    place = f"{column.header}, {ours.model}"
     if any(row.entries[column.key].value is None for row in (ours, *others)):
-        return Verdict(claim, Outcome.OPEN, "A row has no number.", numbers)
+        return Verdict(claim, Outcome.NOT_RUN, "A row has no number.", numbers, place=place)
     gains, chances = [], []
     for other in others:
         gain = gains_of(column, ours, other)
         if len(gain) < 2:
-            return Verdict(claim, Outcome.OPEN, "Fewer than two seeds: no test.", numbers)
+            reason = "Fewer than two seeds: no test."
+            return Verdict(claim, Outcome.OPEN, reason, numbers, place=place)
         gains.append(sum(gain) / len(gain))
         chances.append(chance_over_seeds(gain))
     outcome = judge(gains, chances)
     least = max(chances)
-    return Verdict(claim, outcome, f"Over seeds, the largest p {print_p(least)}.", numbers)
+    reason = f"Over seeds, the largest p {print_p(least)}."
+    return Verdict(claim, outcome, reason, numbers, place=place)
 
 
 def _at_every_seed(column: Measure, row: TableRow, like: TableRow) -> TableRow:

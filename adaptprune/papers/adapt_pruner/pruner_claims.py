@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +13,7 @@ from adaptprune.papers.adapt_pruner.evidence import BASELINES, OURS, PruningEvid
 from adaptprune.pruning.registry import method_title
 from adaptprune.results.numerals import interval, signed
 from adaptprune.results.stats import bootstrap_mean
-from adaptprune.results.verdict import Outcome, Verdict, judge
+from adaptprune.results.verdict import Outcome, Verdict, judge, not_run
 from adaptprune.tables.grid import with_seeds
 from adaptprune.tables.peak import peak_verdicts
 
@@ -31,7 +32,7 @@ _REASONS = {
 }
 #: Whose numbers Table 1 prints.
 _PRINTED_MODEL = "LLaMA-3.1-8B"
-_UNTESTED = "Not all of Adapt-Pruner, LLM-Pruner, FLAP and SliceGPT have results to be compared."
+_LACKING = "Not all of Adapt-Pruner, LLM-Pruner, FLAP and SliceGPT have results to be compared."
 
 
 def _where(evidence: PruningEvidence, place: Place) -> str:
@@ -77,13 +78,13 @@ def _quote_leads(evidence: PruningEvidence, sparsities: list[int]) -> str:
 
 def best_average(evidence: PruningEvidence) -> list[Verdict]:
     """Judge "Adapt-Pruner outperforms all baselines by a non-trivial margin" (4.1, Table 1)."""
-    verdicts = []
+    claim, verdicts = "Adapt-Pruner has the best average accuracy.", []
     for place in evidence.places:
-        claim = f"Adapt-Pruner has the best average accuracy: {_where(evidence, place)}."
+        where = _where(evidence, place)
         printed = _quote(_printed(evidence, place.sparsity, "average"))
         rows = _rows(evidence, place, "average")
         if set(rows["baseline"]) != set(BASELINES):
-            verdicts.append(Verdict(claim, Outcome.OPEN, _UNTESTED, [], printed))
+            verdicts.append(Verdict(claim, Outcome.NOT_RUN, _LACKING, [], printed, where))
             continue
         corrected = list(rows["p_corrected"])
         outcome = judge(list(rows["difference"]), corrected, corrected)
@@ -91,38 +92,38 @@ def best_average(evidence: PruningEvidence) -> list[Verdict]:
             describe_average(row, method_title(OURS), method_title(row["baseline"]), "")
             for _, row in rows.iterrows()
         ]
-        verdicts.append(Verdict(claim, outcome, _REASONS[outcome], numbers, printed))
+        verdicts.append(Verdict(claim, outcome, _REASONS[outcome], numbers, printed, where))
     return verdicts
 
 
 def lowest_perplexity(evidence: PruningEvidence) -> list[Verdict]:
     """Judge whether Adapt-Pruner has the lowest perplexity, as in all of Table 1 but SliceGPT's."""
-    verdicts = []
+    claim, verdicts = "Adapt-Pruner has the lowest perplexity.", []
     for place in evidence.places:
-        claim = f"Adapt-Pruner has the lowest perplexity: {_where(evidence, place)}."
+        where = _where(evidence, place)
         printed = _quote(_printed(evidence, place.sparsity, "wikitext"))
         rows = _rows(evidence, place, "perplexity")
         if set(rows["baseline"]) != set(BASELINES):
-            verdicts.append(Verdict(claim, Outcome.OPEN, _UNTESTED, [], printed))
+            verdicts.append(Verdict(claim, Outcome.NOT_RUN, _LACKING, [], printed, where))
             continue
         corrected = list(rows["p_corrected"])
         outcome = judge(list(-np.log(rows["difference"])), corrected, corrected)
         numbers = [
             describe_perplexity(row, method_title(row["baseline"])) for _, row in rows.iterrows()
         ]
-        verdicts.append(Verdict(claim, outcome, _REASONS[outcome], numbers, printed))
+        verdicts.append(Verdict(claim, outcome, _REASONS[outcome], numbers, printed, where))
     return verdicts
 
 
 def margin(evidence: PruningEvidence) -> list[Verdict]:
     """Judge "by an average of 1%-7% in accuracy" (abstract): the lead over the best baseline."""
-    verdicts = []
+    claim, verdicts = "Adapt-Pruner leads the next best method by 1 to 7 points.", []
     for place in evidence.places:
-        claim = f"It leads the next best method by 1 to 7 points: {_where(evidence, place)}."
+        where = _where(evidence, place)
         printed = _quote_leads(evidence, [place.sparsity])
         rows = _rows(evidence, place, "average")
         if set(rows["baseline"]) != set(BASELINES):
-            verdicts.append(Verdict(claim, Outcome.OPEN, _UNTESTED, [], printed))
+            verdicts.append(Verdict(claim, Outcome.NOT_RUN, _LACKING, [], printed, where))
             continue
         row = rows.loc[rows["difference"].idxmin()]
         number = (
@@ -135,7 +136,7 @@ def margin(evidence: PruningEvidence) -> list[Verdict]:
             outcome, reason = Outcome.REFUTED, "The whole interval lies outside of 1 to 7 points."
         else:
             outcome, reason = Outcome.OPEN, "The interval lies only partly within 1 to 7 points."
-        verdicts.append(Verdict(claim, outcome, reason, [number], printed))
+        verdicts.append(Verdict(claim, outcome, reason, [number], printed, where))
     return verdicts
 
 
@@ -145,9 +146,9 @@ def widest_gap(evidence: PruningEvidence) -> list[Verdict]:
     The leads at two sparsities are over the same documents, so their difference is bootstrapped
     over these, paired. The next best method is that of the highest average there.
     """
+    claim = f"Adapt-Pruner's lead over the next best method is largest at {WIDEST} %."
     verdicts = []
     for model in dict.fromkeys(place.model for place in evidence.places):
-        claim = f"Its lead over the next best method is largest at {WIDEST} %: {model}."
         found = {p.sparsity: _lead(evidence, p) for p in evidence.places if p.model == model}
         leads = {sparsity: lead for sparsity, lead in found.items() if lead is not None}
         others = [sparsity for sparsity in leads if sparsity != WIDEST]
@@ -155,12 +156,12 @@ def widest_gap(evidence: PruningEvidence) -> list[Verdict]:
         if WIDEST not in leads or len(others) < 2:
             reason = f"It takes results at {WIDEST} % and at two other sparsities."
             if len(leads) < len(found):
-                reason = _UNTESTED
-            verdicts.append(Verdict(claim, Outcome.OPEN, reason, [], printed))
+                reason = _LACKING
+            verdicts.append(Verdict(claim, Outcome.NOT_RUN, reason, [], printed, model))
             continue
         if len({evidence.seeds(p) for p in evidence.places if p.model == model}) > 1:
             reason = "The leads are over different seeds."
-            verdicts.append(Verdict(claim, Outcome.OPEN, reason, [], printed))
+            verdicts.append(Verdict(claim, Outcome.OPEN, reason, [], printed, model))
             continue
         gains, chances, numbers = [], [], []
         for sparsity in others:
@@ -173,7 +174,7 @@ def widest_gap(evidence: PruningEvidence) -> list[Verdict]:
                 f"{sparsity} %, 95 % interval {interval(100 * gain.low, 100 * gain.high)}."
             )
         outcome = judge(gains, chances)
-        verdicts.append(Verdict(claim, outcome, _REASONS[outcome], numbers, printed))
+        verdicts.append(Verdict(claim, outcome, _REASONS[outcome], numbers, printed, model))
     return verdicts
 
 
@@ -211,11 +212,10 @@ def best_amplitude(evidence: PruningEvidence) -> list[Verdict]:
     claim = "An amplitude of 0.02 is best: results improve up to it and then degrade."
     printed = f"{_PRINTED_MODEL} at 50 % by amplitude. {_by_amplitude(evidence)}."
     if found is None:
-        reason = "Not run: snakemake ablation_amplitude."
-        return [Verdict(claim, Outcome.OPEN, reason, [], printed)]
+        return [not_run(claim, "ablation_amplitude", printed)]
     declaration, grid = found
     assert declaration.peak is not None, "Table 8 declares its claim"
     return [
-        Verdict(claim, verdict.outcome, verdict.reason, verdict.numbers, printed)
+        replace(verdict, claim=claim, printed=printed)
         for verdict in peak_verdicts(declaration.peak, grid)
     ]

@@ -9,7 +9,8 @@ import pandas as pd
 from adaptprune.cells import cell_folder
 from adaptprune.errors import UserError
 from adaptprune.figures.catalog import Drawing
-from adaptprune.figures.style import COLUMN, add_legend, new_figure, series_style, styled
+from adaptprune.figures.labels import name_lines
+from adaptprune.figures.style import COLUMN, new_figure, series_style, styled
 from adaptprune.files.atomic import read_sealed_json, sha256_file
 from adaptprune.papers.sparse_trainer.made_of import retraining_cells
 from adaptprune.recovery.log import read_log
@@ -40,7 +41,7 @@ def draw(source: Source) -> Drawing:
             axes.plot(means.index / 1e3, means, label=str(training), **style)
         axes.set_xlabel("Training tokens (thousands)")
         axes.set_ylabel("Training loss (nats)")
-        add_legend(figure, [axes])
+        name_lines(figure, [axes])
     return Drawing(figure, data[["training", "seed", "step", "tokens", "loss"]])
 
 

@@ -9,7 +9,8 @@ import pandas as pd
 from adaptprune.cells import cell_folder
 from adaptprune.errors import UserError
 from adaptprune.figures.catalog import Drawing
-from adaptprune.figures.style import COLUMN, add_legend, new_figure, series_style, styled
+from adaptprune.figures.labels import name_lines
+from adaptprune.figures.style import COLUMN, new_figure, series_style, styled
 from adaptprune.files.atomic import read_sealed_json, sha256_file
 from adaptprune.papers.sparse_trainer.made_of import scheduled_cells
 from adaptprune.recovery.log import read_log
@@ -45,7 +46,7 @@ def draw(source: Source) -> Drawing:
             axes.set_ylabel(label)
             axes.set_ylim(bottom=0)
         panels[-1].set_xlabel("Step")
-        add_legend(figure, panels)
+        name_lines(figure, panels)
     return Drawing(figure, data)
 
 

@@ -8,10 +8,16 @@ import pandas as pd
 
 from adaptprune.papers.sparse_trainer.orders import ORDERS, judge_order
 from adaptprune.results.stats import chance_over_seeds
-from adaptprune.results.verdict import Outcome, Verdict, judge
+from adaptprune.results.verdict import Outcome, Verdict, judge, not_run
 
 if TYPE_CHECKING:
     from adaptprune.report.evidence import Evidence
+
+#: What the tests of these claims are over.
+JUDGED_BY = (
+    "Two trainings are compared seed by seed, by the logarithm of their perplexity or by how much "
+    "of their masks moves. Tests over seeds keep the text fixed and speak of it alone."
+)
 
 #: What is early and what is late: the first and the last quarter of the choices of masks (ours).
 _QUARTER = 4
@@ -32,7 +38,7 @@ def annealing_explores(evidence: Evidence) -> Verdict:
     printed = "In words and curves alone (6.7, Figure 4)."
     path = evidence.of("ast_fig4").generated / "figures" / "ast_fig4.csv"
     if not path.is_file():
-        return Verdict(claim, Outcome.OPEN, "Not run: snakemake ast_fig4.", [], printed)
+        return not_run(claim, "ast_fig4", printed)
     early, late = _gains(pd.read_csv(path))
     numbers = [
         f"Flip rate of the first quarter: {100 * early.mean():+.3g} points with annealing, "

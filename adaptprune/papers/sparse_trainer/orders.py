@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from adaptprune.results.rows import labels_of, profile_results
 from adaptprune.results.stats import chance_over_seeds
-from adaptprune.results.verdict import Outcome, Verdict, judge
+from adaptprune.results.verdict import Outcome, Verdict, judge, not_run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -112,8 +112,7 @@ def judge_order(evidence: Evidence, order: Order) -> Verdict:
     shown = evidence.of(order.table)
     path = shown.source.folder / f"results-{order.table}.csv"
     if not path.is_file():
-        reason = f"Not run: snakemake {order.table}."
-        return Verdict(order.claim, Outcome.OPEN, reason, [], order.printed)
+        return not_run(order.claim, order.table, order.printed)
     text = shown.suite.perplexity
     rows = profile_results(path, shown.source.name)
     rows = rows[(rows["task"] == text.task) & (rows["metric"] == text.metric)] if text else rows[:0]
@@ -128,11 +127,19 @@ def judge_order(evidence: Evidence, order: Order) -> Verdict:
         f"perplexity, {len(changes)} seeds."
         for (model, (better, worse)), changes in found.items()
     ]
-    if not found or any(len(changes) < 2 for changes in found.values()):
-        reason = "One seed says nothing of chance." if found else "None of its pairs was run."
+    if not found:
+        reason = "None of its pairs was run."
+        return Verdict(order.claim, Outcome.NOT_RUN, reason, [], order.printed)
+    if any(len(changes) < 2 for changes in found.values()):
+        reason = "One seed says nothing of chance."
         return Verdict(order.claim, Outcome.OPEN, reason, numbers, order.printed)
     gains = list(found.values())
     outcome = judge([_mean(gain) for gain in gains], [chance_over_seeds(gain) for gain in gains])
+    lacking = [pair for pair in order.pairs if pair not in {pair for _, pair in found}]
+    if lacking and outcome != Outcome.REFUTED:
+        pairs = "; ".join(f"{better} against {worse}" for better, worse in lacking)
+        reason = f"Without numbers: {pairs}."
+        return Verdict(order.claim, Outcome.NOT_RUN, reason, numbers, order.printed)
     return Verdict(order.claim, outcome, "Every pair, over the seeds.", numbers, order.printed)
 
 
