@@ -72,6 +72,7 @@ class Panel:
         labels: headers of the label cells.
         listed: whether every line prints all of its labels.
         align: of the columns, as LaTeX calls it.
+        note: a sentence under the title.
     """
 
     title: str
@@ -82,6 +83,7 @@ class Panel:
     labels: tuple[str, ...] = ("Sparsity", "Method")
     listed: bool = False
     align: str = "r"
+    note: str = ""
 
     @property
     def width(self) -> int:
@@ -137,6 +139,7 @@ def three_digits(value: float) -> str:
 #: By kind of measure, how its numbers are printed where it is not by two decimals.
 _FORMS: dict[str, Callable[[float], str]] = {
     "share": "{:.1f}".format,
+    "tenths": "{:.1f}".format,
     "seconds": "{:.1f}".format,
     "rate": lambda value: f"{value:.{1 if value < 100 else 0}f}",
     "digits": three_digits,
