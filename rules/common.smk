@@ -1,4 +1,5 @@
 # What all rules share: what was asked for, and the names of files. No torch is imported.
+import sys
 from pathlib import Path
 
 from adaptprune.errors import UserError
@@ -52,6 +53,14 @@ PROFILE = REQUEST.name
 # Functions of rules: of those that compute, and of those that collect and present.
 JOB = Computed(REQUEST, lambda: workflow.cores if workflow.local_exec else None)
 SHOWN = Presented(REQUEST)
+if REQUEST.compared is not None and workflow.is_main_process:
+    from adaptprune.comparison.forecast import say_beforehand
+
+    if lacking := REQUEST.lacking_cells():
+        offered = workflow.resource_settings
+        at_once = offered.nodes or REQUEST.jobs_at_once(offered.cores or 1)
+        line = say_beforehand(lacking, Path(REQUEST.baseline()), at_once)
+        print(line, file=sys.stderr)
 # Files: those of any profile, as patterns, and those of the one that was asked for.
 RUN = paths.Run("{profile}")
 MINE = paths.Run(PROFILE)

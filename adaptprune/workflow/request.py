@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -103,6 +104,20 @@ class Request:
         """Return the stored results: the file that was given, or the matrix of the profile."""
         here = Path(f"results/{self.name}.csv")
         return str(self._config.get("baseline", here if here.is_file() else self.root / here))
+
+    def lacking_cells(self) -> list[Cell]:
+        """Return the cells of the profile that have not been evaluated here."""
+        run = Run(self.name)
+        return [
+            cell
+            for cell in self.profile(self.name).cells()
+            if not Path(run.cell(cell.key, "evaluation.json")).is_file()
+        ]
+
+    def jobs_at_once(self, cores: int) -> int:
+        """Return how many jobs compute at the same time: more than there are cores never do."""
+        there = os.cpu_count() or 1
+        return max(1, min(cores, there) // self.profile(self.name).threads)
 
     def _model_folders(self, name: str) -> dict[str, str]:
         return {slug(model): model for model in [*catalogue(), *self.profile(name).all_models]}
