@@ -36,7 +36,11 @@ PAPER_TABLES = paths.tables_folder(ROOT)
 try:
     TABLES = DeclaredTables(declared_tables(PAPER_TABLES))
     REQUEST = Request(
-        ROOT, config, TABLES, lambda file: workflow.dag.forcefiles.add(file)
+        ROOT,
+        config,
+        TABLES,
+        force=lambda file: workflow.dag.forcefiles.add(file),
+        say=lambda line: workflow.is_main_process and print(line, file=sys.stderr),
     )
     if REQUEST.compared is not None:
         # Not above: it brings pandas, which the other targets can do without.

@@ -104,6 +104,12 @@ def draw_chance(axes: Axes, points: pd.DataFrame) -> None:
         axes.axhline(value, color="0.4", linestyle=":", linewidth=1, label="Guessing")
 
 
+def add_remark(figure: Figure, remark: str) -> None:
+    """Write a remark above all panels, small: what the whole figure is made from."""
+    with styled():
+        figure.suptitle(remark, fontsize=6, x=0.01, horizontalalignment="left")
+
+
 def new_figure(width: float = COLUMN, height: float = 2.4) -> Figure:
     """Return an empty figure.
 

@@ -63,6 +63,16 @@ def beside(results_csv: Path, kind: str) -> Path:
     return results_csv.with_name(f"{results_csv.stem}.{kind}")
 
 
+def is_stored(results_csv: Path) -> bool:
+    """Say whether results are a stored matrix, not those of a run."""
+    return beside(results_csv, "versions.json").is_file()
+
+
+def said_of_stored(results_csv: Path) -> str:
+    """Return what a caption says of results that are a stored matrix."""
+    return f"From the stored {results_csv.parent.name}/{results_csv.name}; nothing was computed."
+
+
 def provenance_file(results_csv: Path) -> Path:
     """Return where it lies what results cost: beside a stored matrix, or beside those of a run."""
     stored = beside(results_csv, "provenance.csv")
