@@ -30,11 +30,8 @@ if TYPE_CHECKING:
     from adaptprune.tables.panels import Panel
     from adaptprune.workflow.profiles import Profile
 
-#: Said under a table of a stored matrix that lacks some cells.
-NOT_STORED = (
-    f"{MISSING} in a row: its cells are not in the stored matrix, which lists them as not run; "
-    "`--config rerun=true` computes all cells of the profile."
-)
+#: Said of a table whose stored matrix lacks some of its cells.
+NOT_STORED = f"{MISSING}: listed there as not run; --config rerun=true computes it."
 
 
 def render_table(
@@ -82,7 +79,7 @@ def render_table(
     if is_stored(results_csv):
         caption += f" {said_of_stored(results_csv)}"
         if grid.missing:
-            notes.append(NOT_STORED)
+            caption += f" {NOT_STORED}"
     heading = Heading(table.name, caption, table.label, name, len(results))
     write_panels(output_stem, panels, notes, heading, tidy(grid, heading, published=compared))
 
