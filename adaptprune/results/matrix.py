@@ -74,11 +74,11 @@ def said_of_stored(results_csv: Path) -> str:
 
 
 def provenance_file(results_csv: Path) -> Path:
-    """Return where it lies what results cost: beside a stored matrix, or beside those of a run."""
-    stored = beside(results_csv, "provenance.csv")
-    if stored.is_file() or not (results_csv.parent / "cells").is_dir():
-        return stored
-    return results_csv.with_name(results_csv.name.replace("results", "provenance", 1))
+    """Return where it lies what results cost: those of a run, or of a stored matrix."""
+    of_run = results_csv.with_name(results_csv.name.replace("results", "provenance", 1))
+    if of_run != results_csv and of_run.is_file():
+        return of_run
+    return beside(results_csv, "provenance.csv")
 
 
 def _read_documents(path: Path, columns: list[str]) -> pd.DataFrame:
