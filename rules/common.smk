@@ -10,6 +10,7 @@ from adaptprune.pruning.registry import find_method
 from adaptprune.tables.declared_tables import DeclaredTables
 from adaptprune.workflow import graph, options, paths
 from adaptprune.workflow.computed import Computed
+from adaptprune.workflow.ending import Ending, say_made
 from adaptprune.workflow.papers import (
     claims_file,
     declared_tables,
@@ -23,7 +24,6 @@ from adaptprune.workflow.progress import (
     Progress,
     cell_folders,
     report_progress,
-    say_made,
 )
 from adaptprune.workflow.request import Request
 
@@ -70,7 +70,13 @@ RUN = paths.Run("{profile}")
 MINE = paths.Run(PROFILE)
 
 
+ENDING = Ending(workflow)
+if workflow.is_main_process:
+    ENDING.watch()
+
+
 onstart:
+    ENDING.begin()
     graph.collect_garbage()
     try:
         hold_lock(Path(paths.RUNS))

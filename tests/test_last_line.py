@@ -13,7 +13,7 @@ from matrix_examples import write_scored_cell
 import adaptprune
 from adaptprune.commands import written
 from adaptprune.results.matrix import store_cells
-from adaptprune.workflow.progress import say_made
+from adaptprune.workflow.ending import say_made
 
 if TYPE_CHECKING:
     from collections.abc import Callable
