@@ -187,22 +187,21 @@ class Asked:
         yield "device", set(ok["device"]), {self._device}
         stock = {"stock precision" in scorer for scorer in ok["scorer"]}
         yield "stock precision of the scorer", stock, {chosen.scorer_precision == "stock"}
-        for model, length in sorted(set(zip(ok["model"], ok["max_length"], strict=True))):
-            window = self._window(model) or int(length)
-            yield "max_length", int(length), min(chosen.max_length, window)
+        text = load_suite(chosen.suite).perplexity
+        for (model, shown), rows in ok.groupby(["model", "max_length"]):
+            length = int(shown)
+            yield "max_length", length, min(chosen.max_length, self._window(model) or length)
+            if text:
+                metrics = set(rows.loc[rows["task"] == text.task, "metric"])
+                found = {metric for metric in metrics if metric.startswith(METRIC)}
+                lengths = chosen.lengths_within(length)
+                yield "token perplexities", found, {f"{METRIC}{length}" for length in lengths}
         for task, documents in self._documents.items():
             found = set(ok.loc[ok["task"] == task, "n"])
             yield f"documents of {task}", found, {documents}
         tasks = ok.drop_duplicates("task").set_index("task")
         prompts = tasks.rename(columns={"task_version": "version"})[["num_fewshot", "version"]]
         yield from self._prompts(prompts.to_dict("index"))
-        if text := load_suite(chosen.suite).perplexity:
-            metrics = {
-                metric
-                for metric in ok.loc[ok["task"] == text.task, "metric"]
-                if metric.startswith(METRIC)
-            }
-            yield "token perplexities", metrics, {f"{METRIC}{n}" for n in chosen.token_perplexity}
 
     def _row(self, name: str, row: pd.Series) -> Iterator[Pair]:
         """Compare what a stored row says of its method."""
