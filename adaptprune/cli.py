@@ -32,7 +32,7 @@ from adaptprune.commands import (
     training,
     written,
 )
-from adaptprune.errors import NumericalError, UserError
+from adaptprune.errors import INTERRUPTED, STOPPED, NumericalError, UserError
 from adaptprune.files.surroundings import check, expanded, speak_utf8
 from adaptprune.machine.workflow_lock import end_with_workflow
 from adaptprune.pruning.vectors import take_official_vectors
@@ -122,9 +122,6 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
 #: What the workflow and the training processes call; known, but not listed.
 UNLISTED = (reporting.made_from, training.train_stage)
 
-#: Exit status of a command that Ctrl-C ended.
-INTERRUPTED = 130
-
 app = typer.Typer(
     cls=Grouped,
     help="Pruning of language models: prune, evaluate, compare.",
@@ -197,7 +194,7 @@ def main() -> None:
             raise
         _end(f"{error.filename}: {error.strerror}")
     if status == INTERRUPTED:
-        print("stopped; run the same command to go on", file=sys.stderr)
+        print(STOPPED, file=sys.stderr)
     if status:
         sys.exit(status)
     written.tell()

@@ -10,6 +10,9 @@ if TYPE_CHECKING:
 
     import pydantic
 
+#: Exit status of a command that Ctrl-C ended, and what it says then.
+INTERRUPTED, STOPPED = 130, "stopped; run the same command to go on"
+
 
 class UserError(Exception):
     """A mistake in the input, told in one line that names the culprit and what is allowed.

@@ -1,4 +1,5 @@
 # What all rules share: what was asked for, and the names of files. No torch is imported.
+import sys
 from pathlib import Path
 
 from adaptprune.errors import UserError
@@ -9,6 +10,7 @@ from adaptprune.pruning.registry import find_method
 from adaptprune.tables.declared_tables import DeclaredTables
 from adaptprune.workflow import graph, options, paths
 from adaptprune.workflow.computed import Computed
+from adaptprune.workflow.ending import Ending, say_made
 from adaptprune.workflow.papers import (
     claims_file,
     declared_tables,
@@ -22,7 +24,6 @@ from adaptprune.workflow.progress import (
     Progress,
     cell_folders,
     report_progress,
-    say_made,
 )
 from adaptprune.workflow.request import Request
 
@@ -35,7 +36,11 @@ PAPER_TABLES = paths.tables_folder(ROOT)
 try:
     TABLES = DeclaredTables(declared_tables(PAPER_TABLES))
     REQUEST = Request(
-        ROOT, config, TABLES, lambda file: workflow.dag.forcefiles.add(file)
+        ROOT,
+        config,
+        TABLES,
+        force=lambda file: workflow.dag.forcefiles.add(file),
+        say=lambda line: workflow.is_main_process and print(line, file=sys.stderr),
     )
     if REQUEST.compared is not None:
         # Not above: it brings pandas, which the other targets can do without.
@@ -52,12 +57,26 @@ PROFILE = REQUEST.name
 # Functions of rules: of those that compute, and of those that collect and present.
 JOB = Computed(REQUEST, lambda: workflow.cores if workflow.local_exec else None)
 SHOWN = Presented(REQUEST)
+if REQUEST.compared is not None and workflow.is_main_process:
+    from adaptprune.comparison.forecast import say_beforehand
+
+    if lacking := REQUEST.lacking_cells():
+        offered = workflow.resource_settings
+        at_once = offered.nodes or REQUEST.jobs_at_once(offered.cores or 1)
+        line = say_beforehand(lacking, Path(REQUEST.baseline()), at_once)
+        print(line, file=sys.stderr)
 # Files: those of any profile, as patterns, and those of the one that was asked for.
 RUN = paths.Run("{profile}")
 MINE = paths.Run(PROFILE)
 
 
+ENDING = Ending(workflow)
+if workflow.is_main_process:
+    ENDING.watch()
+
+
 onstart:
+    ENDING.begin()
     graph.collect_garbage()
     try:
         hold_lock(Path(paths.RUNS))

@@ -105,14 +105,15 @@ rule figure:
     params:
         overrides=SHOWN.overrides,
         folder=str(CONFIG),
-        made_from=SHOWN.profile_hash,
+        made_from=SHOWN.source_hash,
+        shown=SHOWN.figure_results,
         written=lambda wildcards, output: " ".join(output[:4]),
         stem=lambda wildcards, output: output[0].removesuffix(".pdf"),
     message:
         "draw {wildcards.figure} of profile {wildcards.profile}"
     shell:
         "(python -m adaptprune figure --name {wildcards.figure} --profile {wildcards.profile} "
-        "--config-folder {params.folder:q} {params.overrides} --output {params.stem} "
+        "--config-folder {params.folder:q} {params.overrides} {params.shown} --output {params.stem} "
         "&& python -m adaptprune made-from --digest {params.made_from} --output {output.made} "
         "{params.written}) > {log} 2>&1"
 
@@ -133,13 +134,14 @@ rule measured_table:
     params:
         overrides=SHOWN.overrides,
         folder=str(CONFIG),
-        made_from=SHOWN.profile_hash,
+        made_from=SHOWN.source_hash,
+        shown=SHOWN.measured_results,
         written=lambda wildcards, output: " ".join(output[:3]),
         stem=lambda wildcards, output: output[0].removesuffix(".md"),
     message:
         "render {wildcards.measured} of profile {wildcards.profile}"
     shell:
         "(python -m adaptprune {wildcards.measured} --profile {wildcards.profile} "
-        "--config-folder {params.folder:q} {params.overrides} --output {params.stem} "
+        "--config-folder {params.folder:q} {params.overrides} {params.shown} --output {params.stem} "
         "&& python -m adaptprune made-from --digest {params.made_from} --output {output.made} "
         "{params.written}) > {log} 2>&1"

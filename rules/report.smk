@@ -26,11 +26,12 @@ rule page:
         declarations=lambda wildcards: str(PAPER_TABLES),
         generated=RUN.generated,
         made_from=SHOWN.page_hash,
+        shown=SHOWN.page_results,
     message:
         "write the report of profile {wildcards.profile}"
     shell:
         "(python -m adaptprune report --profile {wildcards.profile} --config-folder {params.folder:q} "
-        "{params.overrides} --declarations {params.declarations:q} --generated {params.generated} "
+        "{params.overrides} {params.shown} --declarations {params.declarations:q} --generated {params.generated} "
         "--output {output.page} "
         "&& python -m adaptprune made-from --digest {params.made_from} --output {output.made} "
         "{output.page}) > {log} 2>&1"

@@ -189,7 +189,7 @@ COMMANDS = [
         "adaptprune compare results/offline.csv results/offline.csv --method flap",
         "run",
         {"results/offline.csv": "yesterday.csv"},
-        ("FLAP against the baselines of yesterday", "FLAP, against LLM-Pruner"),
+        ("FLAP against the baselines of yesterday", "| FLAP against |"),
     ),
     Documented("export ADAPTPRUNE_CACHE=/shared/cache", "machine"),
     Documented("python -m adaptprune prefetch --profile paper", "machine"),

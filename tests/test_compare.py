@@ -185,19 +185,19 @@ def row_of(difference: float, p: float, low: float = 0.4, high: float = 3.8) -> 
 def test_sentences() -> None:
     assert describe_average(row_of(2.1, 0.013), "Mine", "FLAP", "") == (
         "Mine is better than FLAP at 40 %: +2.1 points, 95 % interval [0.4, 3.8], "
-        "corrected p = 0.013."
+        "corrected p (Holm) = 0.013."
     )
     assert describe_average(row_of(-2.1, 0.0002, -3.8, -0.4), "Mine", "FLAP", "").startswith(
         "Mine is worse than FLAP at 40 %: −2.1 points, 95 % interval [−3.8, −0.4], "
-        "corrected p < 0.001"
+        "corrected p (Holm) < 0.001"
     )
     assert describe_average(row_of(2.1, 0.06), "Mine", "FLAP", " (x)") == (
         "No difference between Mine and FLAP is shown at 40 %: +2.1 points, 95 % interval "
-        "[0.4, 3.8], corrected p = 0.06 (x)."
+        "[0.4, 3.8], corrected p (Holm) = 0.06 (x)."
     )
     assert describe_perplexity(row_of(0.32, 0.001, 0.28, 0.37), "FLAP") == (
         "Its perplexity is lower: 0.32 times that of FLAP, 95 % interval [0.28, 0.37], "
-        "corrected p = 0.001."
+        "corrected p (Holm) = 0.001."
     )
     assert describe_perplexity(row_of(1.1, 0.5, 0.9, 1.3), "FLAP").startswith(
         "Its perplexity is not shown to differ: 1.1 times"
@@ -222,7 +222,7 @@ def test_a_method_against_itself_ties(tmp_path: Path, files: tuple[Path, Path]) 
     assert (table["p_corrected"] == 1).all()
     text = render_markdown(compare_files(files[0], files[0]))
     assert "FLAP, against FLAP (" in text
-    assert "| 0/2/0 |" in text
+    assert "W/T/L 0/2/0" in text, "the same in every row"
 
 
 def test_a_method_of_a_matrix_meets_the_others_there(files: tuple[Path, Path]) -> None:
@@ -230,7 +230,7 @@ def test_a_method_of_a_matrix_meets_the_others_there(files: tuple[Path, Path]) -
     assert set(comparison.table["method"]) == {"flap"}
     assert set(comparison.table["baseline"]) == {"llm-pruner"}
     text = render_markdown(comparison)
-    assert "FLAP, against LLM-Pruner" in text
+    assert "| Sparsity | FLAP against |" in text
     assert "FLAP (tiny)" not in text
 
 
@@ -241,11 +241,13 @@ def test_markdown_holds_everything(comparison: Comparison) -> None:
     assert "\n\n- mine is better than FLAP at" in text
     for title in ("Difference to every baseline", "Task by task", "Size reached, and what it cost"):
         assert f"## {title}" in text
-    assert "| tiny-llama | 20% | mine, against LLM-Pruner |" in text
-    assert re.search(r"\| tiny-llama \| 20% \| mine \| 0.00M \|.*± ", text)
-    assert "| tiny-llama | 0% | Dense |" in text
-    assert re.search(r"\| 2/0/0 \|", text)
-    assert "| 20.0 % ± 0.0 % | 1.5 ± 0.0 | 300 ± 0 |" in text
+    assert "The same in every row: Model tiny-llama" in text
+    assert "| Sparsity | mine against | Average | Average 95 % interval |" in text
+    assert "| 20 % | LLM-Pruner | **+" in text
+    assert re.search(r"\| 20 % \| mine \| [0-9.]+ ± ", text)
+    assert "| 0 % | Dense |" in text
+    assert "W/T/L 2/0/0" in text, "the same in every row"
+    assert "| 20 % | mine | 20.0 ± 0.0 | 1.5 ± 0.0 | 300.0 ± 0.0 |" in text
     assert "(average: 4, perplexity: 4, task: 8)" in text
 
 
@@ -255,7 +257,7 @@ def test_masked_weights_are_told_apart_from_removed_ones(tmp_path: Path) -> None
     new = stored(tmp_path, "new", write_cells(tmp_path / "new", ["mine"], [20], pruning=zeros))
     comparison = compare_files(baselines, new)
     text = render_markdown(comparison)
-    assert "| #Param. | #Nonzero | Channels removed |" in text
+    assert "#Nonzero 0.00M; Channels removed (%) 20.0 ± 0.0" in text
     assert any(
         note.startswith("#Nonzero: the parameters that no mask") for note in comparison.notes
     )
@@ -287,7 +289,8 @@ def test_html_stands_alone(comparison: Comparison) -> None:
     tags = Tags()
     tags.feed(page)
     assert (tags.open, tags.links) == ([], [])
-    assert tags.rows == sum(1 + len(panel.rows) for panel in comparison.panels)
+    blocks = sum(row.starts_block for panel in comparison.panels for row in panel.rows)
+    assert tags.rows == blocks + sum(1 + len(panel.rows) for panel in comparison.panels)
     assert "url(" not in page
     assert "<strong>+" in page
     assert "<script" not in page
@@ -346,8 +349,8 @@ def test_two_versions_of_a_method_may_be_compared(tmp_path: Path, files: tuple[P
     cells = write_cells(tmp_path / "cells", ["flap"], pruning=newer, skill=0.7)
     text = render_markdown(compare_files(files[0], stored(tmp_path, "today", cells)))
     assert "FLAP has version 2, in tiny version 1." in text
-    assert "FLAP, against FLAP (tiny)" in text
-    assert "FLAP, against LLM-Pruner" not in text
+    assert "| Sparsity | FLAP against |" in text
+    assert "| 20 % | FLAP (tiny) |" in text
 
 
 def test_a_method_may_be_compared_with_itself_under_other_parameters(

@@ -28,12 +28,14 @@ def baselines(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return stored(folder, "old", [write_dense(folder / "cells"), *cells])
 
 
-def rows_of(panel: Panel, sparsity: str = "20%") -> dict[str, list[str]]:
-    """Return the printed texts of a panel's rows at a sparsity, by label."""
+def rows_of(panel: Panel, sparsity: str = "20 %") -> dict[str, dict[str, str]]:
+    """Return the printed texts of a panel's rows at a sparsity, by label and header."""
     return {
-        row.labels[-1]: [text.text for text in row.texts]
+        row.labels[-1]: dict(
+            zip(panel.flat_headers, (text.text for text in row.texts), strict=True)
+        )
         for row in panel.rows
-        if row.labels[0] == sparsity
+        if len(row.labels) == 1 or row.labels[0] == sparsity
     }
 
 
@@ -64,16 +66,17 @@ def test_one_seed_of_a_method_stands_beside_the_same_seed_of_the_baselines(
 ) -> None:
     scores, differences, _, cost = narrowed.panels
     rows = rows_of(scores)
-    flap, mine = float(rows["FLAP"][3]), float(rows["mine"][3])
+    flap, mine = (float(rows[label]["Average"]) for label in ("FLAP", "mine"))
     assert flap == pytest.approx(average_of(baselines, "flap", 0), abs=0.005)
     assert average_of(baselines, "flap", 1) != average_of(baselines, "flap", 0)
     # The printed difference is that of the printed scores.
-    printed = float(rows_of(differences)["mine, against FLAP"][0].replace(MINUS, "-"))
+    said = rows_of(differences)["FLAP"]["Average"]
+    printed = float(said.replace(MINUS, "-"))
     assert printed == pytest.approx(mine - flap, abs=0.06)
-    assert f"{rows_of(differences)['mine, against FLAP'][0]} points" in narrowed.sentences[0]
+    assert f"{said} points" in narrowed.sentences[0]
     for panel in narrowed.panels:
         for texts in rows_of(panel).values():
-            assert not any("±" in text for text in texts), "one seed has no spread"
+            assert not any("±" in text for text in texts.values()), "one seed has no spread"
     assert {"FLAP", "LLM-Pruner", "mine"} == set(rows_of(cost))
 
 
@@ -91,9 +94,9 @@ def test_places_of_other_seeds_are_told_apart(tmp_path: Path, baselines: Path) -
     comparison = compare_files(baselines, stored(tmp_path, "new", new), "mine")
     assert "over seeds 0, 1, 2 at 20 %; seed 1 at 40 %, where they are" in comparison.notes[1]
     (scores, *_) = comparison.panels
-    assert all("±" in texts[3] for texts in rows_of(scores, "20%").values())
-    assert not any("±" in texts[3] for texts in rows_of(scores, "40%").values())
-    assert marks_of(scores, "20%") == marks_of(scores, "40%") == {"best", "second"}
+    assert all("±" in texts["Average"] for texts in rows_of(scores, "20 %").values())
+    assert not any("±" in texts["Average"] for texts in rows_of(scores, "40 %").values())
+    assert marks_of(scores, "20 %") == marks_of(scores, "40 %") == {"best", "second"}
 
 
 def test_nothing_is_marked_across_different_seeds(tmp_path: Path) -> None:
@@ -104,16 +107,16 @@ def test_nothing_is_marked_across_different_seeds(tmp_path: Path) -> None:
     paths = (stored(tmp_path, "old", cells), stored(tmp_path, "new", new))
     comparison = compare_files(*paths, "mine")
     scores, differences, tasks, cost = comparison.panels
-    assert marks_of(scores, "20%") == {"best", "second"}
-    assert marks_of(scores, "40%") == set()
+    assert marks_of(scores, "20 %") == {"best", "second"}
+    assert marks_of(scores, "40 %") == set()
     for panel, label in (
         (scores, "FLAP (2 of 3 seeds)"),
-        (differences, "mine, against FLAP (2 of 3 seeds)"),
-        (tasks, "mine, against FLAP (2 of 3 seeds)"),
+        (differences, "FLAP (2 of 3 seeds)"),
+        (tasks, "FLAP (2 of 3 seeds)"),
         (cost, "FLAP (2 of 3 seeds)"),
     ):
-        assert label in rows_of(panel, "40%")
-        assert label not in rows_of(panel, "20%")
+        assert label in rows_of(panel, "40 %")
+        assert label not in rows_of(panel, "20 %")
     said = [sentence for sentence in comparison.sentences if " (2 of 3 seeds)" in sentence]
     assert [("FLAP" in sentence, "40 %" in sentence) for sentence in said] == [(True, True)]
     notes = "\n".join(comparison.notes)
@@ -125,5 +128,6 @@ def test_an_interval_that_leaves_zero_out_does_not_print_it() -> None:
     assert f"[{MINUS}3.8, {MINUS}0.04]" in describe_average(
         row_of(-1.9, 0.01, -3.8, -0.04), "Mine", "FLAP", ""
     )
-    assert "corrected p = 0.0496" in describe_average(row_of(1.9, 0.0496, 0.04, 3), "M", "F", "")
+    said = describe_average(row_of(1.9, 0.0496, 0.04, 3), "M", "F", "")
+    assert "corrected p (Holm) = 0.0496" in said
     assert "[0.91, 0.9996]" in describe_perplexity(row_of(0.95, 0.01, 0.91, 0.9996), "FLAP")

@@ -215,6 +215,9 @@ def test_documented_commands_do_what_the_pages_say(
             assert text in out + err, f"{entry.command}: does not print {text!r} but\n{out}{err}"
         for path in entry.writes:
             assert (folder / path).exists(), f"{entry.command}: wrote no {path}"
+        if entry.writes:
+            last = err.rstrip().splitlines()[-1]
+            assert last.startswith("wrote "), f"{entry.command}: ends with {last!r}"
 
 
 def targets_of(command: str) -> str:

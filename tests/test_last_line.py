@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import ast
 import os
+import re
+import signal
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
+import pytest
 from matrix_examples import write_scored_cell
 
 import adaptprune
+from adaptprune.cli import COMMANDS
 from adaptprune.commands import written
 from adaptprune.results.matrix import store_cells
-from adaptprune.workflow.progress import say_made
+from adaptprune.workflow.ending import Ending, say_made
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    import pytest
 
     Command = Callable[..., tuple[int, str, str]]
 
@@ -51,6 +54,34 @@ def test_what_was_there_before_is_not_said_to_be_written(
     assert capsys.readouterr().err == f"wrote {replaced}\n"
 
 
+def test_a_pretrained_model_is_named(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = "adaptprune.recovery.pretraining.write_pretrained_model"
+    monkeypatch.setattr(target, lambda entry, output: output.mkdir())
+    status, _, err = command("pretrain", "--model", "pocket-1m", "--output", tmp_path / "model")
+    assert (status, err) == (0, f"wrote {tmp_path / 'model'}\n")
+
+
+def test_every_command_with_an_output_notes_it() -> None:
+    """Those that print alone, and what trains one stage, have no last line."""
+    names = {function.__name__ for group in COMMANDS.values() for function in group}
+    noting = 0
+    for file in (ROOT / "adaptprune" / "commands").glob("*.py"):
+        source = file.read_text(encoding="utf-8")
+        for function in ast.parse(source).body:
+            if not isinstance(function, ast.FunctionDef) or function.name not in names:
+                continue
+            options = {option.arg for option in function.args.args}
+            if options & {"output", "to"} or function.name == "collect":
+                body = ast.get_source_segment(source, function) or ""
+                assert re.search(r"check_files\(|check_folder_to_write\(|written\.note\(", body), (
+                    function.name
+                )
+                noting += 1
+    assert noting > 20
+
+
 def test_the_interrupt_ends_in_one_line(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted() -> list[str]:
         raise KeyboardInterrupt
@@ -76,6 +107,71 @@ def test_a_target_ends_with_the_pages_that_it_made(
     files = [str(tmp_path / name) for name in ("b.md", "results.csv", "absent.md")]
     say_made([SimpleNamespace(input=files, output=[str(tmp_path / "a.html")])])
     assert capsys.readouterr().err == f"made {tmp_path}/a.html\nmade {tmp_path}/b.md\n"
+
+
+class FakeWorkflow:
+    """What a workflow's last lines need of Snakemake: a graph of so many jobs."""
+
+    dryrun = False
+
+    def __init__(self, page: str, jobs: int) -> None:
+        self.dag = FakeGraph(page, jobs)
+
+
+class FakeGraph:
+    def __init__(self, page: str, jobs: int) -> None:
+        self.targetjobs = [SimpleNamespace(input=[page], output=[])]
+        self._jobs = jobs
+
+    def __len__(self) -> int:
+        return self._jobs
+
+
+def ended(
+    workflow: FakeWorkflow, monkeypatch: pytest.MonkeyPatch, *, begins: bool, stops: bool
+) -> None:
+    """Let a workflow end."""
+    last: list[Callable[[], None]] = []
+    monkeypatch.setattr("atexit.register", last.append)
+    kept = signal.getsignal(signal.SIGINT)
+    try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        ending = Ending(workflow)
+        ending.watch()
+        if begins:
+            ending.begin()
+        if stops:
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, kept)
+    monkeypatch.chdir("/")
+    for say in last:
+        say()
+
+
+@pytest.mark.parametrize(
+    ("jobs", "begins", "stops", "told"),
+    [
+        (0, False, False, "made table1.md\n"),
+        (2, False, False, ""),
+        (0, True, False, ""),  # the handler of a run that succeeded has said it
+        (2, True, True, "stopped; run the same command to go on\n"),
+    ],
+)
+def test_a_workflow_has_last_lines_without_a_handler(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    jobs: int,
+    begins: bool,
+    stops: bool,
+    told: str,
+) -> None:
+    (tmp_path / "table1.md").write_text("")
+    monkeypatch.chdir(tmp_path)
+    ended(FakeWorkflow("table1.md", jobs), monkeypatch, begins=begins, stops=stops)
+    assert capsys.readouterr().err == told
 
 
 def test_make_clean_moves_aside(tmp_path: Path) -> None:

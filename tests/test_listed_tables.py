@@ -98,7 +98,7 @@ def test_rows_stand_in_their_order_with_what_they_took(tmp_path: Path) -> None:
         "once (1 of 2 seeds)",
     ]
     assert f"| {BLOCK} | {ACCEL.sparsity}% | pruned & trained | 0.10M | 2.05k | 0 |" in lines[1]
-    assert "| 1.50e+09 | 2.00 min |" in lines[1]
+    assert "| 1.50·10⁹ | 2.00 min |" in lines[1]
     assert "| – | – | – | – |" in lines[0], "nothing was trained here"
     tidy = pd.read_csv(stem.with_suffix(".csv")).set_index(["title", "column"])
     assert tidy.loc[("pruned & trained", "tokens"), "value"] == 2048

@@ -10,6 +10,7 @@ from adaptprune.results.numerals import (
     MINUS,
     NOTHING,
     interval,
+    magnitude,
     plain,
     print_p,
     ratio,
@@ -32,7 +33,7 @@ from adaptprune.results.verdict import LEVEL
         (-0.04, f"{MINUS}0.04"),
         (0.00049, "+0.0005"),
         (0.0496, "+0.05"),
-        (-2.5e8, f"{MINUS}2.5e+08"),
+        (-2.5e8, f"{MINUS}2.5·10⁸"),
     ],
 )
 def test_only_zero_is_printed_as_zero(value: float, printed: str) -> None:
@@ -57,7 +58,16 @@ def test_the_end_of_an_interval_shows_on_which_side_of_zero_it_lies() -> None:
 
 @pytest.mark.parametrize(
     ("value", "printed"),
-    [(0.318, "0.318"), (0.9996, "0.9996"), (1.0, "1"), (1.00002, "1.00002"), (2.5e8, "2.5e+08")],
+    [
+        (0.318, "0.318"),
+        (0.9996, "0.9996"),
+        (1.0, "1"),
+        (1.00002, "1.00002"),
+        (1234.6, "1235"),
+        (2.5e8, "2.50·10⁸"),
+        (0.00015, "1.50·10⁻⁴"),
+        (1.82e-6, "1.82·10⁻⁶"),
+    ],
 )
 def test_only_equality_is_a_ratio_of_1(value: float, printed: str) -> None:
     assert ratio(value) == printed
@@ -80,7 +90,15 @@ def test_a_p_below_the_level_is_not_printed_as_the_level(p: float, printed: str)
 
 
 def value_of(printed: str) -> float:
-    return float(printed.replace(MINUS, "-"))
+    """Read a number back, powers of ten included."""
+    mantissa, _, exponent = printed.replace(MINUS, "-").partition("·10")
+    digits = exponent.translate(str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789"))
+    return float(mantissa) * 10.0 ** int(digits or 0)
+
+
+@hypothesis.given(st.floats(1e-12, 1e12))
+def test_a_magnitude_is_the_number_to_its_digits(value: float) -> None:
+    assert value_of(magnitude(value, 3)) == pytest.approx(value, rel=6e-4)
 
 
 @hypothesis.given(st.floats(-1e9, 1e9, allow_subnormal=False), st.integers(1, 3))
@@ -96,9 +114,9 @@ def test_what_is_printed_lies_on_the_same_side_of_the_level(p: float) -> None:
     assert (said < LEVEL) == (p < LEVEL) or abs(p - LEVEL) < NOTHING
 
 
-@hypothesis.given(st.floats(1e-3, 1e3))
+@hypothesis.given(st.floats(1e-9, 1e9))
 def test_a_printed_ratio_lies_on_the_same_side_of_1(value: float) -> None:
-    said = float(ratio(value))
+    said = value_of(ratio(value))
     assert (said < 1, said > 1) == (value < 1 - NOTHING, value > 1 + NOTHING) or (
         abs(value - 1) <= NOTHING
     )

@@ -347,7 +347,7 @@ def test_changes_are_taken_seed_by_seed(tmp_path: Path) -> None:
 def test_large_changes_are_told_by_their_magnitude(tmp_path: Path) -> None:
     mended = cell("flap", 20, 0, (0.3, 0.5), 2.5e8, variant="mended")
     text = changes(tmp_path, mended).with_suffix(".md").read_text()
-    assert "| 0.00M | 0.00 | 0.00 | 0.00 | +2.50e+08 |" in text
+    assert "| 0.00M | 0.00 | 0.00 | 0.00 | +2.50·10⁸ |" in text
 
 
 def test_changes_count_the_seeds_that_both_methods_have(tmp_path: Path) -> None:

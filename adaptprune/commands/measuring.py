@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -23,13 +23,11 @@ from adaptprune.commands.profiles import (
     ConfigFolderOption,
     OverrideOption,
     ProfileOption,
+    ResultsOption,
     RunsOption,
     read_profile,
 )
 from adaptprune.commands.pruning import take_calibration
-
-if TYPE_CHECKING:
-    from adaptprune.workflow.run import Source
 
 
 @with_options_of_bundles
@@ -101,12 +99,6 @@ def measure(
     measure_stage(model, dense, workload, how, output)
 
 
-def _source(profile: str, runs: Path, folder: Path, overrides: list[str] | None) -> Source:
-    from adaptprune.workflow.run import Source
-
-    return Source(profile, read_profile(profile, folder, overrides), runs)
-
-
 def speed(
     profile: ProfileOption,
     output: OutputOption,
@@ -117,14 +109,17 @@ def speed(
     """Render what ``measure`` found of a profile; OUTPUT is the path without suffix."""
     from adaptprune.commands.outputs import check_files, table_files
     from adaptprune.tables.speed import render_speed
+    from adaptprune.workflow.run import Source
 
     check_files(table_files(output))
-    render_speed(_source(profile, runs, config_folder, override), output)
+    chosen = read_profile(profile, config_folder, override)
+    render_speed(Source(profile, chosen, runs), output)
 
 
 def cost(
     profile: ProfileOption,
     output: OutputOption,
+    results: ResultsOption = None,
     runs: RunsOption = Path("results/runs"),
     config_folder: ConfigFolderOption = Path("config"),
     override: OverrideOption = None,
@@ -132,6 +127,8 @@ def cost(
     """Render what pruning cost in time; OUTPUT is the path without suffix."""
     from adaptprune.commands.outputs import check_files, table_files
     from adaptprune.workflow.papers import table_module
+    from adaptprune.workflow.run import Source
 
     check_files(table_files(output))
-    table_module("cost").render_costs(_source(profile, runs, config_folder, override), output)
+    chosen = read_profile(profile, config_folder, override)
+    table_module("cost").render_costs(Source(profile, chosen, runs, results), output)

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from adaptprune.commands import written
 from adaptprune.commands.options import print_json
 from adaptprune.commands.profiles import (
     ConfigFolderOption,
@@ -25,11 +26,13 @@ def prefetch(
 ) -> None:
     """Fetch all models and data that a profile needs, so that it runs without network."""
     from adaptprune.commands.outputs import check_cache_to_fill
+    from adaptprune.data.hub_rows import MANIFEST
     from adaptprune.workflow.prefetch import prefetch as fetch_all
 
     chosen = read_profile(profile, config_folder, override)
     if to is not None:
         check_cache_to_fill(to)
         to = to.resolve()
+        written.note(to / MANIFEST)
         os.environ["ADAPTPRUNE_CACHE"] = str(to)  # the folder is a cache, too
     print_json(fetch_all(chosen, to))

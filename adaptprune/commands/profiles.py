@@ -28,6 +28,9 @@ TakenProfileOption = Annotated[
 ]
 ConfigFolderOption = Annotated[Path, typer.Option(help="where the profiles lie")]
 RunsOption = Annotated[Path, typer.Option(help="where the cells lie")]
+ResultsOption = Annotated[
+    Path | None, typer.Option(help="stored results CSV that is shown; default: the run's")
+]
 OverrideOption = Annotated[
     list[str] | None, typer.Option("--override", metavar="KEY=VALUE", help="of a profile key")
 ]

@@ -19,6 +19,7 @@ from adaptprune.commands.profiles import (
     ConfigFolderOption,
     OverrideOption,
     ProfileOption,
+    ResultsOption,
     RunsOption,
     read_profile,
 )
@@ -244,6 +245,7 @@ def figure(
     name: Annotated[str, typer.Option(help="of the figure")],
     profile: ProfileOption,
     output: OutputOption,
+    results: ResultsOption = None,
     runs: RunsOption = Path("results/runs"),
     config_folder: ConfigFolderOption = Path("config"),
     override: OverrideOption = None,
@@ -251,12 +253,14 @@ def figure(
     """Draw a figure as PDF, PNG, SVG and CSV; OUTPUT is the path without suffix."""
     from adaptprune.commands.outputs import check_files, figure_files
     from adaptprune.figures.catalog import draw
-    from adaptprune.figures.style import save_figure
+    from adaptprune.figures.style import add_remark, save_figure
     from adaptprune.workflow.run import Source
 
     check_files(figure_files(output))
     chosen = read_profile(profile, config_folder, override)
-    drawing = draw(name, Source(profile, chosen, runs))
+    drawing = draw(name, Source(profile, chosen, runs, results))
+    if results is not None:
+        add_remark(drawing.figure, f"Scores from the stored {results.parent.name}/{results.name}")
     save_figure(drawing.figure, drawing.data, output)
 
 
@@ -264,6 +268,7 @@ def report(
     profile: ProfileOption,
     output: OutputOption,
     generated: Annotated[Path, typer.Option(help="the profile's tables and figures")],
+    results: ResultsOption = None,
     runs: RunsOption = Path("results/runs"),
     declarations: Annotated[Path, typer.Option(help="declared tables")] = Path("paper_tables"),
     config_folder: ConfigFolderOption = Path("config"),
@@ -274,6 +279,7 @@ def report(
     from adaptprune.files.atomic import write_texts
     from adaptprune.report.evidence import Evidence
     from adaptprune.report.page import render_report
+    from adaptprune.results.matrix import said_of_stored
     from adaptprune.workflow.run import Source
 
     check_files([(output, holding("<title>Report of profile "))])
@@ -281,7 +287,11 @@ def report(
     def load(name: str) -> Profile:
         return read_profile(name, config_folder, override)
 
-    source = Source(profile, load(profile), runs)
+    shown = load(profile)
+    if results is not None:
+        note = f"{said_of_stored(results)} {shown.note}".strip()
+        shown = shown.model_copy(update={"note": note})
+    source = Source(profile, shown, runs, results)
     page = render_report(Evidence(source, declarations, generated, load))
     write_texts(output.with_suffix(""), {output.suffix: page})
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from adaptprune.commands import written
 from adaptprune.commands.bundles import CalibrationOptions, ProfileOptions, with_options_of_bundles
 from adaptprune.commands.options import (
     ModelOption,
@@ -161,6 +162,7 @@ def pretrain(
         raise UserError(f"model {model} is not pretrained here (allowed: {allowed})")
     if output.exists():
         raise UserError(f"{output} exists; give a path where nothing lies, or move it away")
+    written.note(output)
     from adaptprune.recovery.pretraining import write_pretrained_model  # imports torch
 
     write_pretrained_model(entry, output)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from adaptprune.comparison.alike import describe_seeds
+from adaptprune.comparison.alike import describe_seeds, only_compared
 from adaptprune.comparison.paired import ALL, Cells, Pairing
 from adaptprune.results.conditions import OF_METHOD
 from adaptprune.results.rows import labels_of
@@ -37,7 +37,7 @@ def notes_of(
     overall = table[table["seed"] == ALL]
     sizes = {kind: len(rows) for kind, rows in overall.groupby("kind")}
     notes = [
-        f"The results in {sides.names[0]} and {sides.names[1]} were measured under equal "
+        f"The results in {' and '.join(dict.fromkeys(sides.names))} were measured under equal "
         "conditions: the same model, documents, minor versions of lm-eval and transformers, and "
         "calibration sets but where a name says which other one.",
         f"Scores are mean ± sample standard deviation over {describe_seeds(seeds)}, where they are "
@@ -57,7 +57,7 @@ def notes_of(
         "Seconds and memory: of computing the scores, which may serve several sparsities, and of "
         "pruning (of training, for a trained model).",
     ]
-    cells = sides.together("results")
+    cells = only_compared(sides.together("results"), seeds)
     if (cells["nonzeros"] != cells["params"]).any():
         notes.append(ZEROS)
     if any(pairing.seeds not in ([], seeds.get(pairing.place)) for pairing in pairings):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,8 @@ from adaptprune.results.stats import Bootstrap, bootstrap_mean, bootstrap_ratio,
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
     from adaptprune.evaluation.suites import PerplexityTask, Suite, SuiteTask
     from adaptprune.results.matrix import Matrix
 
@@ -23,12 +26,24 @@ if TYPE_CHECKING:
 ALL = "all"
 
 COLUMNS = [
-    *("model", "recovery", "sparsity", "method", "baseline", "kind", "measure", "seed"),
+    *("model", "recovery", "sparsity", "method", "baseline", "kind", "measure", "metric", "seed"),
     *("n", "value", "baseline_value", "difference", "low", "high", "test", "p", "p_corrected"),
+    "correction",
 ]
 
 _DOCUMENT = ["task", "document", "document_hash"]
 _NOWHERE = np.array([], dtype=np.intp)
+
+
+class Scores(NamedTuple):
+    """One score of every document, in the order of the documents.
+
+    ``documents`` are hashes of task, number and content [documents]: equal where and only where
+    the documents are the same in the same order. ``values`` are the scores [documents].
+    """
+
+    documents: NDArray[np.uint64]
+    values: NDArray[np.float64]
 
 
 @dataclass(frozen=True, order=True)
@@ -39,6 +54,11 @@ class Place:
     recovery: str
     sparsity: int
 
+    @property
+    def share(self) -> str:
+        """Return sparsity and recovery as they are printed."""
+        return f"{self.sparsity} %" + ("" if self.recovery == "none" else f" after {self.recovery}")
+
 
 class Cells:
     """The per-document scores of a matrix's finished cells."""
@@ -46,12 +66,13 @@ class Cells:
     def __init__(self, matrix: Matrix) -> None:
         """Take them apart by place, method, seed, task and metric."""
         keys = ["model", "recovery", "sparsity", "label", "seed"]
-        documents = matrix.documents.assign(label=labels_of(matrix.documents))
+        documents = matrix.documents.sort_values(_DOCUMENT, kind="stable", ignore_index=True)
+        documents = documents.assign(label=labels_of(documents))
         #: Where the rows of one score lie: taking them from the whole each time is slow.
         self._rows = documents.groupby([*keys, "task", "metric"]).indices
         self._cells = {key[: len(keys)] for key in self._rows}
-        self._documents = documents[[*_DOCUMENT, "value"]]
-        self._values: dict[tuple[Any, ...], pd.Series] = {}
+        self._documents = pd.util.hash_pandas_object(documents[_DOCUMENT], index=False).to_numpy()
+        self._values = documents["value"].to_numpy(np.float64)
         stopped = matrix.results[matrix.results["status"] != "ok"]
         self.stopped: dict[tuple[Place, str], list[str]] = {}
         for _, row in stopped.iterrows():
@@ -72,31 +93,27 @@ class Cells:
         cell = (place.model, place.recovery, place.sparsity, label)
         return sorted(key[4] for key in self._cells if key[:4] == cell)
 
-    def accuracy(self, place: Place, label: str, seed: int, task: SuiteTask) -> pd.Series:
-        """Return a benchmark's score of every document, indexed by document."""
+    def accuracy(self, place: Place, label: str, seed: int, task: SuiteTask) -> Scores:
+        """Return a benchmark's score of every document."""
         return self._scores(place, label, seed, task, task.metric)
 
     def likelihood(
         self, place: Place, label: str, seed: int, text: PerplexityTask
-    ) -> tuple[pd.Series, pd.Series]:
-        """Return log-likelihood (nats) and words of every document, indexed by document."""
+    ) -> tuple[Scores, Scores]:
+        """Return log-likelihood (nats) and words of every document."""
         parts = [self._scores(place, label, seed, text, key) for key in ("log_likelihood", "words")]
         return parts[0], parts[1]
 
     def _scores(
         self, place: Place, label: str, seed: int, task: SuiteTask | PerplexityTask, metric: str
-    ) -> pd.Series:
+    ) -> Scores:
         cell = (place.model, place.recovery, place.sparsity, label, seed)
-        key = (cell, task.task, metric)
-        if key not in self._values:
-            lying = [self._rows.get((*cell, part, metric), _NOWHERE) for part in task.tasks()]
-            rows = np.concatenate(lying)
-            if not len(rows):
-                name = f"{place.model}/{label}/{place.sparsity}/{place.recovery}/s{seed}"
-                raise UserError(f"no {metric} of {task.task} for {name}")
-            found = self._documents.take(rows)
-            self._values[key] = found.set_index(_DOCUMENT)["value"].sort_index()
-        return self._values[key]
+        lying = [self._rows.get((*cell, part, metric), _NOWHERE) for part in sorted(task.tasks())]
+        rows = np.concatenate(lying)
+        if not len(rows):
+            name = f"{place.model}/{label}/{place.sparsity}/{place.recovery}/s{seed}"
+            raise UserError(f"no {metric} of {task.task} for {name}")
+        return Scores(self._documents[rows], self._values[rows])
 
 
 @dataclass(frozen=True)
@@ -125,7 +142,7 @@ class Pairing:
         ours = self.new.accuracy(self.place, self.method, seed, task)
         theirs = self.baselines.accuracy(self.place, self.baseline, seed, task)
         self._check_same(ours, theirs, task.task)
-        return ours.to_numpy(), theirs.to_numpy()
+        return ours.values, theirs.values
 
     def likelihoods(
         self, seed: int, text: PerplexityTask
@@ -134,12 +151,12 @@ class Pairing:
         ours, words = self.new.likelihood(self.place, self.method, seed, text)
         theirs, other_words = self.baselines.likelihood(self.place, self.baseline, seed, text)
         self._check_same(ours, theirs, text.task)
-        if not words.equals(other_words):
+        if not np.array_equal(words.values, other_words.values):
             raise UserError(f"{text.task}: the two files count the words of a document differently")
-        return ours.to_numpy(), theirs.to_numpy(), words.to_numpy()
+        return ours.values, theirs.values, words.values
 
-    def _check_same(self, ours: pd.Series, theirs: pd.Series, task: str) -> None:
-        if not ours.index.equals(theirs.index):
+    def _check_same(self, ours: Scores, theirs: Scores, task: str) -> None:
+        if not np.array_equal(ours.documents, theirs.documents):
             raise UserError(
                 f"{self.method} and {self.baseline} were scored on different documents of {task}"
             )
@@ -168,7 +185,8 @@ class Pairing:
             test, p = "paired bootstrap", interval.p
             if set(np.unique([ours, theirs])) <= {0.0, 1.0}:
                 test, p = "McNemar", float(mcnemar((ours > theirs).sum(), (ours < theirs).sum()))
-            rows.append(_row("task", task.task, seed, ours, theirs, interval, test, p))
+            measured = ("task", task.task, task.metric)
+            rows.append(_row(measured, seed, ours, theirs, interval, test, p))
         over_seeds = bootstrap_mean([np.mean(differences, axis=0)])
         rows.append(_over_seeds(rows, over_seeds, "at every seed", float("nan")))
         return rows
@@ -180,7 +198,8 @@ class Pairing:
             by_seed.append([ours - theirs for ours, theirs in pairs])
             interval = bootstrap_mean(by_seed[-1])
             ours, theirs = (np.array([np.mean(pair[i]) for pair in pairs]) for i in (0, 1))
-            row = _row("average", "average", seed, ours, theirs, interval, "paired bootstrap")
+            measured = ("average", "average", "mean")
+            row = _row(measured, seed, ours, theirs, interval, "paired bootstrap")
             rows.append(row | {"n": sum(len(pair[0]) for pair in pairs)})
         over_seeds = [np.mean(task, axis=0) for task in zip(*by_seed, strict=True)]
         rows.append(_over_seeds(rows, bootstrap_mean(over_seeds), "paired bootstrap"))
@@ -195,8 +214,9 @@ class Pairing:
             ratio = bootstrap_ratio(theirs - ours, words)
             rows.append(
                 {
-                    **{"kind": "perplexity", "measure": text.task, "seed": str(seed)},
-                    **{"n": len(words), "test": "paired bootstrap", "p": ratio.p},
+                    **{"kind": "perplexity", "measure": text.task, "metric": text.metric},
+                    **{"seed": str(seed), "n": len(words)},
+                    **{"test": "paired bootstrap", "p": ratio.p},
                     "value": np.exp(-ours.sum() / words.sum()),
                     "baseline_value": np.exp(-theirs.sum() / words.sum()),
                     "difference": np.exp(ratio.estimate),
@@ -219,8 +239,7 @@ class Pairing:
 
 
 def _row(
-    kind: str,
-    measure: str,
+    measured: tuple[str, str, str],
     seed: int,
     ours: np.ndarray,
     theirs: np.ndarray,
@@ -228,10 +247,12 @@ def _row(
     test: str,
     p: float | None = None,
 ) -> dict[str, Any]:
-    """Return one comparison of accuracies, in percent and points."""
+    """Return one comparison of accuracies, in percent and points.
+
+    ``measured`` is its kind, what was measured, and by which metric.
+    """
     return {
-        "kind": kind,
-        "measure": measure,
+        **dict(zip(("kind", "measure", "metric"), measured, strict=True)),
         "seed": str(seed),
         "n": len(ours),
         "value": 100 * ours.mean(),
@@ -264,6 +285,18 @@ def _over_seeds(
     }
 
 
+def _all_rows(pairings: Sequence[Pairing], suite: Suite) -> list[dict[str, Any]]:
+    """Return the rows of all pairings with a common seed, in their order, and show how far it is.
+
+    Nearly all time goes into drawing documents, during which other threads of Python run.
+    """
+    shared = [pairing for pairing in pairings if pairing.seeds]
+    with ThreadPoolExecutor() as pool:
+        found = pool.map(lambda pairing: pairing.rows(suite), shared)
+        shown = tqdm(found, "Comparing", total=len(shared), unit="pair", disable=None)
+        return [row for rows in shown for row in rows]
+
+
 def compare_pairings(pairings: Sequence[Pairing], suite: Suite) -> pd.DataFrame:
     """Return all comparisons with p-values corrected by Holm's method.
 
@@ -278,17 +311,17 @@ def compare_pairings(pairings: Sequence[Pairing], suite: Suite) -> pd.DataFrame:
 
     Returns:
         One row per pairing, measure and seed, with the columns `COLUMNS`; accuracies in percent,
-        their differences in points, perplexities as ratios.
+        their differences in points, perplexities as ratios. ``correction`` says how ``p_corrected``
+        was corrected: that of a task over all seeds within each seed's tests.
     """
-    shared = [pairing for pairing in pairings if pairing.seeds]
-    shown = tqdm(shared, desc="Comparing", unit="pair", disable=None)
-    rows = [row for pairing in shown for row in pairing.rows(suite)]
-    table = pd.DataFrame(rows, columns=COLUMNS)
+    table = pd.DataFrame(_all_rows(pairings, suite), columns=COLUMNS)
     if table.empty:
         return table
     tested = table["p"].notna()
     families = table[tested].groupby(["kind", "seed"])["p"]
     table.loc[tested, "p_corrected"] = families.transform(lambda p: holm(p.to_numpy()))
+    sizes = table.groupby(["kind", "seed"])["p"].transform("size")
+    table["correction"] = "Holm, " + sizes.astype("str") + " tests"
     single = table[(table["kind"] == "task") & (table["seed"] != ALL)]
     keys = COLUMNS[: COLUMNS.index("seed")]
     summary = single.groupby(keys).agg(
@@ -300,6 +333,7 @@ def compare_pairings(pairings: Sequence[Pairing], suite: Suite) -> pd.DataFrame:
     opposed = (summary["lowest"] < 0) & (summary["highest"] > 0)
     summary.loc[opposed, ["p", "p_corrected"]] = 1.0
     over_seeds = (table["kind"] == "task") & (table["seed"] == ALL)
+    table.loc[over_seeds, "correction"] = "Holm, within each seed"
     index = pd.MultiIndex.from_frame(table.loc[over_seeds, keys])
     for column in ("p", "p_corrected"):
         table.loc[over_seeds, column] = summary.loc[index, column].to_numpy()

@@ -2,41 +2,61 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from adaptprune.cells import DENSE
 from adaptprune.comparison.paired import ALL, Place
 from adaptprune.comparison.words import tally
 from adaptprune.results.numerals import interval, print_p, ratio, ratio_interval, signed
 from adaptprune.results.rows import labels_of
-from adaptprune.results.stats import Summary, summarize
+from adaptprune.results.stats import summarize
 from adaptprune.results.verdict import LEVEL
-from adaptprune.tables.grid import with_seeds
-from adaptprune.tables.panels import MISSING, Panel, PanelRow, Text, lay_out
+from adaptprune.tables.grid import Entry, with_seeds
+from adaptprune.tables.measures import Measure
+from adaptprune.tables.panels import Panel, PanelRow, Text, format_entry, lay_out
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable, Mapping
 
     from adaptprune.comparison.alike import Seeds
     from adaptprune.evaluation.suites import Suite
+    from adaptprune.tables.grid import Grid
 
 #: What a comparison is of.
 PAIR = ["model", "recovery", "sparsity", "method", "baseline"]
+#: How a p-value is labelled: by its correction.
+P = "p (Holm)"
 
 
 def _lay_out(lines: Iterable[tuple[Place, str, list[Text]]]) -> list[PanelRow]:
     """Return printed lines from (place, label, texts)."""
-    printed = []
-    for place, label, texts in lines:
-        recovered = "" if place.recovery == "none" else f" {place.recovery}"
-        printed.append((place.model, (f"{place.sparsity}%{recovered}", label), texts))
-    return lay_out(printed)
+    return lay_out((place.model, (place.share, label), texts) for place, label, texts in lines)
 
 
-def _spread(summary: Summary, form: Callable[[float], str]) -> str:
-    text = form(summary.mean)
-    return text if summary.std is None else f"{text} ± {form(summary.std)}"
+def score_panel(grid: Grid, recovery: str) -> Panel:
+    """Return the scores of all methods, mean ± std over seeds, best and second marked.
+
+    Args:
+        grid: the scores of one recovery.
+        recovery: its name.
+    """
+    lines = [
+        (
+            Place(row.model, "none" if row.method == DENSE else recovery, row.sparsity),
+            row.label,
+            [
+                Text(format_entry(entry, column), entry.rank)
+                for column in grid.columns
+                for entry in [row.entries[column.key]]
+            ],
+        )
+        for row in grid.rows
+    ]
+    note = "Best in bold, second underlined, within a sparsity; dense is left out."
+    return Panel("", [column.header for column in grid.columns], _lay_out(lines), note=note)
 
 
 def cost_panel(
@@ -59,39 +79,35 @@ def cost_panel(
     sizes = {"params": "#Param."}
     if (cells["nonzeros"] != cells["params"]).any():
         sizes["nonzeros"] = "#Nonzero"
-    cost = costs(provenance)
+    measures = [
+        *(Measure(key, header, "params", key) for key, header in sizes.items()),
+        Measure("removed", "Channels removed (%)", "tenths", "removed"),
+        Measure("seconds", "Seconds", "seconds", "seconds"),
+        Measure("memory_mb", "Peak host memory (MB)", "tenths", "memory_mb"),
+    ]
+    cells = cells.assign(removed=100 * cells["sparsity_reached"])
+    cells = cells.join(costs(provenance), on=["model", "recovery", "sparsity", "label", "seed"])
     lines = []
-    for place in sorted({Place(*key) for key in _places(cells)}):
-        here = cells[
-            (cells["model"] == place.model)
-            & (cells["recovery"] == place.recovery)
-            & (cells["sparsity"] == place.sparsity)
-        ]
+    for key, here in cells.groupby(["model", "recovery", "sparsity"]):
+        place = Place(*key)
         for label in titles:
             rows = here[here["label"] == label]
             if rows.empty:
                 continue
-            key = (place.model, place.recovery, place.sparsity, label)
-            found = cost[[name == key for name in cost.index.droplevel("seed")]]
-            texts = [
-                *(_column(rows[key], lambda n: f"{n / 1e6:.2f}M") for key in sizes),
-                _column(100 * rows["sparsity_reached"], lambda s: f"{s:.1f} %"),
-                _column(found["seconds"], lambda s: f"{s:.1f}"),
-                _column(found["memory_mb"], lambda m: f"{m:.0f}"),
-            ]
+            texts = [Text(format_entry(_entry(rows[measure.key]), measure)) for measure in measures]
             expected = len(seeds.get(place, rows))
             lines.append((place, with_seeds(titles[label], len(rows), expected), texts))
-    headers = [*sizes.values(), "Channels removed", "Seconds", "Peak host memory (MB)"]
+    headers = [measure.header for measure in measures]
     return Panel("Size reached, and what it cost", headers, _lay_out(lines))
 
 
-def _places(rows: pd.DataFrame) -> Iterable[Any]:
-    return rows[["model", "recovery", "sparsity"]].itertuples(index=False, name=None)
-
-
-def _column(values: pd.Series, form: Callable[[float], str]) -> Text:
+def _entry(values: pd.Series) -> Entry:
+    """Return mean and spread over seeds of what is known."""
     known = [float(value) for value in values.dropna()]
-    return Text(_spread(summarize(known), form) if known else MISSING)
+    if not known:
+        return Entry("missing")
+    found = summarize(known)
+    return Entry("ok", found.mean, found.std, found.count)
 
 
 def costs(provenance: pd.DataFrame) -> pd.DataFrame:
@@ -113,24 +129,50 @@ def costs(provenance: pd.DataFrame) -> pd.DataFrame:
     return frame.groupby(keys).agg({"seconds": "sum", "memory_mb": "max"})
 
 
+@dataclass(frozen=True)
+class PairNames:
+    """What pairings are called in print.
+
+    Where all are of one method, it stands in the header and the baseline in the rows.
+
+    Args:
+        methods: printed name of every method that is compared.
+        baselines: printed name of every baseline.
+    """
+
+    methods: Mapping[str, str]
+    baselines: Mapping[str, str]
+
+    @property
+    def header(self) -> str:
+        """Return the header of the rows' titles."""
+        names = list(self.methods.values())
+        return f"{names[0]} against" if len(names) == 1 else "Method"
+
+    def title(self, method: str, baseline: str) -> str:
+        """Return the title of a pairing's row."""
+        name = self.baselines[baseline]
+        return name if len(self.methods) == 1 else f"{self.methods[method]}, against {name}"
+
+
 def _marked(text: str, p: float) -> Text:
     return Text(text, "best") if p < LEVEL else Text(text)
 
 
 def difference_panel(
-    comparison: pd.DataFrame, suite: Suite, title: Callable[[str, str], str], seeds: Seeds
+    comparison: pd.DataFrame, suite: Suite, names: PairNames, seeds: Seeds
 ) -> Panel:
     """Return one line per pairing: average, perplexity and the tasks won, tied and lost.
 
     Args:
         comparison: what ``compare_pairings`` returned.
         suite: says whether there is a perplexity.
-        title: printed name of (method, baseline).
+        names: what pairings are called in print.
         seeds: that are compared at a place.
     """
-    headers = ["Average", "95 % interval", "p"]
+    headers = ["Average", "Average 95 % interval", f"Average {P}"]
     if suite.perplexity is not None:
-        headers += ["Perplexity", "95 % interval", "p"]
+        headers += ["Perplexity", "Perplexity 95 % interval", f"Perplexity {P}"]
     lines = []
     for key, rows in comparison.groupby(PAIR, sort=False):
         overall = rows[rows["seed"] == ALL].set_index("kind")
@@ -151,27 +193,26 @@ def difference_panel(
                 Text(ratio_interval(perplexity["low"], perplexity["high"])),
                 Text(print_p(perplexity["p_corrected"]).removeprefix("= ")),
             ]
-        place, label = _label(key, rows, title, seeds)
+        place, label = _label(key, rows, names, seeds)
         lines.append((place, label, [*texts, Text(str(tally(rows)))]))
-    return Panel("Difference to every baseline", [*headers, "W/T/L"], _lay_out(lines))
+    title = "Difference to every baseline"
+    return Panel(title, [*headers, "W/T/L"], _lay_out(lines), labels=("Sparsity", names.header))
 
 
 def _label(
     key: tuple[str, str, int, str, str],
     rows: pd.DataFrame,
-    title: Callable[[str, str], str],
+    names: PairNames,
     seeds: Seeds,
 ) -> tuple[Place, str]:
     """Return where a pairing is, and its title with a remark where it is over fewer seeds."""
     model, recovery, sparsity, method, baseline = key
     place = Place(model, recovery, int(sparsity))
     found = rows.loc[rows["seed"] != ALL, "seed"].nunique()
-    return place, with_seeds(title(method, baseline), found, len(seeds[place]))
+    return place, with_seeds(names.title(method, baseline), found, len(seeds[place]))
 
 
-def task_panel(
-    comparison: pd.DataFrame, suite: Suite, title: Callable[[str, str], str], seeds: Seeds
-) -> Panel:
+def task_panel(comparison: pd.DataFrame, suite: Suite, names: PairNames, seeds: Seeds) -> Panel:
     """Return one line per pairing: the difference on every task with its interval and p."""
     lines = []
     for key, rows in comparison.groupby(PAIR, sort=False):
@@ -185,6 +226,7 @@ def task_panel(
                 _marked(text, row["p_corrected"]),
                 Text(p),
             ]
-        lines.append((*_label(key, rows, title, seeds), texts))
+        lines.append((*_label(key, rows, names, seeds), texts))
     headers = [task.title for task in suite.tasks]
-    return Panel("Task by task, in points", headers, _lay_out(lines), ["diff.", "p"])
+    title, labels = "Task by task, in points", ("Sparsity", names.header)
+    return Panel(title, headers, _lay_out(lines), ["diff.", P], labels=labels)

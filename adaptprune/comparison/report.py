@@ -10,12 +10,21 @@ from adaptprune.cells import DENSE
 from adaptprune.comparison.alike import compared_seeds, only_compared
 from adaptprune.comparison.notes import notes_of
 from adaptprune.comparison.paired import ALL, Place, compare_pairings
-from adaptprune.comparison.panels import PAIR, cost_panel, difference_panel, task_panel
+from adaptprune.comparison.panels import (
+    PAIR,
+    PairNames,
+    cost_panel,
+    difference_panel,
+    score_panel,
+    task_panel,
+)
 from adaptprune.comparison.sides import pairings_of, read_sides
 from adaptprune.comparison.summary import (
+    SIZES_DIFFER,
     Forest,
     forests_of,
     set_against,
+    size_warnings,
     sizes_of,
     verdicts_of,
 )
@@ -23,13 +32,14 @@ from adaptprune.comparison.words import agreeing_seeds, describe_average, descri
 from adaptprune.errors import UserError
 from adaptprune.files.atomic import write_texts
 from adaptprune.tables.arrange import build_grid
+from adaptprune.tables.constants import without_constants
 from adaptprune.tables.declared import Row
 from adaptprune.tables.grid import Grid, with_seeds
 from adaptprune.tables.html import render_page
 from adaptprune.tables.latex import to_latex
 from adaptprune.tables.markdown import to_markdown
 from adaptprune.tables.measures import columns_of
-from adaptprune.tables.panels import Heading, Panel, panels_of
+from adaptprune.tables.panels import Heading, Panel
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,12 +55,14 @@ if TYPE_CHECKING:
 class Comparison:
     """All that a comparison prints; ``table`` holds its numbers, one per row.
 
-    ``verdicts`` come first, ``forests`` show the same on the page, ``sentences`` say it all.
+    ``verdicts`` come first, ``forests`` show the same on the page, ``warnings`` say where sizes
+    differ, ``sentences`` say it all.
     """
 
     heading: Heading
     verdicts: list[str]
     forests: list[Forest]
+    warnings: list[str]
     sentences: list[str]
     panels: list[Panel]
     notes: list[str]
@@ -85,10 +97,10 @@ def compare_files(baseline_csv: Path, new_csv: Path, method: str | None = None) 
             f"{baseline_csv} and {new_csv} share no model, sparsity and seed to be compared at"
         )
     titles = sides.titles()
-
-    def title(one: str, other: str) -> str:
-        return f"{titles[one]}, against {titles[sides.stored(other)]}"
-
+    names = PairNames(
+        {label: titles[label] for label in table["method"].unique()},
+        {label: titles[sides.stored(label)] for label in table["baseline"].unique()},
+    )
     profile = ", ".join(sorted(set(sides.new.results["profile"])))
     subject = titles[method] if method else new_csv.stem
     heading = Heading(
@@ -103,18 +115,19 @@ def compare_files(baseline_csv: Path, new_csv: Path, method: str | None = None) 
     provenance = only_compared(sides.together("provenance"), seeds)
     panels = [
         *_score_panels(results, sides.suite, titles, seeds),
-        difference_panel(table, sides.suite, title, seeds),
-        task_panel(table, sides.suite, title, seeds),
+        difference_panel(table, sides.suite, names, seeds),
+        task_panel(table, sides.suite, names, seeds),
         cost_panel(results, provenance, titles, seeds),
     ]
     found = set_against(table, sides.stored, sizes_of(results))
     several = len({(one.place.model, one.method) for one in found}) > 1
     return Comparison(
         heading,
-        verdicts_of(found, titles.__getitem__, several),
-        forests_of(found, titles.__getitem__, several),
+        verdicts_of(found, names, several),
+        forests_of(found, names, several),
+        size_warnings(found, names),
         _sentences(table, titles, sides, seeds),
-        panels,
+        [without_constants(panel) for panel in panels],
         notes_of(sides, pairings, table, titles, seeds),
         table,
     )
@@ -142,7 +155,7 @@ def _score_panels(
                 recovery=recovery,
             )
             grid.rows += [row for row in block.rows if row.seeds_found]
-        panels += panels_of(grid)
+        panels.append(score_panel(grid, recovery))
     return panels
 
 
@@ -168,13 +181,16 @@ def _sentences(
 
 
 def render_markdown(comparison: Comparison) -> str:
-    """Return a comparison as Markdown, its verdicts and sentences first."""
+    """Return a comparison as Markdown, its verdicts, warnings and sentences first."""
     text = to_markdown(comparison.panels, comparison.notes, comparison.heading)
-    title, rest = text.split("\n", 1)
+    title, tables = text.split("\n", 1)
     said = "\n".join(f"- {sentence}" for sentence in comparison.sentences)
     parts = [verdict.partition(" Not counted: ") for verdict in comparison.verdicts]
-    verdicts = "\n".join(f"- **{first}**{between}{rest}" for first, between, rest in parts)
-    return f"{title}\n\n{verdicts}\n\n{said}\n{rest}"
+    blocks = [title, "\n".join(f"- **{first}**{between}{rest}" for first, between, rest in parts)]
+    if comparison.warnings:
+        blocks.append(f"**{SIZES_DIFFER}**")
+        blocks.append("\n".join(f"- {warning}" for warning in comparison.warnings))
+    return "\n\n".join([*blocks, f"{said}\n{tables}"])
 
 
 def render_html(comparison: Comparison) -> str:
@@ -186,6 +202,8 @@ def render_html(comparison: Comparison) -> str:
         heading=comparison.heading,
         verdicts=comparison.verdicts,
         forests=comparison.forests,
+        warned_of=SIZES_DIFFER,
+        warnings=comparison.warnings,
         sentences=comparison.sentences,
         panels=comparison.panels,
         notes=comparison.notes,
@@ -194,7 +212,8 @@ def render_html(comparison: Comparison) -> str:
 
 def write_comparison(comparison: Comparison, output_stem: Path) -> None:
     """Write a comparison to ``<stem>.md``, ``.tex``, ``.html`` and ``.csv``, atomically."""
-    said = [*comparison.verdicts, *comparison.sentences, *comparison.notes]
+    warned = [f"{SIZES_DIFFER} {' '.join(comparison.warnings)}"] if comparison.warnings else []
+    said = [*comparison.verdicts, *warned, *comparison.sentences, *comparison.notes]
     outputs = {
         ".md": render_markdown(comparison),
         ".tex": to_latex(comparison.panels, said, comparison.heading),

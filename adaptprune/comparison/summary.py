@@ -12,16 +12,23 @@ from adaptprune.results.numerals import interval, signed
 from adaptprune.results.verdict import LEVEL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     import pandas as pd
 
+    from adaptprune.comparison.panels import PairNames
+
 #: Nonzero parameters that differ by more than this share make another size.
 TOLERANCE = 0.03
+#: Stands before the places where they do.
+SIZES_DIFFER = (
+    f"Equal sparsity is not equal size: these differ by more than {100 * TOLERANCE:.0f} %."
+)
 #: (place, method as it is keyed in the results) → mean of the nonzero parameters over seeds.
 Sizes = dict[tuple[Place, str], float]
 
-_WIDTH, _LEFT, _RIGHT, _LINE, _TOP = 560, 190, 130, 26, 30
+#: In units of the picture, which is as narrow as a telephone: words stand above their line.
+_WIDTH, _SIDE, _LINE, _TOP = 360, 24, 38, 24
 #: Numbers on the scale that are nearer than this would overlap.
 _BESIDE = 40
 
@@ -49,6 +56,11 @@ class Against:
     def is_of_another_size(self) -> bool:
         """Say whether the sizes differ so much that the pairing is no like for like."""
         return self.larger is not None and abs(self.larger) > TOLERANCE
+
+    @property
+    def baseline_larger(self) -> float:
+        """Return by what percentage the baseline has more nonzeros than the new model."""
+        return 0.0 if self.larger is None else -100 * self.larger / (1 + self.larger)
 
     @property
     def outcome(self) -> str:
@@ -94,24 +106,23 @@ def set_against(table: pd.DataFrame, stored: Callable[[str], str], sizes: Sizes)
     return found
 
 
-def verdicts_of(found: list[Against], title: Callable[[str], str], several: bool) -> list[str]:
+def verdicts_of(found: list[Against], names: PairNames, several: bool) -> list[str]:
     """Return one sentence per place and method: how many baselines like it are beaten.
 
     Counted are baselines of the same sparsity and family whose nonzeros differ by at most 3 %.
 
     Args:
         found: all pairings.
-        title: printed name of a baseline; of a method too.
+        names: what methods and baselines are called in print.
         several: whether a sentence must say which model and method it is about.
     """
     sentences = []
     for place, method in dict.fromkeys((one.place, one.method) for one in found):
         here = [one for one in found if (one.place, one.method) == (place, method)]
         alike = [one for one in here if not (one.is_of_another_size or one.is_of_another_family)]
-        about = f"{title(method)} on {place.model}, at" if several else "At"
-        recovered = "" if place.recovery == "none" else f" after {place.recovery}"
-        text = f"{about} {place.sparsity} %{recovered}: {_counted(alike)}."
-        apart = [_apart(one, title) for one in here if one not in alike]
+        about = f"{names.methods[method]} on {place.model}, at" if several else "At"
+        text = f"{about} {place.share}: {_counted(alike)}."
+        apart = [_apart(one, names.baselines[one.baseline]) for one in here if one not in alike]
         sentences.append(f"{text} Not counted: {'; '.join(apart)}." if apart else text)
     return sentences
 
@@ -128,18 +139,40 @@ def _counted(alike: list[Against]) -> str:
     return text + (f", {number['undecided']} undecided" if number["undecided"] else "")
 
 
-def _apart(one: Against, title: Callable[[str], str]) -> str:
+def _apart(one: Against, name: str) -> str:
     """Name a baseline that is not counted, with the difference to it and why."""
     why = "another family" if one.is_of_another_family else ""
-    if one.is_of_another_size and one.larger is not None:
-        than = f"{signed(100 * -one.larger / (1 + one.larger))} % nonzeros"
+    if one.is_of_another_size:
+        than = f"{signed(one.baseline_larger)} % nonzeros"
         why = f"{why}, {than}" if why else than
-    return f"{title(one.baseline)} ({why}): {one.outcome}, {signed(one.difference)} points"
+    return f"{name} ({why}): {one.outcome}, {signed(one.difference)} points"
+
+
+def size_warnings(found: list[Against], names: PairNames) -> list[str]:
+    """Return one sentence per place and method where sizes differ though the sparsity is one.
+
+    Args:
+        found: all pairings.
+        names: what methods and baselines are called in print.
+    """
+    sentences = []
+    for place, method in dict.fromkeys((one.place, one.method) for one in found):
+        unlike = [
+            f"{names.baselines[one.baseline]} {signed(one.baseline_larger)} %"
+            for one in found
+            if (one.place, one.method) == (place, method) and one.is_of_another_size
+        ]
+        if unlike:
+            sentences.append(
+                f"At {place.share}, beside {names.methods[method]} on {place.model}: "
+                f"{', '.join(unlike)} nonzero parameters."
+            )
+    return sentences
 
 
 @dataclass(frozen=True)
 class Line:
-    """One difference in the picture."""
+    """One difference in the picture: its words at ``y``, its interval below."""
 
     y: float
     label: str
@@ -148,7 +181,6 @@ class Line:
     high: float
     text: str
     outcome: str
-    mark: str
 
 
 @dataclass(frozen=True)
@@ -161,43 +193,38 @@ class Forest:
     ticks: tuple[tuple[float, str], ...]
     width: int
     height: int
-    left: int
 
 
-def forests_of(found: list[Against], title: Callable[[str], str], several: bool) -> list[Forest]:
+def forests_of(found: list[Against], names: PairNames, several: bool) -> list[Forest]:
     """Return a picture per place, all on one scale; see ``verdicts_of`` for the arguments."""
     ends = [0.0, *(end for one in found for end in (one.low, one.high))]
     first, last = min(ends), max(ends)
-    scale = (_WIDTH - _LEFT - _RIGHT) / (last - first or 1.0)
+    scale = (_WIDTH - 2 * _SIDE) / (last - first or 1.0)
 
     def x_of(points: float) -> float:
-        return round(_LEFT + scale * (points - first), 1)
+        return round(_SIDE + scale * (points - first), 1)
 
     apart = [end for end in (first, last) if abs(x_of(end) - x_of(0.0)) > _BESIDE]
     ticks = tuple((x_of(end), signed(end)) for end in sorted([0.0, *apart]))
     pictures = []
-    by_place: Mapping[Place, list[Against]] = {
-        place: [one for one in found if one.place == place]
-        for place in dict.fromkeys(one.place for one in found)
-    }
-    for place, here in by_place.items():
+    for place in dict.fromkeys(one.place for one in found):
+        here = [one for one in found if one.place == place]
         lines = []
         for number, one in enumerate(here):
-            mark = "*" if one.is_of_another_size else "†" if one.is_of_another_family else ""
+            marks = "*" * one.is_of_another_size + "†" * one.is_of_another_family
+            of_method = f"{names.methods[one.method]} – " if several else ""
             lines.append(
                 Line(
                     y=_TOP + _LINE * (number + 0.5),
-                    label=(f"{title(one.method)} – " if several else "") + title(one.baseline),
+                    label=of_method + names.baselines[one.baseline] + marks,
                     x=x_of(one.difference),
                     low=x_of(one.low),
                     high=x_of(one.high),
                     text=f"{signed(one.difference)} {interval(one.low, one.high)}",
                     outcome=one.outcome,
-                    mark=mark,
                 )
             )
-        recovered = "" if place.recovery == "none" else f", {place.recovery}"
-        heading = f"{place.model}, {place.sparsity} %{recovered}"
-        height = _TOP + _LINE * len(here) + 10
-        pictures.append(Forest(heading, lines, x_of(0.0), ticks, _WIDTH, height, _LEFT))
+        height = _TOP + _LINE * len(here) + 4
+        title = f"{place.model}, {place.share}"
+        pictures.append(Forest(title, lines, x_of(0.0), ticks, _WIDTH, height))
     return pictures

@@ -50,7 +50,7 @@ def describe_average(row: pd.Series, method: str, baseline: str, remark: str) ->
         verdict = f"{method} is worse than {baseline} {at}"
     return (
         f"{verdict}: {signed(row['difference'])} points, 95 % interval "
-        f"{interval(row['low'], row['high'])}, corrected p "
+        f"{interval(row['low'], row['high'])}, corrected p (Holm) "
         f"{print_p(row['p_corrected'])}{remark}."
     )
 
@@ -63,7 +63,7 @@ def describe_perplexity(row: pd.Series, baseline: str) -> str:
     return (
         f"Its perplexity {verdict}: {ratio(row['difference'])} times that of {baseline}, "
         f"95 % interval {ratio_interval(row['low'], row['high'])}, "
-        f"corrected p {print_p(row['p_corrected'])}."
+        f"corrected p (Holm) {print_p(row['p_corrected'])}."
     )
 
 

@@ -100,7 +100,7 @@ def quality_of(source: Source) -> pd.DataFrame:
     columns, chance = columns_of(suite), chance_of(suite)
     lines = [Row(method=method, title=method_title(method)) for method in profile.methods]
     grid = build_grid(
-        read_results(source.folder / "results.csv"),
+        read_results(source.results),
         [*columns, OF_CELL["nonzeros"]],
         lines,
         models=profile.models,

@@ -96,6 +96,12 @@ def draw_chance(axes: Axes, chance: float | None) -> None:
         axes.axhline(chance, **style, gid=GUESSING, label=f"Guessing ({chance:.1f} %)")
 
 
+def add_remark(figure: Figure, remark: str) -> None:
+    """Write a remark above all panels, small: what the whole figure is made from."""
+    with styled():
+        figure.suptitle(remark, fontsize=6, x=0.01, horizontalalignment="left")
+
+
 def new_figure(width: float = COLUMN, height: float = 2.4) -> Figure:
     """Return an empty figure.
 

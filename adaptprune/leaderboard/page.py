@@ -18,7 +18,7 @@ from adaptprune.leaderboard.entries import FAMILIES
 from adaptprune.leaderboard.plot import COLOURS, plot_of
 from adaptprune.plugins import source_file
 from adaptprune.pruning.registry import find_method
-from adaptprune.results.numerals import signed
+from adaptprune.results.numerals import LARGE, magnitude, signed
 from adaptprune.tables.html import render_page
 from adaptprune.tables.latex import to_latex
 from adaptprune.tables.panels import MISSING, Heading, Panel, Text, lay_out
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from adaptprune.leaderboard.entries import Board, Entry
-
-_SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def score(value: float | None) -> str:
@@ -40,10 +38,9 @@ def perplexity(value: float | None) -> str:
     """Print a perplexity in one notation: whole from a hundred on, powers of ten from a million."""
     if value is None:
         return MISSING
-    if value < 1e6:
+    if value < LARGE:
         return f"{value:,.1f}" if value < 100 else f"{value:,.0f}"
-    mantissa, exponent = f"{value:.1e}".split("e")
-    return f"{mantissa}·10{str(int(exponent)).translate(_SUPERSCRIPT)}"
+    return magnitude(value, 1)
 
 
 def count(value: int | None) -> str:

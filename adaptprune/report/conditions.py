@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pandas as pd
 
 from adaptprune.results.conditions import describe_cell
-from adaptprune.results.matrix import cell_of
+from adaptprune.results.matrix import cell_of, said_of_stored
 from adaptprune.results.rows import CELL, read_results
 from adaptprune.tables.select import cells_of
 
@@ -54,8 +54,14 @@ def facts_of(evidence: Evidence) -> list[Fact]:
         Fact("Machines", _machines(stages)),
         Fact("Dates", _span(stages["date"])),
         Fact("Job time", _job_time(stages)),
-        Fact("Rows", f"{len(results):,} in {evidence.source.folder / 'results.csv'}"),
+        Fact("Rows", f"{len(results):,} in {evidence.source.results}{_stored(evidence)}"),
     ]
+
+
+def _stored(evidence: Evidence) -> str:
+    """Say where results were stored and not computed in this run."""
+    stored = evidence.source.stored
+    return f". {said_of_stored(stored)}" if stored else ""
 
 
 def _stand_ins(evidence: Evidence) -> str:

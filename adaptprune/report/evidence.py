@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
 from adaptprune.evaluation.suites import load_suite
-from adaptprune.results.matrix import read_matrix
+from adaptprune.results.matrix import provenance_file, read_matrix
 from adaptprune.tables.arrange import grid_of
 from adaptprune.tables.declared import load_declaration
 from adaptprune.tables.fill import read_table_results
@@ -74,7 +74,7 @@ class Evidence:
     @functools.cached_property
     def matrix(self) -> Matrix:
         """The results of the profile's matrix, with the score of every document."""
-        return read_matrix(self.source.folder / "results.csv")
+        return read_matrix(self.source.results)
 
     def results_of(self, table: Table) -> Path | None:
         """Return the collected results of a declared table, None where it was not run."""
@@ -85,7 +85,7 @@ class Evidence:
         if own.is_file():
             return own
         same = cells_of(table, profile, name) == profile.cells()
-        main = self.source.folder / "results.csv"
+        main = self.source.results
         return main if same and main.is_file() else None
 
     def table(self, name: str) -> tuple[Table, Grid] | None:
@@ -94,6 +94,5 @@ class Evidence:
         path = self.results_of(table)
         if path is None:
             return None
-        provenance = path.with_name(path.name.replace("results", "provenance", 1))
-        results = read_table_results(path, provenance, self.source.name)
+        results = read_table_results(path, provenance_file(path), self.source.name)
         return table, grid_of(table, results, self.source.name, self.source.profile, self.suite)

@@ -63,6 +63,24 @@ def beside(results_csv: Path, kind: str) -> Path:
     return results_csv.with_name(f"{results_csv.stem}.{kind}")
 
 
+def is_stored(results_csv: Path) -> bool:
+    """Say whether results are a stored matrix, not those of a run."""
+    return beside(results_csv, "versions.json").is_file()
+
+
+def said_of_stored(results_csv: Path) -> str:
+    """Return what a caption says of results that are a stored matrix."""
+    return f"From the stored {results_csv.parent.name}/{results_csv.name}; nothing was computed."
+
+
+def provenance_file(results_csv: Path) -> Path:
+    """Return where it lies what results cost: those of a run, or of a stored matrix."""
+    of_run = results_csv.with_name(results_csv.name.replace("results", "provenance", 1))
+    if of_run != results_csv and of_run.is_file():
+        return of_run
+    return beside(results_csv, "provenance.csv")
+
+
 def _read_documents(path: Path, columns: list[str]) -> pd.DataFrame:
     try:
         return pd.read_parquet(path)[columns]
@@ -263,11 +281,10 @@ def read_matrix(results_csv: Path) -> Matrix:
     """
     results = read_results(results_csv)
     check_comparable(results)
-    path, costs = beside(results_csv, "documents.parquet"), beside(results_csv, "provenance.csv")
+    path = beside(results_csv, "documents.parquet")
     if path.is_file():
         documents = _read_documents(path, DOCUMENTS)
     elif (results_csv.parent / "cells").is_dir():
-        costs = results_csv.with_name(results_csv.name.replace("results", "provenance", 1))
         names = sorted({cell_of(row).key for _, row in results.iterrows()})
         folders = [results_csv.parent / "cells" / name for name in names]
         documents = _cell_documents(results, folders)
@@ -277,4 +294,4 @@ def read_matrix(results_csv: Path) -> Matrix:
             "`adaptprune store` writes"
         )
     check_documents(results, documents, path)
-    return Matrix(results, read_provenance(costs), documents)
+    return Matrix(results, read_provenance(provenance_file(results_csv)), documents)

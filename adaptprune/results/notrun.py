@@ -13,7 +13,7 @@ from adaptprune.results.matrix import Matrix, beside, cell_of
 from adaptprune.results.rows import CELL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from adaptprune.cells import Cell
@@ -21,11 +21,28 @@ if TYPE_CHECKING:
 COLUMNS = ["model", "method", "variant", "sparsity", "recovery", "seed", "status", "minutes"]
 
 
+def expected_minutes(provenance: pd.DataFrame) -> Callable[[str], float]:
+    """Return what says how many minutes of a core a cell of a method is expected to take.
+
+    That is the mean processor time of the stored cells of its method, or else of all: these have
+    run on machines of different load, which the time on the clock depends on.
+
+    Args:
+        provenance: of the stored cells.
+
+    Raises:
+        UserError: it holds no times to estimate from.
+    """
+    stages = provenance.assign(seconds=provenance["cpu_s"].fillna(provenance["wall_s"]))
+    taken = stages.groupby(CELL)["seconds"].sum(min_count=1).dropna()
+    if taken.empty:
+        raise UserError("no stored cell says how long it took: there is nothing to estimate from")
+    of_method = taken.groupby("method").mean()
+    return lambda method: float(of_method.get(method, taken.mean())) / 60
+
+
 def list_not_run(cells: Iterable[Cell], matrix: Matrix) -> pd.DataFrame:
     """Return the cells that a matrix has no row of, with an estimate of their minutes.
-
-    A cell is expected to take the mean processor time of the stored cells of its method, or else
-    of all: these have run on machines of different load, which the time on the clock depends on.
 
     Args:
         cells: of the profile.
@@ -35,19 +52,13 @@ def list_not_run(cells: Iterable[Cell], matrix: Matrix) -> pd.DataFrame:
         UserError: the matrix holds no times to estimate from.
     """
     stored = {cell_of(row) for _, row in matrix.results.drop_duplicates(CELL).iterrows()}
-    stages = matrix.provenance
-    stages = stages.assign(seconds=stages["cpu_s"].fillna(stages["wall_s"]))
-    taken = stages.groupby(CELL)["seconds"].sum(min_count=1).dropna()
-    if taken.empty:
-        raise UserError("no stored cell says how long it took: there is nothing to estimate from")
-    of_method = taken.groupby("method").mean()
+    minutes = expected_minutes(matrix.provenance)
     rows = []
     for cell in cells:
         if cell not in stored:
             method, variant = split_variant(cell.method)
-            minutes = round(of_method.get(method, taken.mean()) / 60, 1)
             place = (cell.model, method, variant or "", cell.sparsity, cell.recovery, cell.seed)
-            rows.append((*place, "not run", minutes))
+            rows.append((*place, "not run", round(minutes(method), 1)))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 

@@ -14,15 +14,31 @@ from adaptprune.results.verdict import LEVEL
 MINUS = "\N{MINUS SIGN}"
 #: Below this a sum of floating-point numbers in another order is taken for zero.
 NOTHING = 1e-9
+#: From here on a number is told by its magnitude, as a perplexity may be: 1.1·10⁶.
+LARGE = 1e6
+#: Below this a ratio is.
+SMALL = 1e-3
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def power_of_ten(exponent: int) -> str:
+    """Return what stands behind a mantissa: ``·10⁶``."""
+    return f"·10{str(exponent).translate(_SUPERSCRIPT)}"
+
+
+def magnitude(size: float, decimals: int) -> str:
+    """Print a positive number as a mantissa and a power of ten: ``1.1·10⁶``."""
+    mantissa, _, exponent = f"{size:.{decimals}e}".partition("e")
+    return mantissa + power_of_ten(int(exponent)) if exponent else mantissa
 
 
 def fixed(size: float, decimals: int) -> str:
     """Print a number that is not negative; only zero is printed as zero.
 
-    Beyond a million it is told by its magnitude, as a perplexity may be.
+    A large one is told by its magnitude.
     """
-    if size >= 1e6:
-        return f"{size:.{decimals}e}"
+    if size >= LARGE:
+        return magnitude(size, decimals)
     if size < NOTHING:
         return f"{0:.{decimals}f}"
     if float(f"{size:.{decimals}f}") == 0:
@@ -47,10 +63,12 @@ def interval(low: float, high: float, decimals: int = 1) -> str:
 
 
 def ratio(value: float) -> str:
-    """Print a ratio to three digits, only equality as 1; a very large one by its magnitude."""
+    """Print a ratio to three digits or by its magnitude, only equality as 1."""
     if abs(value - 1) < NOTHING:
         return "1"
-    text = f"{value:.3g}"
+    if not SMALL <= value < LARGE:
+        return magnitude(value, 2)
+    text = f"{value:.0f}" if value >= 1000 else f"{value:.3g}"
     if float(text) != 1:
         return text
     return f"{value:.{-math.floor(math.log10(float(f'{abs(value - 1):.1g}')))}f}"

@@ -25,6 +25,8 @@ def to_markdown(panels: Sequence[Panel], notes: Sequence[str], heading: Heading)
     for panel in panels:
         if panel.title:
             lines += [f"## {panel.title}", ""]
+        if panel.note:
+            lines += [panel.note, ""]
         headers = panel.label_headers
         rule = "---:|" if panel.align == "r" else "---|"
         lines += [_line([*headers, *panel.flat_headers])]

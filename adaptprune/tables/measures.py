@@ -24,6 +24,7 @@ Kind = Literal[
     "number",
     "text",
     "share",
+    "tenths",
     "rate",
     "seconds",
     "digits",

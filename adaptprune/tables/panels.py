@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from adaptprune.results.numerals import signed
+from adaptprune.results.numerals import LARGE, magnitude, power_of_ten, signed
 from adaptprune.tables.measures import COUNTED
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ class Panel:
         labels: headers of the label cells.
         listed: whether every line prints all of its labels.
         align: of the columns, as LaTeX calls it.
+        note: a sentence under the title.
     """
 
     title: str
@@ -82,6 +83,7 @@ class Panel:
     labels: tuple[str, ...] = ("Sparsity", "Method")
     listed: bool = False
     align: str = "r"
+    note: str = ""
 
     @property
     def width(self) -> int:
@@ -117,7 +119,16 @@ def _scale(value: float, column: Measure) -> tuple[float, str]:
 
 def _decimals(value: float) -> str:
     """Print two decimals; a perplexity beyond a million is told by its magnitude."""
-    return f"{value:.2f}" if value < 1e6 else f"{value:.2e}"
+    return f"{value:.2f}" if value < LARGE else magnitude(value, 2)
+
+
+def _spread(value: float, std: float, form: Callable[[float], str], suffix: str) -> str:
+    """Print mean ± standard deviation, which share one power of ten: ``(8.45 ± 7.53)·10⁶``."""
+    if form is not _decimals or max(value, std) < LARGE:
+        return f"{form(value)}{suffix} ± {form(std)}"
+    exponent = int(f"{max(value, std):.2e}".partition("e")[2])
+    mantissas = f"{value / 10**exponent:.2f} ± {std / 10**exponent:.2f}"
+    return f"({mantissas}){power_of_ten(exponent)}"
 
 
 def three_digits(value: float) -> str:
@@ -128,6 +139,7 @@ def three_digits(value: float) -> str:
 #: By kind of measure, how its numbers are printed where it is not by two decimals.
 _FORMS: dict[str, Callable[[float], str]] = {
     "share": "{:.1f}".format,
+    "tenths": "{:.1f}".format,
     "seconds": "{:.1f}".format,
     "rate": lambda value: f"{value:.{1 if value < 100 else 0}f}",
     "digits": three_digits,
@@ -144,9 +156,11 @@ def format_entry(entry: Entry, column: Measure) -> str:
         return "0"
     form = _FORMS.get(column.kind, _decimals)
     scale, suffix = _scale(entry.value, column)
-    text = form(entry.value / scale) + suffix
-    if entry.std is not None and not (column.kind in COUNTED and entry.std == 0):
-        text += f" ± {form(entry.std / scale)}"
+    value = entry.value / scale
+    if entry.std is None or (column.kind in COUNTED and entry.std == 0):
+        text = form(value) + suffix
+    else:
+        text = _spread(value, entry.std / scale, form, suffix)
     return text + (AT_CHANCE if entry.at_chance else "")
 
 

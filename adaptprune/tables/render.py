@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from adaptprune.files.atomic import write_texts
+from adaptprune.results.matrix import is_stored, said_of_stored
 from adaptprune.tables.arrange import grid_of
 from adaptprune.tables.beside import printed_numbers, printed_panel, set_beside
 from adaptprune.tables.declared import load_declaration
@@ -15,7 +16,7 @@ from adaptprune.tables.latex import to_latex
 from adaptprune.tables.markdown import to_markdown
 from adaptprune.tables.measures import UNIT_NAMES
 from adaptprune.tables.notes import notes_of
-from adaptprune.tables.panels import Heading, panels_of
+from adaptprune.tables.panels import MISSING, Heading, panels_of
 from adaptprune.tables.select import axes_of
 from adaptprune.workflow.papers import published_file
 
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from adaptprune.tables.grid import Grid
     from adaptprune.tables.panels import Panel
     from adaptprune.workflow.profiles import Profile
+
+#: Said of a table whose stored matrix lacks some of its cells.
+NOT_STORED = f"{MISSING}: listed there as not run; --config rerun=true computes it."
 
 
 def render_table(
@@ -70,8 +74,13 @@ def render_table(
     panels = panels_of(grid, with_published=compared)
     if numbers and not compared:
         panels.append(printed_panel(numbers))
-    heading = Heading(table.name, caption_of(table, name), table.label, name, len(results))
+    caption = caption_of(table, name)
     notes = notes_of(table, grid, results, profile, suite)
+    if is_stored(results_csv):
+        caption += f" {said_of_stored(results_csv)}"
+        if grid.missing:
+            caption += f" {NOT_STORED}"
+    heading = Heading(table.name, caption, table.label, name, len(results))
     write_panels(output_stem, panels, notes, heading, tidy(grid, heading, published=compared))
 
 

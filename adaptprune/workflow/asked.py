@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaptprune.cells import NO_RECOVERY, record_name, split_variant
+from adaptprune.cells import NO_RECOVERY, join_variant, record_name, split_variant
 from adaptprune.errors import UserError
 from adaptprune.evaluation.perplexity import METRIC
 from adaptprune.evaluation.suites import load_suite
@@ -21,9 +21,13 @@ from adaptprune.pruning.registry import find_method
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    import pandas as pd
+
     from adaptprune.cells import Cell
     from adaptprune.workflow.profiles import CalibrationConfig, EvaluationConfig, Profile
 
+#: The columns of stored results that say by what a cell was pruned.
+_OF_METHOD = ("method", "variant", "method_version", "method_parameters", "calibration")
 #: What was recorded, what is asked for, and its name.
 Pair = tuple[str, Any, Any]
 
@@ -71,6 +75,14 @@ class Asked:
         if differing := _first_difference(self._evaluation(cell, evaluation)):
             found["evaluation.json"] = differing
         return found
+
+    def other_rows(self, results: pd.DataFrame) -> str | None:
+        """Return in what stored results differ from what is asked for.
+
+        Args:
+            results: rows of cells of the profile.
+        """
+        return _first_difference(self._rows(results))
 
     def other_scores(self, method: str, model: str, file: Path) -> str | None:
         """Return in what a score file differs from what its method's cells are cut from.
@@ -165,6 +177,43 @@ class Asked:
             found = {name for name in evaluation["results"][text.task] if name.startswith(METRIC)}
             lengths = chosen.lengths_within(chosen.window_of(cell.model))
             yield "token perplexities", found, {f"{METRIC}{length}" for length in lengths}
+
+    def _rows(self, results: pd.DataFrame) -> Iterator[Pair]:
+        for _, row in results.drop_duplicates([*_OF_METHOD, "model"]).iterrows():
+            yield from self._row(join_variant(row["method"], row["variant"]), row)
+        ok, chosen = results[results["status"] == "ok"], self.profile.evaluation
+        yield "suite", set(ok["suite"]), {chosen.suite}
+        yield "dtype", set(ok["dtype"]), {self.profile.dtype}
+        yield "device", set(ok["device"]), {self._device}
+        stock = {"stock precision" in scorer for scorer in ok["scorer"]}
+        yield "stock precision of the scorer", stock, {chosen.scorer_precision == "stock"}
+        text = load_suite(chosen.suite).perplexity
+        for (model, shown), rows in ok.groupby(["model", "max_length"]):
+            length = int(shown)
+            yield "max_length", length, min(chosen.max_length, self._window(model) or length)
+            if text:
+                metrics = set(rows.loc[rows["task"] == text.task, "metric"])
+                found = {metric for metric in metrics if metric.startswith(METRIC)}
+                lengths = chosen.lengths_within(length)
+                yield "token perplexities", found, {f"{METRIC}{length}" for length in lengths}
+        for task, documents in self._documents.items():
+            found = set(ok.loc[ok["task"] == task, "n"])
+            yield f"documents of {task}", found, {documents}
+        tasks = ok.drop_duplicates("task").set_index("task")
+        prompts = tasks.rename(columns={"task_version": "version"})[["num_fewshot", "version"]]
+        yield from self._prompts(prompts.to_dict("index"))
+
+    def _row(self, name: str, row: pd.Series) -> Iterator[Pair]:
+        """Compare what a stored row says of its method."""
+        method, parameters = find_method(split_variant(name)[0]), row["method_parameters"]
+        hash_ = row["model_hash"]
+        yield f"model_hash of {row['model']}", hash_, self.revisions.get(row["model"], hash_)
+        yield f"method_version of {name}", row["method_version"], method.version
+        yield f"parameters of {name}", json.loads(parameters), self._parameters(name)
+        if method.needs_calibration:
+            drawn = self.profile.calibration_of(name)
+            asked = f"{drawn.dataset} {drawn.sequences}x{drawn.length}"
+            yield f"calibration of {name}", row["calibration"], asked
 
     def _prompts(self, tasks: dict[str, Any]) -> Iterator[Pair]:
         """Compare what the suite fixes of its tasks; a small subset may lack some of them."""

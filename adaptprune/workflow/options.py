@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from adaptprune.recovery.config import RecoveryConfig
     from adaptprune.workflow.profiles import Profile
+    from adaptprune.workflow.run import Source
 
 
 def _set(values: Mapping[str, Any]) -> list[str]:
@@ -128,6 +129,11 @@ def training(profile: Profile, root: Path) -> str:
 def overrides(given: Mapping[str, Any]) -> str:
     """Return the keys of a profile that the command line set, for a job that reads it itself."""
     return " ".join(f"--override {shlex.quote(f'{key}={value}')}" for key, value in given.items())
+
+
+def results(source: Source) -> str:
+    """Return the stored results that are shown in place of the run's, where there are some."""
+    return f"--results {shlex.quote(str(source.stored))}" if source.stored else ""
 
 
 def declaration(file: Path) -> str:

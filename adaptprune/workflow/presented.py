@@ -15,15 +15,16 @@ from adaptprune.errors import UserError
 from adaptprune.workflow import options
 from adaptprune.workflow.graph import RuleFunctions
 from adaptprune.workflow.papers import papers, published_file, run_as
-from adaptprune.workflow.paths import GENERATED, RUNS, Run, found_files
+from adaptprune.workflow.paths import GENERATED, Run, found_files
 from adaptprune.workflow.profiles import settings_hash
 from adaptprune.workflow.request import cell_files, read_note
-from adaptprune.workflow.run import TRADEOFF_BATCHES, Source, other_batch
+from adaptprune.workflow.run import TRADEOFF_BATCHES, other_batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from adaptprune.workflow.request import Request
+    from adaptprune.workflow.run import Source
 
 #: Snakemake's, an object with an attribute for each name in braces.
 Wildcards = Any
@@ -31,7 +32,7 @@ Wildcards = Any
 
 def collected_files(source: Source) -> list[str]:
     """Return the results and the provenance of a profile's matrix."""
-    return [Run(source.name).collected(kind) for kind in ("results", "provenance")]
+    return [str(source.results), str(source.provenance)]
 
 
 def speed_records(source: Source, batches: Sequence[int | None] = (None,)) -> list[str]:
@@ -52,7 +53,7 @@ def speed_records(source: Source, batches: Sequence[int | None] = (None,)) -> li
 
 def tradeoff_files(source: Source) -> list[str]:
     """Return what quality is set against speed from."""
-    return [Run(source.name).collected(), *speed_records(source, TRADEOFF_BATCHES)]
+    return [str(source.results), *speed_records(source, TRADEOFF_BATCHES)]
 
 
 #: Tables that check the installation, in a profile of their own.
@@ -167,7 +168,7 @@ class Presented(RuleFunctions):
         try:
             name = CHECKS.get(table) or self._request.profile_of(table)
             run = Run(name)
-            results = run.collected(selection=self._request.selection(name, table))
+            results, _ = self._request.collected(name, self._request.selection(name, table))
             return [results, f"{run.table(table)}.md"]
         except UserError as error:
             raise SystemExit(f"error: {error}") from None
@@ -175,8 +176,7 @@ class Presented(RuleFunctions):
     def table_sources(self, wildcards: Wildcards) -> list[str]:
         """Return the results and the provenance that a table is made from."""
         name, table, run = wildcards.profile, wildcards.table, Run(wildcards.profile)
-        selection = self._request.selection(name, table)
-        files = [run.collected(kind, selection) for kind in ("results", "provenance")]
+        files = self._request.collected(name, self._request.selection(name, table))
         self._request.is_stale(run.made(table), self.table_hash(wildcards), files)
         return files
 
@@ -194,7 +194,8 @@ class Presented(RuleFunctions):
         name, table = wildcards.profile, wildcards.table
         declared = self._request.tables.declaration(table)
         cells = self._request.table_cells(name, table)
-        return settings_hash((self._request.profile(name), declared, cells))
+        shown = self._request.collected(name, self._request.selection(name, table))
+        return settings_hash((self._request.profile(name), declared, cells, shown))
 
     def counted_tokens(self, wildcards: Wildcards) -> str:
         """Return the counts of training tokens; have them made again where they are a model's."""
@@ -224,11 +225,28 @@ class Presented(RuleFunctions):
     ) -> list[str]:
         name = wildcards.profile
         try:
-            files = sources(Source(name, self._request.profile(name), Path(RUNS)))
+            files = sources(self._request.source(name))
         except UserError as error:
             raise SystemExit(f"error: {error}") from None
-        self._request.is_stale(Run(name).made(made), self.profile_hash(wildcards), files)
+        self._request.is_stale(Run(name).made(made), self.source_hash(wildcards), files)
         return files
+
+    def source_hash(self, wildcards: Wildcards) -> str:
+        """Return a hash of a profile and of where its results are."""
+        return settings_hash(self._request.source(wildcards.profile))
+
+    def figure_results(self, wildcards: Wildcards) -> str:
+        """Return the stored results that a figure shows, as an option; nothing of a run's."""
+        return self._results_option(wildcards.profile, self.figures[wildcards.figure])
+
+    def measured_results(self, wildcards: Wildcards) -> str:
+        """Return those of a table of measurements."""
+        return self._results_option(wildcards.profile, self.measured[wildcards.measured])
+
+    def _results_option(self, name: str, sources: Callable[[Source], list[str]]) -> str:
+        source = self._request.source(name)
+        is_shown = source.stored is not None and str(source.stored) in sources(source)
+        return options.results(source) if is_shown else ""
 
     # Comparisons.
 
@@ -256,9 +274,9 @@ class Presented(RuleFunctions):
 
     def page_sources(self, wildcards: Wildcards) -> list[str]:
         """Return what a page cannot be without."""
-        run = Run(wildcards.profile)
+        run, source = Run(wildcards.profile), self._request.source(wildcards.profile)
         tables = [table for paper in papers() for table in paper.reported]
-        files = [run.collected(), *(f"{run.table(table)}.md" for table in tables)]
+        files = [str(source.results), *(f"{run.table(table)}.md" for table in tables)]
         self._request.is_stale(run.made("report"), self.page_hash(wildcards), files)
         return files
 
@@ -272,4 +290,8 @@ class Presented(RuleFunctions):
         profiles = {name, *(tables.profile_of(table, name) for table in tables.files)}
         files = [file for shown in sorted(profiles) for file in found_files(Path(GENERATED, shown))]
         there = settings_hash([(str(file), file.stat().st_mtime_ns) for file in files])
-        return settings_hash((self._request.profile(name), there))
+        return settings_hash((self._request.source(name), there))
+
+    def page_results(self, wildcards: Wildcards) -> str:
+        """Return the stored results that a page is about, as an option; nothing of a run's."""
+        return options.results(self._request.source(wildcards.profile))

@@ -1,4 +1,4 @@
-"""Which cells of a workflow are done, how long the others will take, what it made. Torch-free."""
+"""Which cells of a workflow are done, and how long the others will take. Torch-free."""
 
 from __future__ import annotations
 
@@ -21,22 +21,6 @@ def cell_folders(jobs: Iterable[Any]) -> list[Path]:
     """Return the folders of the cells that Snakemake's jobs evaluate, sorted."""
     files = [getattr(job.output, "evaluation", None) for job in jobs]
     return sorted(Path(file).parent for file in files if file)
-
-
-#: Files that people read.
-_PAGES = (".html", ".md", ".pdf")
-
-
-def say_made(jobs: Iterable[Any]) -> None:
-    """Name on stderr the tables, pages and figures that were asked for, where they lie now.
-
-    Args:
-        jobs: of the targets; one that only names files has them as inputs.
-    """
-    asked = {str(file) for job in jobs for file in (*job.input, *job.output)}
-    for file in sorted(asked):
-        if file.endswith(_PAGES) and Path(file).is_file():
-            print(f"made {file}", file=sys.stderr)
 
 
 class Progress:

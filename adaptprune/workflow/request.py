@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,14 +14,19 @@ from adaptprune.evaluation.suites import load_suite
 from adaptprune.models.catalogue import catalogue
 from adaptprune.workflow.asked import Asked
 from adaptprune.workflow.made_from import is_made_from
-from adaptprune.workflow.paths import Run, config_folder
+from adaptprune.workflow.paths import RUNS, Run, config_folder
 from adaptprune.workflow.profiles import OVERRIDES, Profile, load_profile, settings_hash
+from adaptprune.workflow.run import Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from adaptprune.workflow.stored import Stored
+
 #: Keys of ``--config``.
-KEYS = ("profile", "method", "baseline", *OVERRIDES)
+KEYS = ("profile", "method", "baseline", "rerun", *OVERRIDES)
+#: Overrides that do not show in results: what was stored may be of others.
+_UNSEEN = ("local_data", "dense_gate", "method_file")
 
 
 class Tables(Protocol):
@@ -49,6 +55,7 @@ class Request:
         config: keys of ``--config``.
         tables: the declared tables.
         force: has a file made again that Snakemake may hold to be up to date.
+        say: tells people in a line what was decided.
 
     Raises:
         UserError: a key or the profile is unknown, or the profile is wrong.
@@ -60,6 +67,7 @@ class Request:
         config: Mapping[str, Any],
         tables: Tables,
         force: Callable[[str], object],
+        say: Callable[[str], object] = lambda line: None,
     ):
         for key in config:
             if key not in KEYS:
@@ -69,7 +77,12 @@ class Request:
         if self.compared is not None and "methods" in config:
             raise UserError("config keys method and methods: give one of the two")
         self.name = str(config.get("profile", "offline" if self.compared else "mini"))
+        self.rerun = config.get("rerun", False)
+        if not isinstance(self.rerun, bool):
+            raise UserError(f"config key rerun must be true or false, not {self.rerun!r}")
         self.root, self.tables, self.force, self._config = root, tables, force, config
+        self._say = say
+        self.stored = functools.cache(self._stored)
         self.profile = functools.cache(self._load)
         self.asked = functools.cache(self._asked)
         self.model_folders = functools.cache(self._model_folders)
@@ -101,8 +114,73 @@ class Request:
 
     def baseline(self) -> str:
         """Return the stored results: the file that was given, or the matrix of the profile."""
-        here = Path(f"results/{self.name}.csv")
-        return str(self._config.get("baseline", here if here.is_file() else self.root / here))
+        return str(self._config.get("baseline", self._matrix(self.name)))
+
+    def _matrix(self, name: str) -> Path:
+        """Return where the stored matrix of a profile lies: here, or beside the Snakefile."""
+        here = Path(f"results/{name}.csv")
+        return here if here.is_file() else self.root / here
+
+    def _stored(self, name: str) -> Stored | None:
+        """Return the stored matrix that is shown in place of a profile's run, if there is one.
+
+        Raises:
+            SystemExit: it cannot be trusted. Snakemake shows it as one line.
+        """
+        file, cells = self._matrix(name), self.profile(name).cells()
+        if self.rerun or not file.is_file() or self._is_begun(name, cells):
+            return None
+        # Not above: it brings pandas, which a run can do without.
+        from adaptprune.workflow.stored import difference, read_stored
+
+        unseen = [key for key in _UNSEEN if key in self.overrides(name)]
+        try:
+            stored = read_stored(file)
+            other = unseen[0] if unseen else difference(stored, self.asked(name))
+        except UserError as error:
+            raise SystemExit(f"error: {error}") from None
+        if other is None:
+            count = len(stored.not_run)
+            lacks = f", without {count} cells that were not run" if count else ""
+            self._say(f"profile {name}: shown from {file}{lacks}; --config rerun=true computes it")
+            return stored
+        self._say(f"profile {name}: computed, for {file} is of something else ({other})")
+        return None
+
+    def _is_begun(self, name: str, cells: Iterable[Cell]) -> bool:
+        """Say whether there is a run: whether anything of the cells has been computed here."""
+        run = Run(name)
+        return any(Path(run.cell(cell.key, record_name(cell.recovery))).is_file() for cell in cells)
+
+    def collected(self, name: str, selection: str = "") -> list[str]:
+        """Return results and provenance of the matrix, or of a table's cells (``-table``)."""
+        stored = self.stored(name)
+        if stored is not None and stored.shows(self.selected_cells(name, selection)):
+            source = self.source(name)
+            return [str(source.results), str(source.provenance)]
+        run = Run(name)
+        return [run.collected(kind, selection) for kind in ("results", "provenance")]
+
+    def source(self, name: str) -> Source:
+        """Return what a figure or a page of a profile is made from."""
+        stored = self.stored(name)
+        return Source(
+            name, self.profile(name), Path(RUNS), None if stored is None else stored.results
+        )
+
+    def lacking_cells(self) -> list[Cell]:
+        """Return the cells of the profile that have not been evaluated here."""
+        run = Run(self.name)
+        return [
+            cell
+            for cell in self.profile(self.name).cells()
+            if not Path(run.cell(cell.key, "evaluation.json")).is_file()
+        ]
+
+    def jobs_at_once(self, cores: int) -> int:
+        """Return how many jobs compute at the same time: more than there are cores never do."""
+        there = os.cpu_count() or 1
+        return max(1, min(cores, there) // self.profile(self.name).threads)
 
     def _model_folders(self, name: str) -> dict[str, str]:
         return {slug(model): model for model in [*catalogue(), *self.profile(name).all_models]}

@@ -34,16 +34,30 @@ class Source:
         name: of the profile.
         profile: what was run.
         runs: where the profiles' runs lie.
+        stored: the results of a stored matrix, where that is shown in place of the run.
     """
 
     name: str
     profile: Profile
     runs: Path
+    stored: Path | None = None
 
     @property
     def folder(self) -> Path:
         """Return the folder of the profile's run."""
         return self.runs / self.name
+
+    @property
+    def results(self) -> Path:
+        """Return the results of the profile's matrix."""
+        return self.stored or self.folder / "results.csv"
+
+    @property
+    def provenance(self) -> Path:
+        """Return what their cells cost."""
+        if self.stored is None:
+            return self.folder / "provenance.csv"
+        return self.stored.with_name(f"{self.stored.stem}.provenance.csv")
 
     @property
     def methods(self) -> list[str]:

@@ -15,6 +15,7 @@ import pandas as pd
 from adaptprune.cells import join_variant
 from adaptprune.models.catalogue import shape_of
 from adaptprune.pruning.registry import method_title
+from adaptprune.results.matrix import said_of_stored
 from adaptprune.results.rows import read_provenance, read_results
 from adaptprune.tables.grid import Grid, TableRow, entry_of
 from adaptprune.tables.measures import Measure
@@ -65,8 +66,8 @@ def measure_costs(source: Source) -> pd.DataFrame:
     Raises:
         UserError: results or provenance cannot be read.
     """
-    cells = read_results(source.folder / "results.csv").drop_duplicates(_KEY)
-    stages = read_provenance(source.folder / "provenance.csv")
+    cells = read_results(source.results).drop_duplicates(_KEY)
+    stages = read_provenance(source.provenance)
     stages = stages[stages["stage"] == "prune"]
     cells = cells[(cells["status"] == "ok") & (cells["method"] != "dense")]
     merged = cells[[*_KEY, "params_dense", "calibration"]].merge(
@@ -120,9 +121,10 @@ def render_costs(source: Source, stem: Path) -> None:
         entries = {column.key: entry_of(number) for column, number in numbers}
         place = (cost["model"], cost["sparsity"], cost["method"], cost["title"])
         grid.rows.append(TableRow(*place, "", entries, cost["cells"], cost["cells"]))
+    remark = f" {said_of_stored(source.stored)}" if source.stored else ""
     heading = Heading(
         "cost",
-        "What pruning costs in time, measured and as the paper claims.",
+        f"What pruning costs in time, measured and as the paper claims.{remark}",
         "tab:cost",
         source.name,
         len(costs),
