@@ -7,7 +7,8 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from adaptprune.cells import DENSE, NO_RECOVERY, Cell, split_variant
-from adaptprune.errors import UserError
+from adaptprune.errors import UserError, unknown
+from adaptprune.models.catalogue import catalogue
 from adaptprune.tables.declared import Selection, joined
 
 if TYPE_CHECKING:
@@ -212,7 +213,7 @@ def cells_of(table: Table, profile: Profile, name: str) -> list[Cell]:
         name: of the profile.
 
     Raises:
-        UserError: the profile lacks a variant or recovery, or the table has nothing for it.
+        UserError: the profile lacks a variant, recovery or model, or the table has nothing for it.
     """
     axes = axes_of(table, name)
     if {"model", "sparsity"} == axes.open:
@@ -221,6 +222,10 @@ def cells_of(table: Table, profile: Profile, name: str) -> list[Cell]:
     cells = dict.fromkeys(
         cell for line in lines for place in line.places.values() for cell in place
     )
+    known = [*catalogue(), *profile.all_models]
+    for cell in cells:
+        if cell.model not in known:
+            raise unknown(f"model in table {table.name}", cell.model, known)
     for method, sparsity in dict.fromkeys((cell.method, cell.sparsity) for cell in _pruned(cells)):
         chosen = profile.model_copy(update={"methods": [split_variant(method)[0]]})
         if sparsity in profile.sparsities:

@@ -89,13 +89,15 @@ class Profile(Closed):
     ``local_data`` is a folder that stands for the hub's data sets; ``dense_gate`` says whether the
     dense model must meet the known scores of the suite before anything else is evaluated.
     ``method_file`` is a Python file that defines a further method. ``mixture`` is the training data
-    that Table 2 counts. ``recoveries`` are trained cells beside the matrix, run for the tables and
+    that Table 2 counts. ``further_models`` are models beside the matrix, for the tables that name
+    them. ``recoveries`` are trained cells beside the matrix, run for the tables and
     figures that show them; ``training`` says how they are computed.
     """
 
     title: str
     note: str = ""
     models: list[str] = pydantic.Field(min_length=1)
+    further_models: list[str] = pydantic.Field(default=[])
     methods: list[str] = pydantic.Field(min_length=1)
     sparsities: list[int] = pydantic.Field(min_length=1)
     seeds: list[Annotated[int, pydantic.Field(ge=0)]] = pydantic.Field(min_length=1)
@@ -117,9 +119,10 @@ class Profile(Closed):
 
     @property
     def all_models(self) -> list[str]:
-        """Return the models of the matrix and those of the recoveries, without mere shapes."""
+        """Return the models of matrix, tables and recoveries, without mere shapes."""
         trained = [model for recovery in self.recoveries.values() for model in recovery.models]
-        return [m for m in dict.fromkeys([*self.models, *trained]) if not is_shape(m)]
+        named = dict.fromkeys([*self.models, *self.further_models, *trained])
+        return [model for model in named if not is_shape(model)]
 
     def settings_of(self, method: str) -> MethodSettings:
         """Return the settings of a method, or of a variant laid over those of its method.
@@ -245,7 +248,7 @@ class Profile(Closed):
             UserError: an unknown model, method, variant, parameter, suite or data set; a
                 sparsity out of range; a repeated entry; a name that no folder can have.
         """
-        for key in ("models", "methods", "sparsities", "seeds"):
+        for key in ("models", "further_models", "methods", "sparsities", "seeds"):
             _check_distinct_entries(key, getattr(self, key))
         _check_percents(self.sparsities)
         for model in self.all_models:
