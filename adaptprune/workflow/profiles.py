@@ -97,7 +97,7 @@ class Profile(Closed):
     title: str
     note: str = ""
     models: list[str] = pydantic.Field(min_length=1)
-    further_models: list[str] = pydantic.Field(default=[])
+    further_models: list[str] = pydantic.Field(default=[], repr=False)  # tables name them
     methods: list[str] = pydantic.Field(min_length=1)
     sparsities: list[int] = pydantic.Field(min_length=1)
     seeds: list[Annotated[int, pydantic.Field(ge=0)]] = pydantic.Field(min_length=1)
