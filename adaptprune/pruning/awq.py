@@ -4,7 +4,8 @@ Layer by layer, as released. Inputs that are large on average get finer steps: t
 multiplied by s and what makes them is divided by it, which leaves the model as it is; s = mean |x|
 to a power, the one of a grid whose rounding changes the outputs least. Then the weights of each
 group are clipped to the share of their maximum that does the same. Every layer is searched on
-inputs of the unrounded model. Zeros stay zeros, so a sparse model keeps its pattern.
+inputs of the unrounded model. Zeros stay zeros, so a sparse model keeps its pattern. Of a product
+beside a layer (SLoRB) both factors are rounded to the nearest values, after the scales.
 
 Where the released code knows no way (norms alone are scaled for families that are not built like
 Llama; the output projection is not scaled under grouped-query attention), none is made up here.
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from adaptprune.errors import NumericalError
+from adaptprune.models.adapters import PRODUCT
 from adaptprune.models.anatomy import anatomy_of, blocks_of, hooked, linears_of, weight_shapes
 from adaptprune.pruning.layerwise import Streams
 from adaptprune.pruning.quantisation import Grid, group_for
@@ -83,6 +85,9 @@ def round_weights(model: Any, grid: Grid) -> None:
     for index in range(len(blocks_of(model))):
         for linear in _linears(model, index):
             linear.matrix.copy_(grid.round(linear.matrix))
+            if (product := getattr(linear.module, PRODUCT, None)) is not None:
+                for factor in (product.weight.detach(), product.projection.detach()):
+                    factor.copy_(grid.fitting(factor.shape[1]).round(factor))
 
 
 def _linears(model: Any, index: int) -> Iterable[Linear]:
@@ -152,6 +157,8 @@ def _scale(
         _divide(source, scale)
         for linear in linears:
             linear.matrix.mul_(scale)
+            if (product := getattr(linear.module, PRODUCT, None)) is not None:
+                product.projection.mul_(scale)
             inputs[linear.module] = inputs[linear.module] / scale
             powers[linear.name] = power
     return powers
@@ -182,6 +189,8 @@ def _divide(source: Any, scale: torch.Tensor) -> None:
     weight.div_(scale if weight.dim() == 1 else scale[:, None])
     if getattr(source, "bias", None) is not None:
         source.bias.detach().div_(scale)
+    if (product := getattr(source, PRODUCT, None)) is not None:
+        product.weight.div_(scale[:, None])
 
 
 def _outputs(module: Any, calls: Sequence[Call]) -> list[torch.Tensor]:

@@ -7,7 +7,7 @@ matrix keeps its pattern. Source: the evaluation of AWQ (arXiv 2306.00978) as re
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -43,6 +43,10 @@ class Grid:
             raise UserError(f"bits {self.bits} is outside 1..16")
         if self.group < 1:
             raise UserError(f"group {self.group} must be positive")
+
+    def fitting(self, length: int) -> Grid:
+        """Return the grid for rows of a length: whole rows where the group does not divide them."""
+        return self if length % self.group == 0 else replace(self, group=length)
 
     def round(self, weight: torch.Tensor) -> torch.Tensor:
         """Return a matrix [outputs, inputs] rounded to the nearest values of its groups' grids.

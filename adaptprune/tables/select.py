@@ -35,6 +35,7 @@ class Line:
         against: the method of another line of the same block, that its changes are counted from.
         block: lines with the same one are ranked together; None where a line is not ranked.
         printed: what the paper prints in its place.
+        bits: of a weight, where what is shown was measured with rounded ones.
     """
 
     heading: str
@@ -45,6 +46,7 @@ class Line:
     against: str = ""
     block: tuple[str, int] | None = None
     printed: str = ""
+    bits: int | None = None
 
     def cells(self, column: str) -> Sequence[Cell]:
         """Return the cells of one column."""
@@ -162,6 +164,7 @@ def _line(table: Table, axes: Axes, line: Row | Column, block: Selection, profil
         against=getattr(line, "against", None) or "",
         block=(heading, block.sparsity or 0) if ranked else None,
         printed=line.printed or "",
+        bits=shared.bits,
     )
 
 

@@ -163,8 +163,11 @@ class Asked:
         yield from self._prompts(conditions["tasks"])
         if text := load_suite(chosen.suite).perplexity:
             found = {name for name in evaluation["results"][text.task] if name.startswith(METRIC)}
-            lengths = chosen.lengths_within(chosen.window_of(cell.model))
+            lengths = chosen.lengths_within(length)
             yield "token perplexities", found, {f"{METRIC}{length}" for length in lengths}
+
+        bits = chosen.bits_of(cell)
+        yield "rounded to", evaluation.get("rounding", {}).get("bits", []), bits
 
     def _prompts(self, tasks: dict[str, Any]) -> Iterator[Pair]:
         """Compare what the suite fixes of its tasks; a small subset may lack some of them."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import re
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
 
-from adaptprune.cells import Cell, grid, slug, split_variant
+from adaptprune.cells import NO_RECOVERY, Cell, grid, slug, split_variant
 from adaptprune.data.mixtures import find_mixture
 from adaptprune.data.texts import find_corpus
 from adaptprune.errors import UserError, refusal, unknown
@@ -36,13 +37,31 @@ class CalibrationConfig(Closed):
         return f"{self.dataset}-{self.sequences}x{self.length}"
 
 
+class RoundingConfig(Closed):
+    """Which cells are measured with weights rounded by AWQ as well, and to how many bits.
+
+    ``bits`` go by the name of a method or recovery, in which ``*`` stands for any part; ``group``
+    is the number of inputs that share a scale, None for the largest usual one that fits.
+    """
+
+    bits: dict[str, list[Annotated[int, pydantic.Field(ge=1, le=16)]]]
+    group: int | None = pydantic.Field(None, ge=1)
+
+    def bits_of(self, cell: Cell) -> list[int]:
+        """Return the bits of a cell, none for most."""
+        name = cell.method if cell.recovery == NO_RECOVERY else cell.recovery
+        found = [bits for pattern, bits in self.bits.items() if fnmatchcase(name, pattern)]
+        return sorted({number for bits in found for number in bits}, reverse=True)
+
+
 class EvaluationConfig(Closed):
     """What is measured on every checkpoint.
 
     ``token_perplexity`` lists window lengths at which the suite's perplexity text is scored
     besides; every length is a metric of its own. A model is shown ``max_length`` tokens, or those
     of its own window where that is smaller. ``scorer_precision`` is that of the softmax: float32,
-    or that of the model's dtype, as stock lm-eval has it.
+    or that of the model's dtype, as stock lm-eval has it. ``rounding`` names cells whose perplexity
+    is measured with rounded weights, too.
     """
 
     suite: str
@@ -52,6 +71,11 @@ class EvaluationConfig(Closed):
     max_length: int = pydantic.Field(2048, ge=16)
     batch: Annotated[int, pydantic.Field(ge=1)] | Literal["auto"] = "auto"
     scorer_precision: Literal["float32", "stock"] = "float32"
+    rounding: RoundingConfig | None = pydantic.Field(None, repr=False)  # in the options of its jobs
+
+    def bits_of(self, cell: Cell) -> list[int]:
+        """Return to how many bits the weights of a cell are rounded, none for most."""
+        return self.rounding.bits_of(cell) if self.rounding else []
 
     def window_of(self, model: str) -> int:
         """Return how many tokens a model is shown at most, as far as is known without the hub."""
