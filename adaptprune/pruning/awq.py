@@ -9,6 +9,7 @@ beside a layer (SLoRB) both factors are rounded to the nearest values, after the
 
 Where the released code knows no way (norms alone are scaled for families that are not built like
 Llama; the output projection is not scaled under grouped-query attention), none is made up here.
+Nothing is scaled where norms come behind attention and MLP (OPT-350M): no norm makes their inputs.
 """
 
 from __future__ import annotations
@@ -20,7 +21,14 @@ import torch
 
 from adaptprune.errors import NumericalError
 from adaptprune.models.adapters import PRODUCT
-from adaptprune.models.anatomy import anatomy_of, blocks_of, hooked, linears_of, weight_shapes
+from adaptprune.models.anatomy import (
+    anatomy_of,
+    blocks_of,
+    hooked,
+    linears_of,
+    norms_come_first,
+    weight_shapes,
+)
 from adaptprune.pruning.layerwise import Streams
 from adaptprune.pruning.quantisation import Grid, group_for
 
@@ -143,7 +151,8 @@ def _scale(
     block = blocks_of(model)[index]
     chosen = []
     # All are searched before any is folded in.
-    for source, linears, module in _folds(anatomy, block, linears_of(model, index)):
+    folds = _folds(anatomy, block, linears_of(model, index)) if norms_come_first(model) else ()
+    for source, linears, module in folds:
         observed = inputs[linears[0].module]
         power, scale = search_scale(
             [linear.matrix for linear in linears],
