@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-import torch
 from official_figures import calibration_tokens, figures
 from test_sparse_parity import evaluation_loss
 
@@ -14,6 +13,9 @@ from adaptprune.models.checkpoint import load_model
 from adaptprune.pruning import awq
 from adaptprune.pruning.awq import quantise, round_weights, search_scale
 from adaptprune.pruning.quantisation import Grid
+
+if TYPE_CHECKING:
+    import torch
 
 OFFICIAL = figures("awq_smollm2")
 pytestmark = [pytest.mark.sparse_parity, pytest.mark.model, pytest.mark.xdist_group("real")]

@@ -95,7 +95,8 @@ def round_weights(model: Any, grid: Grid) -> None:
             linear.matrix.copy_(grid.round(linear.matrix))
             if (product := getattr(linear.module, PRODUCT, None)) is not None:
                 for factor in (product.weight.detach(), product.projection.detach()):
-                    factor.copy_(grid.fitting(factor.shape[1]).round(factor))
+                    fitting = grid.fitting(factor.shape[1])
+                    factor.copy_(fitting.round(factor, around_zero=True))
 
 
 def _linears(model: Any, index: int) -> Iterable[Linear]:
