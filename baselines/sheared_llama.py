@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     import torch
 
     from adaptprune.data.packing import Rows
+    from adaptprune.recovery.dynamic_batches import DomainRows
     from adaptprune.recovery.folder import RunFolder, Settings
     from adaptprune.recovery.objective import Objective
     from adaptprune.recovery.recipe import Preset
-    from baselines.dynamic_batches import DomainRows
     from baselines.sheared_masks import Masks
 
 #: Kind of the stage that trains masks.
@@ -90,8 +90,8 @@ class ShearedLlama(RecoveryMethod):
         import torch
 
         from adaptprune.data.packing import Rows
-        from baselines.dynamic_batches import DomainState, check_references
-        from baselines.sheared_objective import HeldOut
+        from adaptprune.recovery.domain_loading import HeldOut
+        from adaptprune.recovery.dynamic_batches import DomainState, check_references
 
         settings, parameters = beginning.settings, self.parse(beginning.settings.preset.parameters)
         rows = Rows.open(beginning.folder.rows, settings.seed)
@@ -149,8 +149,9 @@ class ShearedLlama(RecoveryMethod):
         """Return training by domains, with masks in the first stage."""
         from adaptprune.data.packing import Rows
         from adaptprune.recovery import checkpoints
-        from baselines.dynamic_batches import DomainState
-        from baselines.sheared_objective import DomainTraining, HeldOut, Shearing
+        from adaptprune.recovery.domain_loading import DomainLoading, HeldOut
+        from adaptprune.recovery.dynamic_batches import DomainState
+        from baselines.sheared_objective import DomainTraining, Shearing
 
         settings = folder.settings()
         parameters = self.parse(settings.preset.parameters)
@@ -159,21 +160,25 @@ class ShearedLlama(RecoveryMethod):
         records = checkpoints.read_progress(newest).prunings
         rows = Rows.open(folder.rows, settings.seed)
         domains = _domains(rows, settings, parameters)
-        loading: dict[str, Any] = {
-            "domains": domains,
-            "held_out": HeldOut.of(rows, domains, settings.execution.micro_batch, device),
-            "references": [records[0]["reference_losses"][name] for name in domains.names],
-            "loading": DomainState.model_validate(records[-1]["loading"]),
-            "parameters": parameters,
-        }
+        every = parameters.shearing_update_every
         if stage.kind != SHEAR:
-            return DomainTraining(**loading, every=parameters.training_update_every)
+            every = parameters.training_update_every
+        loading = DomainLoading(
+            domains,
+            HeldOut.of(rows, domains, settings.execution.micro_batch, device),
+            [records[0]["reference_losses"][name] for name in domains.names],
+            DomainState.model_validate(records[-1]["loading"]),
+            every,
+            clipped=parameters.clip_excess,
+        )
+        if stage.kind != SHEAR:
+            return DomainTraining(loading)
         return Shearing(
             masks=_masks(settings).to(device),
             seed=settings.seed,
             warmup_steps=round(parameters.lagrangian_warmup * stage.steps),
-            **loading,
-            every=parameters.shearing_update_every,
+            loading=loading,
+            parameters=parameters,
         )
 
 
@@ -187,7 +192,7 @@ def _masks(settings: Settings) -> Masks:
 
 
 def _domains(rows: Rows, settings: Settings, parameters: ShearedLlamaParameters) -> DomainRows:
-    from baselines.dynamic_batches import DomainRows
+    from adaptprune.recovery.dynamic_batches import DomainRows
 
     return DomainRows(rows.domain, rows.domains, parameters.held_out_rows, settings.seed)
 

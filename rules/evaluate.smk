@@ -8,6 +8,7 @@ rule evaluate:
         checkpoint=RUN.cell(CELL, "checkpoint"),
         suite=RUN.suite,
         gate=ancient(JOB.dense_gate),
+        rounding=JOB.rounding_calibration,
     output:
         evaluation=RUN.cell(CELL, "evaluation.json"),
         documents=RUN.cell(CELL, "documents.parquet"),

@@ -34,6 +34,7 @@ rule prune_and_evaluate:
         JOB.pruning_inputs,
         RUN.suite,
         ancient(JOB.dense_gate),
+        JOB.rounding_calibration,
     output:
         checkpoint=temp(directory(RUN.cell(CELL, "checkpoint"))),
         record=RUN.cell(CELL, "pruning.json"),

@@ -104,9 +104,11 @@ def repositories(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The root of a hub: the paper's models and data sets, small and made up."""
     from hub_datasets import write_datasets  # they bring torch and datasets
     from hub_models import write_models
+    from hub_sparse_models import write_sparse_models
 
     root = tmp_path_factory.mktemp("repositories")
     write_models(root / "models")
+    write_sparse_models(root / "models")
     write_datasets(root / "datasets")
     return root
 

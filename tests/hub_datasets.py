@@ -23,6 +23,17 @@ if TYPE_CHECKING:
 FEW = 6
 #: SlimPajama's documents in a file of its validation and test splits.
 PER_FILE = 16
+#: Names of MATH's subjects on the hub, where lm-eval's differ.
+_SUBJECTS = {
+    "counting_and_prob": "counting_and_probability",
+    "num_theory": "number_theory",
+    "precalc": "precalculus",
+}
+#: RedPajama's domains, as SlimPajama calls them.
+_DOMAINS = (
+    *("CommonCrawl", "C4", "Github", "Wikipedia"),
+    *("Book", "ArXiv", "StackExchange"),
+)
 _MAKERS: dict[str, Maker] = {dataset: make for dataset, _, _, _, make in SPLITS}
 
 
@@ -36,6 +47,7 @@ def write_datasets(root: Path, *, pajama_files: int = 12) -> None:
     for dataset, configurations in _benchmarks().items():
         _write_parquet(root / dataset / "1", configurations, _maker(dataset))
     _write_training(root)
+    _write_c4(root / "allenai/c4/1")
     _write_slimpajama(root / "cerebras/SlimPajama-627B/1", pajama_files)
 
 
@@ -70,6 +82,15 @@ def _benchmarks() -> dict[str, dict[str | None, dict[str, int]]]:
         "aps/super_glue": {
             "boolq": few | {"validation": full["boolq"], "test": FEW},
             "cb": few | {"test": FEW},
+        },
+        "nyu-mll/glue": {
+            "rte": few | {"validation": full["rte"], "test": FEW},
+            "cola": few | {"test": FEW},
+        },
+        "openai/gsm8k": {"main": {"train": 60, "test": full["gsm8k"]}},
+        "EleutherAI/hendrycks_math": {
+            _SUBJECTS.get(name, name): {"train": FEW, "test": n}
+            for name, n in members("minerva_math").items()
         },
         "EleutherAI/wikitext_document_level": {
             "wikitext-2-raw-v1": few | {"test": full["wikitext"]},
@@ -185,7 +206,7 @@ def _write_slimpajama(folder: Path, files: int) -> None:
             rows = [
                 {
                     "text": _prose(document, 4 + document % 9),
-                    "meta": {"redpajama_set_name": "RedPajamaC4"},
+                    "meta": {"redpajama_set_name": f"RedPajama{_DOMAINS[document % 7]}"},
                 }
                 for document in (next(documents) for _ in range(PER_FILE))
             ]
@@ -195,3 +216,23 @@ def _write_slimpajama(folder: Path, files: int) -> None:
             packed = zstandard.ZstdCompressor().compress(text)
             (place / f"{stem}_{index // chunks}.jsonl.zst").write_bytes(packed)
     (folder / "README.md").write_text("---\npretty_name: SlimPajama-627B\n---\nmade up\n")
+
+
+def _write_c4(folder: Path, files: int = 2, rows: int = 60) -> None:
+    """Write the first files of C4's English training split, of 1,024."""
+    import gzip
+
+    for number in range(files):
+        made = [
+            {
+                "text": _prose(number * rows + row, 40 + row % 60),
+                "timestamp": "2019-04-25T12:57:54Z",
+                "url": "https://example.com",
+            }
+            for row in range(rows)
+        ]
+        place = folder / "en" / f"c4-train.{number:05d}-of-01024.json.gz"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        lines = "".join(json.dumps(row) + "\n" for row in made)
+        place.write_bytes(gzip.compress(lines.encode(), mtime=0))
+    (folder / "README.md").write_text("---\npretty_name: C4\n---\nmade up\n")

@@ -143,9 +143,9 @@ def _write_llama(
     config["head_dim"] = widths["hidden_size"] // widths["num_attention_heads"]
     generation = {"do_sample": True, "temperature": 0.6, "top_p": 0.9}
     ends = _write_bpe(folder, before=True)
-    _write_json(folder / "config.json", config | ends)
-    _write_json(folder / "generation_config.json", generation | ends)
-    _write_weights(folder, config | ends, seed, shards, "bfloat16")
+    write_json(folder / "config.json", config | ends)
+    write_json(folder / "generation_config.json", generation | ends)
+    write_weights(folder, config | ends, seed, shards, "bfloat16")
     for name in ("LICENSE.txt", "USE_POLICY.md", "README.md", ".gitattributes"):
         (folder / name).write_text("made up\n")
     (folder / "original").mkdir()
@@ -157,40 +157,25 @@ def _write_llama(
 def _write_qwen(folder: Path, widths: dict[str, int], *, tied: bool) -> None:
     config = _QWEN | widths | {"tie_word_embeddings": tied}
     ends = _write_bpe(folder, before=False)
-    _write_json(folder / "config.json", config | ends)
-    _write_json(folder / "generation_config.json", ends | {"max_new_tokens": 2048})
-    _write_weights(folder, config | ends, 0, 1, "bfloat16")
+    write_json(folder / "config.json", config | ends)
+    write_json(folder / "generation_config.json", ends | {"max_new_tokens": 2048})
+    write_weights(folder, config | ends, 0, 1, "bfloat16")
 
 
 def _write_mobilellm(folder: Path, widths: dict[str, int]) -> None:
     """Write MobileLLM's layout: code of its own, a pickle, and a sentencepiece model alone."""
-    folder.mkdir(parents=True)
-    model = _sentencepiece()
-    (folder / "tokenizer.model").write_bytes(model)
-    names = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
-    settings = {
-        "add_bos_token": True,
-        "add_eos_token": False,
-        "clean_up_tokenization_spaces": False,
-        "legacy": False,
-        "model_max_length": 1000000000000000019884624838656,
-        "sp_model_kwargs": {},
-        "tokenizer_class": "LlamaTokenizer",
-        "use_default_system_prompt": False,
-    }
-    _write_json(folder / "tokenizer_config.json", settings | names)
-    _write_json(folder / "special_tokens_map.json", names)
+    sentencepiece_files(folder)
     config = _MOBILELLM | widths | {"vocab_size": _PIECES}
-    _write_json(folder / "config.json", config)
+    write_json(folder / "config.json", config)
     as_llama = config | {"model_type": "llama", "tie_word_embeddings": True}
-    _write_weights(folder, as_llama, 0, 1, "float16")
+    write_weights(folder, as_llama, 0, 1, "float16")
     (folder / "pytorch_model.bin").write_bytes(b"a pickle" * 100)
     for name in ("configuration_mobilellm.py", "modeling_mobilellm.py"):
         (folder / name).write_text("raise SystemExit('code of the hub was run')\n")
     (folder / "README.md").write_text("made up\n")
 
 
-def _write_json(path: Path, content: Any) -> None:
+def write_json(path: Path, content: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=2, sort_keys=True))
 
@@ -198,10 +183,24 @@ def _write_json(path: Path, content: Any) -> None:
 # Weights ------------------------------------------------------------------------------------------
 
 
-def _write_weights(
-    folder: Path, config: dict[str, Any], seed: int, shards: int, dtype: str
+def write_weights(
+    folder: Path,
+    config: dict[str, Any],
+    seed: int = 0,
+    shards: int = 1,
+    dtype: str = "bfloat16",
+    renamed: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]] = dict,
 ) -> None:
-    """Write random weights, spread so widely that the choices of a question differ clearly."""
+    """Write random weights, spread so widely that the choices of a question differ clearly.
+
+    Args:
+        folder: of the model.
+        config: its config.
+        seed: of the weights.
+        shards: how many files they lie in.
+        dtype: what they are stored as.
+        renamed: what the files hold of a state dict, where that is not what stands in it.
+    """
     import torch
     from safetensors.torch import save_file
 
@@ -213,6 +212,7 @@ def _write_weights(
     weights: dict[str, torch.Tensor] = model.state_dict()
     if model.config.tie_word_embeddings:
         del weights["lm_head.weight"]
+    weights = renamed(weights)
     files = [f"model-{number:05d}-of-{shards:05d}.safetensors" for number in range(1, shards + 1)]
     if shards == 1:
         files = ["model.safetensors"]
@@ -223,7 +223,7 @@ def _write_weights(
     if shards > 1:
         total = {"total_size": sum(value.nbytes for value in weights.values())}
         index = {"metadata": total, "weight_map": placed}
-        _write_json(folder / "model.safetensors.index.json", index)
+        write_json(folder / "model.safetensors.index.json", index)
 
 
 # Tokenizers ---------------------------------------------------------------------------------------
@@ -237,7 +237,7 @@ _SENTENCES = [
 
 
 @functools.cache
-def _bpe() -> str:
+def bpe() -> str:
     """Return the byte-level tokenizer of all models but MobileLLM's, as JSON."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -261,11 +261,11 @@ def _write_bpe(folder: Path, *, before: bool) -> dict[str, int]:
         folder: of the model.
         before: whether a beginning of text is put before every text, as LLaMA 3 does.
     """
-    content = json.loads(_bpe())
+    content = json.loads(bpe())
     ids = {token["content"]: token["id"] for token in content["added_tokens"]}
     if before:
         content["post_processor"] = _beginning(ids[_BOS])
-    _write_json(folder / "tokenizer.json", content)
+    write_json(folder / "tokenizer.json", content)
     settings = {
         "added_tokens_decoder": {
             str(token["id"]): {key: value for key, value in token.items() if key != "id"}
@@ -279,8 +279,8 @@ def _write_bpe(folder: Path, *, before: bool) -> dict[str, int]:
     }
     if before:
         settings["bos_token"] = _BOS
-        _write_json(folder / "special_tokens_map.json", {"bos_token": _BOS, "eos_token": _EOS})
-    _write_json(folder / "tokenizer_config.json", settings)
+        write_json(folder / "special_tokens_map.json", {"bos_token": _BOS, "eos_token": _EOS})
+    write_json(folder / "tokenizer_config.json", settings)
     return {
         "vocab_size": max(ids.values()) + 1,
         "bos_token_id": ids[_BOS],
@@ -306,6 +306,26 @@ def _beginning(index: int) -> dict[str, Any]:
         "use_regex": True,
     }
     return {"type": "Sequence", "processors": [bytewise, template]}
+
+
+def sentencepiece_files(folder: Path) -> int:
+    """Write a sentencepiece model without any other tokenizer; return its size."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "tokenizer.model").write_bytes(_sentencepiece())
+    names = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+    settings = {
+        "add_bos_token": True,
+        "add_eos_token": False,
+        "clean_up_tokenization_spaces": False,
+        "legacy": False,
+        "model_max_length": 1000000000000000019884624838656,
+        "sp_model_kwargs": {},
+        "tokenizer_class": "LlamaTokenizer",
+        "use_default_system_prompt": False,
+    }
+    write_json(folder / "tokenizer_config.json", settings | names)
+    write_json(folder / "special_tokens_map.json", names)
+    return _PIECES
 
 
 @functools.cache

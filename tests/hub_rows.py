@@ -140,6 +140,31 @@ def _mmlu(index: int) -> dict[str, Any]:
     }
 
 
+def _rte(index: int) -> dict[str, Any]:
+    return {
+        "sentence1": f"The {bird(index)} sleeps by the pond.",
+        "sentence2": f"The {bird(index)} is awake." if index % 2 else f"The {bird(index)} sleeps.",
+        "label": index % 2,
+        "idx": index,
+    }
+
+
+def _gsm8k(index: int) -> dict[str, Any]:
+    return {
+        "question": f"A {bird(index)} lays 2 eggs a day. How many does it lay in {index} days?",
+        "answer": f"It lays 2*{index}=<<2*{index}={2 * index}>>{2 * index} eggs.\n#### {2 * index}",
+    }
+
+
+def _math(index: int) -> dict[str, Any]:
+    return {
+        "problem": f"A {bird(index)} has $2$ wings. How many wings have ${index}$ of them?",
+        "level": "Level 1",
+        "type": "Algebra",
+        "solution": f"They have $2 \\cdot {index} = \\boxed{{{2 * index}}}$ wings.",
+    }
+
+
 def _pajama(index: int) -> dict[str, Any]:
     return {
         "text": f"A {bird(index)} stood by the pond, number {index}. " * 3,
@@ -167,6 +192,11 @@ SPLITS: list[tuple[str, str | None, str, int, Any]] = [
     ("cais/mmlu", "anatomy", "dev", 5, _mmlu),
     ("cais/mmlu", "virology", "test", ROWS, _mmlu),
     ("cais/mmlu", "virology", "dev", 5, _mmlu),
+    ("nyu-mll/glue", "rte", "validation", ROWS, _rte),
+    ("openai/gsm8k", "main", "test", ROWS, _gsm8k),
+    ("openai/gsm8k", "main", "train", ROWS, _gsm8k),
+    ("EleutherAI/hendrycks_math", "algebra", "test", ROWS, _math),
+    ("EleutherAI/hendrycks_math", "precalculus", "test", ROWS, _math),
     ("cerebras/SlimPajama-627B", None, "validation", 20, _pajama),
 ]
 
@@ -176,6 +206,7 @@ MEMBERS = {
     "truthfulqa": ["truthfulqa_mc1", "truthfulqa_mc2"],
     "agieval": ["agieval_aqua_rat", "agieval_jec_qa_ca"],
     "mmlu": ["mmlu_anatomy", "mmlu_virology"],
+    "minerva_math": ["minerva_math_algebra", "minerva_math_precalc"],
 }
 
 

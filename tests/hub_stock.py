@@ -1,7 +1,8 @@
 """Stock lm-eval on the hub of the tests: ``hub_stock.py WANTED.json ANSWERS.json``.
 
-WANTED has a list of runs: model, tasks with the documents to take of each, and examples in the
-prompt. ANSWERS gets the value of every metric of every document, run by run.
+WANTED has a list of runs: model, tasks with the documents to take of each, examples in the prompt,
+and the window, where it is not 2,048 tokens. ANSWERS gets the value of every metric of every
+document, run by run.
 """
 
 from __future__ import annotations
@@ -40,10 +41,10 @@ def main(wanted: Path, output: Path) -> None:
     models: dict[str, Any] = {}
     content = []
     for run in json.loads(wanted.read_text()):
-        name = run["model"]
+        name, window = run["model"], run.get("window", 2048)
         if name not in models:
             models[name] = HFLM(
-                pretrained=name, dtype="float32", device="cpu", batch_size=1, max_length=2048
+                pretrained=name, dtype="float32", device="cpu", batch_size=1, max_length=window
             )
         content.append(answers(models[name], run["tasks"], run["shots"]))
     output.write_text(json.dumps(content))

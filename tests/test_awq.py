@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
+from weight_models import TOKENS, model_of
 
 from adaptprune.errors import NumericalError, UserError
+from adaptprune.models.adapters import attach_adapter, merge_adapter
 from adaptprune.models.anatomy import all_linears
 from adaptprune.pruning import awq
 from adaptprune.pruning.awq import (
@@ -218,3 +220,49 @@ def test_rounding_alone_is_less_near_than_awq() -> None:
 
     assert divergence(rounded) == pytest.approx(FIGURES["kl_rounded"], rel=2e-3)
     assert divergence(model) < divergence(rounded)
+
+
+def products(model: Any, rank: int = 8) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    generator = torch.Generator().manual_seed(3)
+    return {
+        linear.name: (
+            0.05 * torch.randn(linear.shape[0], rank, generator=generator),
+            0.05 * torch.randn(rank, linear.shape[1], generator=generator),
+        )
+        for linear in all_linears(model)
+    }
+
+
+def test_a_product_beside_the_weights_is_their_sum() -> None:
+    merged, beside = small_llama(4), small_llama(4)
+    merge_adapter(merged, products(merged))
+    attach_adapter(beside, products(beside))
+    assert torch.allclose(log_probabilities(beside), log_probabilities(merged), atol=1e-5)
+
+
+def test_products_are_scaled_with_their_layers_and_rounded() -> None:
+    model, wanted = small_llama(4), small_llama(4)
+    for linear in all_linears(model):
+        linear.matrix.copy_(two_of_four(linear.matrix))
+    wanted.load_state_dict(model.state_dict())
+    zeros = {linear.name: linear.matrix == 0 for linear in all_linears(model)}
+    attach_adapter(model, products(model))
+    attach_adapter(wanted, products(wanted))
+    before = log_probabilities(wanted)
+    quantise(wanted, tokens(range(2))[:, :32], bits=16, group=64)
+    assert torch.allclose(log_probabilities(wanted), before, atol=5e-3), "scales leave the model"
+    quantise(model, tokens(range(2))[:, :32], bits=4, group=64)
+    for linear in all_linears(model):
+        assert not linear.matrix[zeros[linear.name]].any(), "SLoRB fills no zero"
+        assert len(linear.module.product.weight[0].detach().unique()) <= 16
+        assert len(linear.module.product.projection[0, :64].detach().unique()) <= 16
+
+
+def test_nothing_is_scaled_where_norms_come_last() -> None:
+    model = model_of("opt", do_layer_norm_before=False)
+    norms = {name: p.clone() for name, p in model.named_parameters() if "norm" in name}
+    assert norms
+    log = quantise(model, TOKENS, bits=4, group=8)
+    assert {entry["power"] for entry in log} == {None}
+    for name, before in norms.items():
+        assert torch.equal(model.get_parameter(name), before)

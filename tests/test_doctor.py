@@ -320,6 +320,21 @@ def test_readers_of_the_files_of_a_profile(tmp_path: Path, monkeypatch: pytest.M
     assert inputs.check_readers(subject(tmp_path, "tiny")).level == "ok"
 
 
+def test_readers_of_the_answers_of_a_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    silence(monkeypatch)
+    small = subject(tmp_path, "small")
+    asked = small.profile.evaluation.model_copy(update={"suite": "knowledge-sparse-paper"})
+    changed = small.profile.model_copy(update={"evaluation": asked})
+    knowing = dataclasses.replace(small, profile=changed)
+    assert inputs.check_readers(knowing).level == "ok"
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda n: None if n == "math_verify" else find(n)
+    )
+    found = inputs.check_readers(knowing)
+    assert (found.level, found.text) == ("missing", "no math_verify (the task minerva_math)")
+
+
 def test_a_healthy_profile(command: Command, tmp_path: Path) -> None:
     arguments = ("doctor", "--profile", "tiny", "--runs", tmp_path, "--config-folder", CONFIG)
     status, out, _ = command(*arguments, "--seconds", "0.01")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from official_figures import figures
 
 from adaptprune.errors import UserError
-from baselines.dynamic_batches import (
+from adaptprune.recovery.dynamic_batches import (
     SMOOTHING,
     DomainRows,
     DomainState,

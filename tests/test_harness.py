@@ -408,6 +408,15 @@ def test_a_window_of_token_perplexity_beyond_the_text_is_refused_before_scoring(
         run(*tasks, token_lengths=(4, 16))
 
 
+def test_windows_of_token_perplexity_beyond_the_model_s_are_refused_or_left_out(run):
+    with pytest.raises(UserError, match=r"at 400 tokens: the length must lie in 2\.\.64"):
+        run("tiny_text", token_lengths=(4, 400), max_length=None)
+    asked = {"token_lengths": (4, 400), "max_length": None, "longer_lengths": "leave out"}
+    found = run("tiny_text", **asked).outcome.results["tiny_text"]
+    assert "token_perplexity_4" in found
+    assert "token_perplexity_400" not in found
+
+
 def test_the_window_is_that_of_the_model_unless_another_is_given(run):
     def window(**options):
         return run("tiny_text", **options).to_json()["conditions"]["max_length"]

@@ -15,12 +15,13 @@ from test_cli import refused
 from training_rows import SYSTEM, answer, chat, question, split_file, write_training_hub
 
 from adaptprune.data import training as training_data
-from adaptprune.data.formats import Exchange, Instruction, Messages, PlainText
-from adaptprune.data.hub_rows import iterate_rows
+from adaptprune.data.formats import Exchange, Instruction, Messages, PlainText, Question
+from adaptprune.data.hub_rows import iterate_rows, split_stem
 from adaptprune.data.mixtures import HubSource, Mixture, find_mixture, mixtures
 from adaptprune.data.packing import Rows, encode, pack
 from adaptprune.data.training import Domain, check_name, find_data
 from adaptprune.errors import UserError
+from adaptprune.evaluation.catalog import TASK_FOLDER, task_config
 from adaptprune.files.declared import read_declared
 from adaptprune.models.tiny import byte_tokenizer
 from adaptprune.results.published import Claims
@@ -146,6 +147,35 @@ def test_source_without_its_column_is_refused_before_anything_is_read(
     file.write_text("".join(json.dumps(row) + "\n" for row in kept))
     with pytest.raises(UserError, match=message):
         find_data("paper", hub)
+
+
+def test_a_question_is_asked_as_lm_eval_asks_it() -> None:
+    adapter = Question(kind="question", question="asked", answer="told")
+    row = {"asked": "How many?", "told": "Two.\n#### 2"}
+    assert adapter.document(row) == [
+        ("Question: How many?\nAnswer:", False),
+        (" Two.\n#### 2", True),
+    ]
+    (source,) = find_mixture("gsm8k").domains
+    task = task_config("gsm8k", TASK_FOLDER)
+    assert (source.repository, source.configuration) == (task["dataset_path"], "main")
+    assert task["doc_to_text"] == "Question: {{question}}\nAnswer:"
+
+
+def test_domains_of_a_data_set_of_the_hub(tmp_path: Path) -> None:
+    stem = split_stem(tmp_path, "cerebras/SlimPajama-627B", None, "train")
+    stem.parent.mkdir(parents=True)
+    origins = [source.origin for source in find_mixture("redpajama").domains]
+    rows = [
+        {"text": f"{origin} {number}", "meta": {"redpajama_set_name": origin}}
+        for number in range(2)
+        for origin in origins
+    ]
+    stem.with_suffix(".jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    domains = find_data("redpajama", tmp_path).domains
+    assert len(domains) == len(set(origins)) == 7
+    for domain, origin in zip(domains, origins, strict=True):
+        assert list(domain.documents()) == [f"{origin} 0", f"{origin} 1"]
 
 
 def test_of_an_instruction_the_answer_alone_counts() -> None:

@@ -13,6 +13,7 @@ from tiny_models import save_tiny_model
 
 from adaptprune.models.checkpoint import count_parameters, load_model
 from adaptprune.models.sizes import shape_of_model
+from adaptprune.models.tiny import byte_tokenizer
 from adaptprune.recovery.presets import preset_names
 
 if TYPE_CHECKING:
@@ -87,7 +88,6 @@ def test_masked_model_that_is_trained_says_that_its_masks_are_gone(
         ({"device": "cuda:1"}, "device 'cuda:1': must be cpu or cuda"),
         ({"target_model": "tiny-llama"}, "give --target-parameters or --target-model, not both"),
         ({"preset": "minitron"}, "recovery preset minitron prunes: give a target model"),
-        ({"preset": "from-scratch"}, "recovery preset from-scratch prunes: give a target model"),
     ],
 )
 def test_mistakes_are_one_line(
@@ -134,6 +134,29 @@ def test_model_of_another_shape_is_trained_from_scratch(command: Command, tmp_pa
     one, two = (weights(tmp_path / name) for name in ("one", "two"))
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert record["flops"] == 6 * shape_of_model(model).compute_parameters * record["tokens"]
+
+
+@pytest.mark.parametrize("family", ["gpt2", "opt"])
+def test_without_a_target_the_model_itself_is_trained_from_scratch(
+    family: str, command: Command, tmp_path: Path
+) -> None:
+    save_tiny_model(tmp_path / "model", family=family, vocabulary=257)
+    byte_tokenizer().save_pretrained(tmp_path / "model")
+    unused = dict.fromkeys(("target_parameters", "calibration", "sequences", "length"))
+    status, _, err = recover(
+        command,
+        tmp_path / "out",
+        "peak_learning_rate=1e-12",
+        preset="from-scratch",
+        model=tmp_path / "model",
+        **unused,
+    )
+    assert status == 0, err
+    before, after = weights(tmp_path / "model"), weights(tmp_path / "out")
+    shapes = {name: tensor.shape for name, tensor in before.items()}
+    assert {name: tensor.shape for name, tensor in after.items()} == shapes
+    matrices = [name for name, shape in shapes.items() if len(shape) > 1]
+    assert not any(torch.allclose(before[name], after[name], atol=1e-6) for name in matrices)
 
 
 def test_accel_prunes_to_the_size_of_a_model(command: Command, tmp_path: Path) -> None:

@@ -31,11 +31,11 @@ from adaptprune.files.atomic import read_json
 from adaptprune.models.catalogue import shape_of
 from adaptprune.models.checkpoint import count_compute_parameters, load_model
 from adaptprune.models.tiny import byte_tokenizer
+from adaptprune.recovery.dynamic_batches import DomainRows, updated_weights
 from adaptprune.recovery.objective import next_token_loss
 from adaptprune.recovery.presets import find_preset
 from adaptprune.recovery.registry import find_recovery
 from adaptprune.recovery.stage import recover_stage
-from baselines.dynamic_batches import DomainRows, updated_weights
 from baselines.sheared_masks import KINDS
 
 PROFILES = Path(__file__).parent.parent / "profiles" / "accelerate"

@@ -89,10 +89,11 @@ def test_settings_of_the_paper_profile_are_those_of_table_8() -> None:
         assert steps == printed["Training Steps", column].counted
 
 
-@pytest.mark.parametrize("name", PROFILES[:2])
+@pytest.mark.parametrize("name", PROFILES)
 def test_figures_have_their_trainings(name: str) -> None:
     pretraining, retraining = retraining_cells(profile_of(name)).values()
-    assert profile_of(name).recovery(pretraining[0].recovery).target == retraining[0].model
+    scratch = profile_of(name).recovery(pretraining[0].recovery)
+    assert (scratch.target or scratch.model) == retraining[0].model
     assert scheduled_cells(profile_of(name)).keys() == {"annealed", "static"}
 
 

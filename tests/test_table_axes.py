@@ -224,7 +224,8 @@ def test_what_cannot_be_shown_is_refused_in_one_line(
 def test_the_cells_of_a_table_are_checked_like_those_of_a_profile(tmp_path: Path) -> None:
     text = BY_MODEL.replace("wanda", "magnitude").replace("sparsity: 50", "sparsity: 40")
     path = declared(tmp_path, text)
-    cells = cells_of(load_declaration(path), TINY, "tiny")
+    run = TINY.model_copy(update={"further_models": ["org/small", "org/large"]})
+    cells = cells_of(load_declaration(path), run, "tiny")
     assert Cell("org/large", "magnitude", 40, "none", 1) in cells
     assert len(cells) == 2 * (1 + 2 * 2), "dense once, two methods at two seeds, on two models"
     for before, after, message in (
@@ -234,4 +235,7 @@ def test_the_cells_of_a_table_are_checked_like_those_of_a_profile(tmp_path: Path
     ):
         path.write_text(text.replace(before, after))
         with pytest.raises(UserError, match=message):
-            cells_of(load_declaration(path), TINY, "tiny")
+            cells_of(load_declaration(path), run, "tiny")
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"unknown model in table by_model 'org/small'"):
+        cells_of(load_declaration(path), TINY, "tiny")

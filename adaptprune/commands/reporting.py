@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -26,6 +27,9 @@ from adaptprune.commands.profiles import (
 from adaptprune.errors import UserError, unknown
 
 if TYPE_CHECKING:
+    from adaptprune.evaluation.outcome import Numbers
+    from adaptprune.evaluation.stage import Scoring, Selection
+    from adaptprune.models.runtime import Runtime
     from adaptprune.workflow.profiles import Profile
 
 
@@ -68,6 +72,16 @@ def evaluate(
     batch: Annotated[str | None, typer.Option(help="tokens per pass, or auto")] = None,
     scorer_precision: Annotated[
         str | None, typer.Option(help="of the softmax: float32, or stock for the model's dtype")
+    ] = None,
+    rounded: Annotated[
+        str | None,
+        typer.Option(help="bits, comma-separated: the perplexity with weights rounded by AWQ"),
+    ] = None,
+    rounding_group: Annotated[
+        int | None, typer.Option(min=1, help="inputs of a group; default: 128, 64 or 32")
+    ] = None,
+    rounding_calibration: Annotated[
+        Path | None, typer.Option(help="tokens that AWQ searches on, of `calibrate`")
     ] = None,
     local_data: LocalDataOption = None,
     *,
@@ -118,6 +132,8 @@ def evaluate(
         documents_per_task=chosen.documents_per_task,
         perplexity_documents=chosen.perplexity_documents,
         token_lengths=tuple(chosen.token_perplexity),
+        # Lengths of a profile, or up to a limit, are for models of several windows.
+        longer_lengths="refuse" if token_perplexity and window_limit is None else "leave out",
     )
     scoring = Scoring(
         max_length=max_length,
@@ -127,7 +143,47 @@ def evaluate(
         local_data=local_data,
     )
     how = Runtime(*taken.runtime(*runtime.given()), begin=taken.say)
-    evaluate_stage(model, selection, scoring, how, output, documents)
+    bits = _bits(rounded, rounding_calibration)
+    further = None
+    if rounding_calibration is not None:
+        further = partial(
+            _rounded, bits, rounding_group, rounding_calibration, selection, scoring, how
+        )
+        selection.texts()  # refused here, before a model is loaded
+    evaluate_stage(model, selection, scoring, how, output, documents, further)
+
+
+def _bits(text: str | None, calibration: Path | None) -> tuple[int, ...]:
+    """Read numbers of bits, none where none are given."""
+    if (text is None) != (calibration is None):
+        raise UserError("--rounded and --rounding-calibration: give both or none")
+    if calibration is not None and not calibration.is_file():
+        raise UserError(f"--rounding-calibration {calibration}: no such file")
+    parts = text.split(",") if text else []
+    if not all(part.isdigit() and 1 <= int(part) <= 16 for part in parts):
+        raise UserError(f"--rounded {text}: must be numbers of bits in 1..16, as in 8,4")
+    return tuple(map(int, parts))
+
+
+def _rounded(
+    bits: tuple[int, ...],
+    group: int | None,
+    calibration: Path,
+    selection: Selection,
+    scoring: Scoring,
+    runtime: Runtime,
+    folder: Path,
+    tokenizer: Any,
+) -> tuple[dict[str, Numbers], dict[str, Any]]:
+    """Return the perplexities of a model with rounded weights, and under which conditions."""
+    from adaptprune.data.calibration import read_calibration
+    from adaptprune.measure.rounded import Rounding, rounded_perplexities
+    from adaptprune.models.catalogue import read_config
+
+    tokens = read_calibration(calibration, read_config(folder)["vocab_size"])
+    rounding = Rounding(bits, group, tokens)
+    found = rounded_perplexities(rounding, folder, tokenizer, selection, scoring, runtime)
+    return found, {"rounding": rounding.describe()}
 
 
 def gate(

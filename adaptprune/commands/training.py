@@ -102,7 +102,7 @@ def recover(
     check_folder(local_data)
     find_data(task.data, local_data)  # refused here, before a model is fetched
     method = find_recovery(chosen.method)
-    if task.target is None and method.target != "none":
+    if task.target is None and method.needs_target:
         method.check(chosen, None, None)
     tokens = None
     if method.needs_calibration:

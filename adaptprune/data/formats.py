@@ -177,6 +177,33 @@ class Instruction(Closed):
         return [(filled, False), (_text(row, self.output), True)]
 
 
+class Question(Closed):
+    """Columns of a question and its answer, in the prompt that lm-eval's GSM8K asks in.
+
+    Args:
+        question: column of the question.
+        answer: column of the answer.
+    """
+
+    kind: Literal["question"]
+    question: str
+    answer: str
+
+    @property
+    def columns(self) -> list[str]:
+        """Columns that are read, ``a.b`` for b inside a."""
+        return [self.question, self.answer]
+
+    def document(self, row: dict[str, Any]) -> Document:
+        """Return the document of a row.
+
+        Raises:
+            UserError: a column is missing or holds no text.
+        """
+        asked = f"Question: {_text(row, self.question)}\nAnswer:"
+        return [(asked, False), (f" {_text(row, self.answer)}", True)]
+
+
 Adapter = Annotated[
-    PlainText | Exchange | Messages | Instruction, pydantic.Field(discriminator="kind")
+    PlainText | Exchange | Messages | Instruction | Question, pydantic.Field(discriminator="kind")
 ]

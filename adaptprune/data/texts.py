@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import json
 import logging
-from itertools import islice
+from collections.abc import Mapping
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pydantic
@@ -51,7 +52,8 @@ class HubCorpus(_Corpus):
     """The first documents of a hub data set's split, read once and kept in the cache.
 
     ``files`` says which files of the repository they lie in, where these are too many to be listed
-    (see ``FirstRows``).
+    (see ``FirstRows``). ``origin`` is the column that says where a document is from (``a.b`` for b
+    inside a), where that is wanted; in the cache it is called ``source``.
     """
 
     kind: Literal["hub"]
@@ -61,6 +63,12 @@ class HubCorpus(_Corpus):
     column: str
     documents: int
     files: str | None = None
+    origin: str | None = None
+
+    @property
+    def columns(self) -> list[str]:
+        """What is kept of a row."""
+        return [self.column, *([self.origin] if self.origin else [])]
 
     @property
     def reader(self) -> str | None:
@@ -176,10 +184,10 @@ def fetch_documents(corpus: HubCorpus, path: Path) -> Path:
             commit = resolve("dataset", corpus.repository, "main")
             partial = path.with_name(f".{path.name}.{commit.id}.part")
             first = FirstRows(corpus.hub_split, corpus.documents, corpus.files)
-            texts = _column(first.rows(commit, partial), corpus)
+            rows = _checked(first.rows(commit, partial), corpus)
             with sealed_file(path) as temporary:
                 write = _write_parquet if path.suffix == ".parquet" else _write_lines
-                write(temporary, texts, corpus.column)
+                write(temporary, rows, corpus)
                 note_origin(path, commit, first.read, documents=first.found, bytes=first.bytes)
         remove_partial(path)
         logger.warning(
@@ -190,24 +198,42 @@ def fetch_documents(corpus: HubCorpus, path: Path) -> Path:
     return path
 
 
-def _column(rows: Iterator[dict[str, Any]], corpus: HubCorpus) -> Iterator[str]:
+def inside(row: Mapping[str, Any], column: str) -> Any:
+    """Return what a row has in a column, ``a.b`` for b inside a; None where it has none."""
+    found: Any = row
+    for part in column.split("."):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found
+
+
+def _checked(rows: Iterator[dict[str, Any]], corpus: HubCorpus) -> Iterator[dict[str, Any]]:
     for row in rows:
-        if corpus.column not in row:
-            raise UserError(f"{corpus.repository}: no column {corpus.column!r} (has {sorted(row)})")
-        yield row[corpus.column]
+        for column in corpus.columns:
+            if inside(row, column) is None:
+                raise UserError(f"{corpus.repository}: no column {column!r} (has {sorted(row)})")
+        yield row
 
 
-def _write_lines(path: Path, texts: Iterator[str], column: str) -> None:
+def _write_lines(path: Path, rows: Iterator[dict[str, Any]], corpus: HubCorpus) -> None:
     with path.open("w") as stream:
-        for index, text in enumerate(texts):
-            stream.write(json.dumps({"document": str(index), "text": text}) + "\n")
+        for index, row in enumerate(rows):
+            document = {"document": str(index), "text": row[corpus.column]}
+            if corpus.origin:
+                document["source"] = inside(row, corpus.origin)
+            stream.write(json.dumps(document) + "\n")
 
 
-def _write_parquet(path: Path, texts: Iterator[str], column: str) -> None:
+def _write_parquet(path: Path, rows: Iterator[dict[str, Any]], corpus: HubCorpus) -> None:
     import pyarrow
     import pyarrow.parquet
 
-    schema = pyarrow.schema([(column, pyarrow.string())])
+    names = [column.partition(".")[0] for column in corpus.columns]
+    kept = ({name: row[name] for name in names} for row in rows)
+    first = next(kept, None)
+    schema = pyarrow.schema([(corpus.column, pyarrow.string())])
+    if first is not None:
+        schema = pyarrow.Table.from_pylist([first]).schema
     with pyarrow.parquet.ParquetWriter(path, schema) as writer:
-        while some := list(islice(texts, 1000)):
-            writer.write_table(pyarrow.table({column: some}, schema))
+        every = kept if first is None else chain([first], kept)
+        while some := list(islice(every, 1000)):
+            writer.write_table(pyarrow.Table.from_pylist(some, schema))

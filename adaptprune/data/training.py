@@ -17,7 +17,7 @@ from adaptprune.data.formats import Adapter, PlainText
 from adaptprune.data.hub_rows import check_split, iterate_rows
 from adaptprune.data.hub_splits import Split, commits_of, fetch_split, hub_folder
 from adaptprune.data.mixtures import CorpusSource, HubSource, Source, find_mixture, mixtures
-from adaptprune.data.texts import HubCorpus, corpora, corpus_file, find_corpus
+from adaptprune.data.texts import HubCorpus, corpora, corpus_file, find_corpus, inside
 from adaptprune.errors import UserError, unknown
 from adaptprune.files.atomic import sha256_file, sha256_json
 
@@ -35,7 +35,8 @@ class Domain:
         name: of the source.
         file: ``.jsonl`` or ``.parquet``.
         adapter: makes the documents.
-        origin: what a row's ``source`` must be; None takes all.
+        origin: where a row must be from; None takes all.
+        origin_column: says where it is from, ``a.b`` for b inside a.
         share: of the rows that is drawn.
         seed: of the drawing.
         samples: rows that are taken at most.
@@ -50,6 +51,7 @@ class Domain:
     seed: int = 0
     samples: int | None = None
     tokens: int | None = None
+    origin_column: str = "source"
 
     def documents(self) -> Iterator[Document]:
         """Yield the documents in the order of the file.
@@ -58,11 +60,11 @@ class Domain:
             UserError: a row lacks what the adapter reads.
         """
         draw = random.Random(f"{self.name}:{self.seed}")
-        columns = [*self.adapter.columns, *(["source"] if self.origin else [])]
+        columns = [*self.adapter.columns, *([self.origin_column] if self.origin else [])]
         chosen = (
             (number, row)
             for number, row in iterate_rows(self.file, columns)
-            if self.origin is None or row.get("source") == self.origin
+            if self.origin is None or inside(row, self.origin_column) == self.origin
         )
         drawn = chosen if self.share == 1 else (one for one in chosen if draw.random() < self.share)
         for number, row in islice(drawn, self.samples):
@@ -211,8 +213,9 @@ def _corpus(name: str, corpus_name: str, local_data: Path | None) -> Domain:
     if isinstance(corpus, HubCorpus) and local_data is not None:
         where = (local_data, corpus.repository, corpus.configuration, corpus.split)
         adapter = PlainText(kind="text", text=corpus.column)
-        file = check_split(*where, adapter.columns)
-        return Domain(name, file, adapter, samples=corpus.documents)
+        file = check_split(*where, corpus.columns)
+        column = corpus.origin or Domain.origin_column
+        return Domain(name, file, adapter, samples=corpus.documents, origin_column=column)
     return _plain(name, corpus_file(corpus_name))
 
 

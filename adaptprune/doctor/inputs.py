@@ -58,7 +58,7 @@ def absent(check: str, what: str, *, on_hub: bool, subject: Subject) -> Finding:
 
 
 def check_readers(subject: Subject) -> Finding:
-    """Look for what reads the files of the profile's models and texts."""
+    """Look for what reads the files of the profile's models and texts, and answers of its tasks."""
     profile = subject.profile
     wanted: dict[str, str] = {}
     for model in profile.all_models:
@@ -69,6 +69,8 @@ def check_readers(subject: Subject) -> Finding:
         corpus = find_corpus(name)
         if isinstance(corpus, HubCorpus) and corpus.reader:
             wanted[corpus.reader] = f"the text {name}"
+    for benchmark in load_suite(profile.evaluation.suite).benchmarks:
+        wanted |= dict.fromkeys(benchmark.readers, f"the task {benchmark.task}")
     lacking = [f"{name} ({what})" for name, what in wanted.items() if not is_installed(name)]
     if lacking:
         cure = f"pip install --constraint {subject.constraints.name} --editable ."

@@ -46,6 +46,7 @@ class Benchmark(Closed):
         shots: examples in the prompt; None for what the task file says.
         version: lm-eval's version of the task, or of each member.
         members: the tasks that are pooled, by lm-eval's names; a document counts as one in all.
+        readers: modules that the task takes, besides those that all tasks need.
         columns: of the data set on the hub that the task reads; ``a.b`` for b inside a.
         paper: what Table 6 says.
         choice: what Table 6 leaves open, and what we chose.
@@ -59,6 +60,7 @@ class Benchmark(Closed):
     version: Version | None = None
     members: dict[str, Member] = pydantic.Field(default={})
     columns: tuple[str, ...] = ()
+    readers: tuple[str, ...] = pydantic.Field((), repr=False)  # decides no number
     paper: PaperRow | None = None
     choice: str = ""
     note: str = ""

@@ -46,6 +46,7 @@ SEED = 1234  # of few-shot sampling and all generators; lm-eval's own default
 STOCK_BATCH = 16
 
 Scorer = Literal["prefix", "stock"]
+LongerLengths = Literal["refuse", "leave out"]
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,7 @@ def evaluate_checkpoint(
     batch_tokens: int | None = None,
     limit: int | None = None,
     token_lengths: Sequence[int] = (),
+    longer_lengths: LongerLengths = "refuse",
     scorer: Scorer = "prefix",
     precision: Precision = "float32",
     partial: Path | None = None,
@@ -134,6 +136,7 @@ def evaluate_checkpoint(
         batch_tokens: tokens per forward pass, None for automatic.
         limit: the first N documents of each task (of its selected ones where some are selected).
         token_lengths: window lengths at which rolling tasks get a token perplexity besides.
+        longer_lengths: what becomes of those beyond the window: refused, or left out.
         scorer: with shared prefixes, or lm-eval's own.
         precision: of the softmax: float32, or ``stock`` for the model's dtype as lm-eval has it.
         partial: folder that keeps finished tasks; an evaluation that was killed goes on from
@@ -151,6 +154,8 @@ def evaluate_checkpoint(
     words: Any = model.get_input_embeddings()
     check_tokenizer(tokenizer, words.weight.shape[0], "begin or end")
     max_length = choose_window(model, max_length, window_limit)
+    if longer_lengths == "leave out":
+        token_lengths = [length for length in token_lengths if length <= max_length]
     check_lengths(token_lengths, max_length)
     # All data first: what is missing is told before hours of scoring.
     loaded = []

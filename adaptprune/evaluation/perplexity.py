@@ -32,6 +32,11 @@ def cut_windows(tokens: Sequence[int], length: int) -> list[list[int]]:
     ]
 
 
+def rounded_name(bits: int, metric: str) -> str:
+    """Return what a metric is called of the model with weights of so many bits."""
+    return f"awq{bits}_{metric}"
+
+
 def check_lengths(lengths: Sequence[int], max_length: int) -> None:
     """Refuse window lengths that nothing can be predicted in or that the model does not see.
 

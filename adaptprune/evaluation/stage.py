@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from adaptprune.data.encoding import load_checked_tokenizer
 from adaptprune.data.hub_splits import commits_of
 from adaptprune.data.sources import ensure_source
+from adaptprune.errors import NumericalError, UserError
 from adaptprune.evaluation.catalog import (
     TASK_FOLDER,
     check_size,
@@ -17,6 +19,7 @@ from adaptprune.evaluation.catalog import (
     load_task,
     members_of,
 )
+from adaptprune.evaluation.outcome import Numbers
 from adaptprune.evaluation.suitedata import fetch_suite_splits
 from adaptprune.evaluation.suites import load_suite, subset
 from adaptprune.files.atomic import write_sealed_json
@@ -28,10 +31,12 @@ from adaptprune.models.catalogue import locate, recorded_failure
 if TYPE_CHECKING:
     from adaptprune.evaluation.benchmarks import Benchmark
     from adaptprune.evaluation.forward import Precision
-    from adaptprune.evaluation.harness import EvaluationResult, TaskSelection
+    from adaptprune.evaluation.harness import EvaluationResult, LongerLengths, TaskSelection
     from adaptprune.models.runtime import Runtime
 
 SCHEMA = 1
+#: Given a model's folder and its tokenizer, returns further numbers by task, and their conditions.
+Further = Callable[[Path, Any], tuple[dict[str, Numbers], dict[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,7 @@ class Selection:
         documents_per_task: size of the seeded subset of each task of a suite, None for all.
         perplexity_documents: the same for the suite's perplexity text.
         token_lengths: window lengths at which that text gets a token perplexity besides.
+        longer_lengths: what becomes of those beyond the model's window.
     """
 
     suite: str | None = None
@@ -53,6 +59,7 @@ class Selection:
     documents_per_task: int | None = None
     perplexity_documents: int | None = None
     token_lengths: tuple[int, ...] = ()
+    longer_lengths: LongerLengths = "refuse"
 
     def tasks_to_run(self) -> list[TaskSelection]:
         """Return the tasks with the documents to take of each.
@@ -73,6 +80,17 @@ class Selection:
             for benchmark, count in sizes
             for task in self._select(benchmark, count, suite.subset_seed)
         ]
+
+    def texts(self) -> list[str]:
+        """Return the tasks that measure perplexity.
+
+        Raises:
+            UserError: there are none.
+        """
+        text = load_suite(self.suite).perplexity if self.suite else None
+        if text is None:
+            raise UserError("rounded weights are judged by perplexity: give a suite with a text")
+        return list(text.tasks())
 
     def _select(self, benchmark: Benchmark, count: int | None, seed: int) -> list[TaskSelection]:
         """Return the tasks of one benchmark with the documents to take of each."""
@@ -190,6 +208,7 @@ def evaluate_loaded(
         precision=scoring.precision,
         limit=selection.limit,
         token_lengths=selection.token_lengths,
+        longer_lengths=selection.longer_lengths,
         partial=partial,
         model_hash=model_hash,
     )
@@ -202,6 +221,7 @@ def evaluate_stage(
     runtime: Runtime,
     output: Path,
     documents: Path,
+    further: Further | None = None,
 ) -> None:
     """Evaluate a model and write its scores, and the scores of every document beside them.
 
@@ -214,6 +234,7 @@ def evaluate_stage(
         runtime: how to compute.
         output: JSON file of the scores.
         documents: parquet file of the per-document scores.
+        further: measures more of the model, before its documents are scored.
 
     Raises:
         UserError: an unknown task or model, or data that cannot be had.
@@ -237,16 +258,25 @@ def evaluate_stage(
         folder = locate(model)
         tokenizer = load_checked_tokenizer(folder, "begin or end")
         content["model_hash"] = checkpoint.revision(folder)
-        result = evaluate_loaded(
-            runtime.load(folder),
-            tokenizer,
-            tasks,
-            selection,
-            scoring,
-            partial=partial,
-            model_hash=content["model_hash"],
-        )
-        content |= result.to_json()
+        more: dict[str, Numbers] = {}
+        asked: dict[str, Any] = {}
+        try:
+            if further is not None:
+                more, asked = further(folder, tokenizer)
+            result = evaluate_loaded(
+                runtime.load(folder),
+                tokenizer,
+                tasks,
+                selection,
+                scoring,
+                partial=partial,
+                model_hash=content["model_hash"],
+            )
+        except NumericalError as error:
+            result = harness.EvaluationResult.failed(str(error))
+        for task, numbers in more.items() if result.reason is None else ():
+            result.outcome.results[task] |= numbers
+        content |= result.to_json() | asked
         result.write_documents(documents)
     write_sealed_json(output, content | {"provenance": watch.provenance()})
     shutil.rmtree(partial, ignore_errors=True)

@@ -10,6 +10,7 @@ import collections
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
 if TYPE_CHECKING:
@@ -80,3 +81,57 @@ def merge_adapter(model: Any, factors: Mapping[str, tuple[torch.Tensor, torch.Te
         module = model.get_submodule(name.removesuffix(".weight"))
         product = (outer @ inner).to(module.weight.device, module.weight.dtype)
         module.weight += product.t() if type(module).__name__ == "Conv1D" else product
+
+
+class Product(torch.nn.Module):
+    """B · A beside a linear layer, as two matrices.
+
+    Args:
+        outer: B [outputs, rank].
+        inner: A [rank, inputs].
+        train_inner: whether A is trained, as a dense matrix.
+    """
+
+    def __init__(self, outer: torch.Tensor, inner: torch.Tensor, *, train_inner: bool = True):
+        super().__init__()
+        self.weight = torch.nn.Parameter(outer.detach().clone())
+        self.projection = torch.nn.Parameter(inner.detach().clone(), requires_grad=train_inner)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Return (x Aᵀ) Bᵀ [..., outputs]."""
+        return F.linear(F.linear(inputs, self.projection), self.weight)
+
+
+def add_product(module: Any, name: str, product: Product) -> None:
+    """Let a linear layer add a product to its output; it is a submodule of that name from now on.
+
+    Args:
+        module: the layer, which may have been changed before.
+        name: of the submodule.
+        product: what is added.
+    """
+    bare = module.forward
+
+    def forward(inputs: torch.Tensor) -> torch.Tensor:
+        output: torch.Tensor = bare(inputs) + getattr(module, name)(inputs)
+        return output
+
+    module.add_module(name, product)
+    module.forward = forward
+
+
+#: Name of the submodule of a layer that ``attach_adapter`` has added a product to.
+PRODUCT = "product"
+
+
+def attach_adapter(model: Any, factors: Mapping[str, tuple[torch.Tensor, torch.Tensor]]) -> None:
+    """Add every B · A to the output of its layer; the weights stay as they are.
+
+    Args:
+        model: with ``torch.nn.Linear`` layers, or GPT-2's ``Conv1D``.
+        factors: by the name of the weight.
+    """
+    for name, (outer, inner) in factors.items():
+        module = model.get_submodule(name.removesuffix(".weight"))
+        pair = (factor.to(module.weight.device, module.weight.dtype) for factor in (outer, inner))
+        add_product(module, PRODUCT, Product(*pair))

@@ -204,6 +204,11 @@ def blocks_of(model: Any) -> Any:
     return model.get_submodule(anatomy_of(model.config.model_type).blocks)
 
 
+def norms_come_first(model: Any) -> bool:
+    """Say whether a block's norms make what its attention and MLP read: not so in OPT-350M."""
+    return bool(getattr(model.config, "do_layer_norm_before", True))
+
+
 def find_blocks(model: Any) -> Any | None:
     """Return the list of decoder blocks of any model, None where it is not found.
 

@@ -225,20 +225,29 @@ def save_model(
             shutil.copyfile(file, target / file.name)
 
 
-def saved_skeleton(folder: Path) -> Any:
+def configured_skeleton(folder: Path) -> Any:
     """Return the model that a folder's config describes, without numbers.
 
     Raises:
-        UserError: the config describes none, or one with other tensors than the weight files.
+        UserError: the config describes none.
     """
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         with torch.device("meta"):
-            model: Any = AutoModelForCausalLM.from_config(config)
+            return AutoModelForCausalLM.from_config(config)
     except Exception as error:  # a config can hold anything
         raise UserError(f"its checkpoint does not load ({_first_line(error)})") from error
+
+
+def saved_skeleton(folder: Path) -> Any:
+    """Return the same of a folder that this suite wrote, whose weights have the names of the model.
+
+    Raises:
+        UserError: the config describes none, or one with other tensors than the weight files.
+    """
+    model = configured_skeleton(folder)
     wanted = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
-    if config.tie_word_embeddings:
+    if model.config.tie_word_embeddings:
         wanted.pop(HEAD_WEIGHT, None)
     stored: dict[str, list[int]] = {}
     for file in sorted(folder.glob("*.safetensors")):

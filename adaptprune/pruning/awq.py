@@ -4,10 +4,12 @@ Layer by layer, as released. Inputs that are large on average get finer steps: t
 multiplied by s and what makes them is divided by it, which leaves the model as it is; s = mean |x|
 to a power, the one of a grid whose rounding changes the outputs least. Then the weights of each
 group are clipped to the share of their maximum that does the same. Every layer is searched on
-inputs of the unrounded model. Zeros stay zeros, so a sparse model keeps its pattern.
+inputs of the unrounded model. Zeros stay zeros, so a sparse model keeps its pattern. Of a product
+beside a layer (SLoRB) both factors are rounded to the nearest values, after the scales.
 
 Where the released code knows no way (norms alone are scaled for families that are not built like
 Llama; the output projection is not scaled under grouped-query attention), none is made up here.
+Nothing is scaled where norms come behind attention and MLP (OPT-350M): no norm makes their inputs.
 """
 
 from __future__ import annotations
@@ -18,7 +20,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from adaptprune.errors import NumericalError
-from adaptprune.models.anatomy import anatomy_of, blocks_of, hooked, linears_of, weight_shapes
+from adaptprune.models.adapters import PRODUCT
+from adaptprune.models.anatomy import (
+    anatomy_of,
+    blocks_of,
+    hooked,
+    linears_of,
+    norms_come_first,
+    weight_shapes,
+)
 from adaptprune.pruning.layerwise import Streams
 from adaptprune.pruning.quantisation import Grid, group_for
 
@@ -83,6 +93,10 @@ def round_weights(model: Any, grid: Grid) -> None:
     for index in range(len(blocks_of(model))):
         for linear in _linears(model, index):
             linear.matrix.copy_(grid.round(linear.matrix))
+            if (product := getattr(linear.module, PRODUCT, None)) is not None:
+                for factor in (product.weight.detach(), product.projection.detach()):
+                    fitting = grid.fitting(factor.shape[1])
+                    factor.copy_(fitting.round(factor, around_zero=True))
 
 
 def _linears(model: Any, index: int) -> Iterable[Linear]:
@@ -138,7 +152,8 @@ def _scale(
     block = blocks_of(model)[index]
     chosen = []
     # All are searched before any is folded in.
-    for source, linears, module in _folds(anatomy, block, linears_of(model, index)):
+    folds = _folds(anatomy, block, linears_of(model, index)) if norms_come_first(model) else ()
+    for source, linears, module in folds:
         observed = inputs[linears[0].module]
         power, scale = search_scale(
             [linear.matrix for linear in linears],
@@ -152,6 +167,8 @@ def _scale(
         _divide(source, scale)
         for linear in linears:
             linear.matrix.mul_(scale)
+            if (product := getattr(linear.module, PRODUCT, None)) is not None:
+                product.projection.mul_(scale)
             inputs[linear.module] = inputs[linear.module] / scale
             powers[linear.name] = power
     return powers
@@ -182,6 +199,8 @@ def _divide(source: Any, scale: torch.Tensor) -> None:
     weight.div_(scale if weight.dim() == 1 else scale[:, None])
     if getattr(source, "bias", None) is not None:
         source.bias.detach().div_(scale)
+    if (product := getattr(source, PRODUCT, None)) is not None:
+        product.weight.div_(scale[:, None])
 
 
 def _outputs(module: Any, calls: Sequence[Call]) -> list[torch.Tensor]:

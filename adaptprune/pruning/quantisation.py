@@ -7,7 +7,7 @@ matrix keeps its pattern. Source: the evaluation of AWQ (arXiv 2306.00978) as re
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -44,8 +44,17 @@ class Grid:
         if self.group < 1:
             raise UserError(f"group {self.group} must be positive")
 
-    def round(self, weight: torch.Tensor) -> torch.Tensor:
+    def fitting(self, length: int) -> Grid:
+        """Return the grid for rows of a length: whole rows where the group does not divide them."""
+        return self if length % self.group == 0 else replace(self, group=length)
+
+    def round(self, weight: torch.Tensor, *, around_zero: bool = False) -> torch.Tensor:
         """Return a matrix [outputs, inputs] rounded to the nearest values of its groups' grids.
+
+        Args:
+            weight: the matrix.
+            around_zero: whether every grid has zero within; the released code cuts off a group of
+                one sign that is far from zero, which happens where groups are small.
 
         Raises:
             UserError: the group does not divide a row.
@@ -56,6 +65,8 @@ class Grid:
             )
         groups = weight.reshape(-1, self.group)
         least, greatest = groups.amin(1, keepdim=True), groups.amax(1, keepdim=True)
+        if around_zero:
+            least, greatest = least.clamp(max=0), greatest.clamp(min=0)
         top = 2**self.bits - 1
         scale = (greatest - least).clamp(min=_LEAST_RANGE) / top
         zero = (-torch.round(least / scale)).clamp_(0, top)

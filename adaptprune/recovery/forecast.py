@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from adaptprune.models.anatomy import EMBEDDING_WEIGHT, HEAD_WEIGHT
+from adaptprune.models.anatomy import ANATOMIES, LLAMA, stock_family
 from adaptprune.models.catalogue import read_config
 from adaptprune.models.weightfiles import stored_sizes
 
@@ -24,6 +24,8 @@ _SECONDS = 0.2
 #: A training reaches this part of the speed of its largest matrix products: attention, norms, the
 #: optimiser and the loading of rows are beside them.
 _PART = 0.75
+#: Names under which the families state the width of the residual stream, and that of the MLP.
+_WIDTHS, _INNER_WIDTHS = ("hidden_size", "n_embd"), ("intermediate_size", "ffn_dim", "n_inner")
 
 
 def say_training(
@@ -46,8 +48,10 @@ def say_training(
 def _multiplied(source: Path) -> int:
     """Count the weights that a token is multiplied by: all but an embedding beside a head."""
     sizes = stored_sizes(source)
-    embedding = sizes[EMBEDDING_WEIGHT] if HEAD_WEIGHT in sizes else 0
-    return sum(sizes.values()) - embedding
+    family = stock_family(str(read_config(source).get("model_type", "")))
+    anatomy = ANATOMIES.get(family, LLAMA)
+    beside_head = f"{anatomy.head}.weight" in sizes
+    return sum(sizes.values()) - (sizes[f"{anatomy.embedding}.weight"] if beside_head else 0)
 
 
 def products_per_second(source: Path, execution: Execution) -> float:
@@ -57,9 +61,9 @@ def products_per_second(source: Path, execution: Execution) -> float:
     from adaptprune.machine.timing import repetitions_per_second
 
     config = read_config(source)
-    hidden = int(config["hidden_size"])
-    outer = config.get("intermediate_size")
-    outer = outer if isinstance(outer, int) else 4 * hidden
+    hidden = next(int(config[name]) for name in _WIDTHS if name in config)
+    stated = (config.get(name) for name in _INNER_WIDTHS)
+    outer = next((width for width in stated if isinstance(width, int)), 4 * hidden)
     tokens = _TOKENS[execution.device]
     dtype = torch.float32 if execution.device == "cpu" else torch.bfloat16
     inputs, weights = (

@@ -89,8 +89,9 @@ class Prepared:
 class RecoveryMethod(Plugin):
     """One way of training a model that recovers it; the defaults train it as it is."""
 
-    #: What must be said of the outcome's size: nothing, a parameter count, or a uniform shape.
-    target: ClassVar[Literal["none", "parameters", "shape"]] = "none"
+    #: What must be said of the outcome's size: nothing, a parameter count, a uniform shape; or what
+    #: may be, the shape it begins with being meant otherwise.
+    target: ClassVar[Literal["none", "parameters", "shape", "optional shape"]] = "none"
     needs_calibration: ClassVar[bool] = False
 
     def check(self, preset: Preset, shape: ModelShape | None, target: Target | None) -> None:
@@ -107,9 +108,16 @@ class RecoveryMethod(Plugin):
         if self.target == "none":
             if target is not None:
                 raise UserError(f"recovery preset {preset.name} prunes nothing: no target")
-        elif target is None or (self.target == "shape" and target.shape is None):
+            return
+        shapeless = self.target != "parameters" and target is not None and target.shape is None
+        if shapeless or (target is None and self.needs_target):
             wanted = "target parameters" if self.target == "parameters" else "a target model"
             raise UserError(f"recovery preset {preset.name} prunes: give {wanted}")
+
+    @property
+    def needs_target(self) -> bool:
+        """Say whether the outcome's size must be given."""
+        return self.target in ("parameters", "shape")
 
     def check_model(self, preset: Preset, folder: Path) -> None:
         """Refuse, before any data are read, a model that the method cannot train.

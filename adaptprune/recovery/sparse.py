@@ -109,10 +109,10 @@ class SparseTraining(RecoveryMethod):
         """Refuse a model that the pattern does not divide, or a teacher of other tokens."""
         from adaptprune.models.anatomy import weight_shapes
         from adaptprune.models.catalogue import locate, read_config
-        from adaptprune.models.checkpoint import saved_skeleton
+        from adaptprune.models.checkpoint import configured_skeleton
 
         chosen = self.parse(preset.parameters)
-        shapes = weight_shapes(saved_skeleton(folder))
+        shapes = weight_shapes(configured_skeleton(folder))
         Pattern.parse(chosen.pattern).check_rows(shapes)
         self.check_layers(chosen, shapes)
         if chosen.alpha and chosen.teacher is not None:

@@ -59,6 +59,7 @@ class SparseObjective(Objective):
     ):
         _refuse_shards()
         self.folder, self.stage, self.parameters = folder, stage, parameters
+        self.device = device
         self.pattern = Pattern.parse(parameters.pattern)
         self.checkpoint = checkpoints.newest(folder.checkpoints)
         self.step = 0

@@ -116,7 +116,7 @@ class Recovery:
                 f"model's window of {window} tokens"
             )
         shape, target = None, None
-        if self.target is not None or self.method.target != "none" or self.preset.flops:
+        if self.target is not None or self.method.needs_target or self.preset.flops:
             shape = shape_of(str(folder))
         if isinstance(self.target, int):
             target = Target(parameters=self.target)

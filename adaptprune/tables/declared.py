@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 #: Every profile: what rows and columns are for where they are not declared by profile.
 ANY = "*"
 #: What a selection can choose.
-AXES = ("model", "method", "sparsity", "recovery", "task", "metric")
+AXES = ("model", "method", "sparsity", "recovery", "task", "metric", "bits")
 
 
 class Selection(BaseModel):
@@ -46,6 +46,7 @@ class Selection(BaseModel):
         task: a task of the suite.
         metric: of the task, in place of the one that the suite shows; or, without a task, what is
             known of a whole cell (``average``, ``perplexity``, ``params``, …).
+        bits: of a weight, rounded by AWQ, where what is measured is measured so.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -56,6 +57,7 @@ class Selection(BaseModel):
     recovery: str | None = None
     task: str | None = None
     metric: str | None = None
+    bits: int | None = None
 
     @property
     def chosen(self) -> dict[str, str | int]:

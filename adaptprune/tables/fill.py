@@ -12,7 +12,7 @@ from adaptprune.models.catalogue import find_entry, shape_of
 from adaptprune.results.rows import CELL, labels_of, profile_results, read_provenance
 from adaptprune.results.stats import Summary, macro_average_stderr, summarize
 from adaptprune.tables.grid import Entry, Grid, Layout, TableRow, rank_block
-from adaptprune.tables.measures import ACCOUNTED, AVERAGE, COUNTED, averaged
+from adaptprune.tables.measures import ACCOUNTED, AVERAGE, COUNTED, averaged, rounded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -218,7 +218,8 @@ def fill(
         layout: how the rows are printed.
         tasks: the accuracies that an average is over: all of the columns, where not given.
     """
-    cells = _Cells(results, columns, averaged(columns) if tasks is None else tasks)
+    every = [rounded(column, bits) for bits in {line.bits for line in lines} for column in columns]
+    cells = _Cells(results, [*columns, *every], averaged(columns) if tasks is None else tasks)
     grid = Grid(list(columns), layout=layout or Layout())
     by_place = {(line.heading, line.sparsity, line.method): line for line in lines}
     for line in lines:
@@ -243,11 +244,13 @@ def _row(grid: Grid, cells: _Cells, line: Line, other: Line | None) -> TableRow:
         found = cells.at(place)
         grid.trained |= any(cell.recovery != NO_RECOVERY for cell in place)
         if place:
-            _note_cells(grid, columns, place[0].key.rpartition("/")[0], found)
+            read = [rounded(column, line.bits) for column in columns]
+            _note_cells(grid, read, place[0].key.rpartition("/")[0], found)
         for column in columns:
-            entry = _pretraining(place, column) or summarize_entry(found, column)
+            measured = rounded(column, line.bits)
+            entry = _pretraining(place, column) or summarize_entry(found, measured)
             if other is not None:
-                entry.change = _change(found, cells.at(other.cells(column.key)), column)
+                entry.change = _change(found, cells.at(other.cells(column.key)), measured)
             entries[column.key] = entry
     seeds = cells.at(next(iter(alike))) if len(alike) == 1 else {}
     return TableRow(

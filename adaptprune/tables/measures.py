@@ -7,6 +7,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Literal
 
 from adaptprune.errors import unknown
+from adaptprune.evaluation.perplexity import rounded_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -148,6 +149,14 @@ def measure_of(chosen: Selection, suite: Suite) -> Measure:
     if chosen.metric in (None, measure.metric):
         return measure
     return replace(measure, kind=_kind(str(chosen.metric)), metric=str(chosen.metric))
+
+
+def rounded(measure: Measure, bits: int | None) -> Measure:
+    """Return the same measure of the model with rounded weights, where bits are given."""
+    if bits is None:
+        return measure
+    task = measure.read[0]
+    return replace(measure, metric=rounded_name(bits, measure.metric), source=task)
 
 
 def _kind(metric: str) -> Kind:

@@ -7,7 +7,8 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from adaptprune.cells import DENSE, NO_RECOVERY, Cell, split_variant
-from adaptprune.errors import UserError
+from adaptprune.errors import UserError, unknown
+from adaptprune.models.catalogue import catalogue
 from adaptprune.tables.declared import Selection, joined
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Line:
         against: the method of another line of the same block, that its changes are counted from.
         block: lines with the same one are ranked together; None where a line is not ranked.
         printed: what the paper prints in its place.
+        bits: of a weight, where what is shown was measured with rounded ones.
     """
 
     heading: str
@@ -44,6 +46,7 @@ class Line:
     against: str = ""
     block: tuple[str, int] | None = None
     printed: str = ""
+    bits: int | None = None
 
     def cells(self, column: str) -> Sequence[Cell]:
         """Return the cells of one column."""
@@ -161,6 +164,7 @@ def _line(table: Table, axes: Axes, line: Row | Column, block: Selection, profil
         against=getattr(line, "against", None) or "",
         block=(heading, block.sparsity or 0) if ranked else None,
         printed=line.printed or "",
+        bits=shared.bits,
     )
 
 
@@ -212,7 +216,7 @@ def cells_of(table: Table, profile: Profile, name: str) -> list[Cell]:
         name: of the profile.
 
     Raises:
-        UserError: the profile lacks a variant or recovery, or the table has nothing for it.
+        UserError: the profile lacks a variant, recovery or model, or the table has nothing for it.
     """
     axes = axes_of(table, name)
     if {"model", "sparsity"} == axes.open:
@@ -221,6 +225,10 @@ def cells_of(table: Table, profile: Profile, name: str) -> list[Cell]:
     cells = dict.fromkeys(
         cell for line in lines for place in line.places.values() for cell in place
     )
+    known = [*catalogue(), *profile.all_models]
+    for cell in cells:
+        if cell.model not in known:
+            raise unknown(f"model in table {table.name}", cell.model, known)
     for method, sparsity in dict.fromkeys((cell.method, cell.sparsity) for cell in _pruned(cells)):
         chosen = profile.model_copy(update={"methods": [split_variant(method)[0]]})
         if sparsity in profile.sparsities:

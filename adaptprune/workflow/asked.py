@@ -175,8 +175,10 @@ class Asked:
         yield from self._prompts(conditions["tasks"])
         if text := load_suite(chosen.suite).perplexity:
             found = {name for name in evaluation["results"][text.task] if name.startswith(METRIC)}
-            lengths = chosen.lengths_within(chosen.window_of(cell.model))
+            lengths = chosen.lengths_within(length)
             yield "token perplexities", found, {f"{METRIC}{length}" for length in lengths}
+        bits = chosen.bits_of(cell)
+        yield "rounded to", evaluation.get("rounding", {}).get("bits", []), bits
 
     def _rows(self, results: pd.DataFrame) -> Iterator[Pair]:
         for _, row in results.drop_duplicates([*_OF_METHOD, "model"]).iterrows():

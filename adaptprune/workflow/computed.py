@@ -261,7 +261,23 @@ class Computed(RuleFunctions):
 
     def evaluation_options(self, wildcards: Wildcards) -> str:
         """Return what is evaluated and how, as options."""
-        return self._evaluated(wildcards.profile, self.model(wildcards))
+        plain: str = self._evaluated(wildcards.profile, self.model(wildcards))
+        chosen, bits = self._profile(wildcards).evaluation, self._bits(wildcards)
+        if not bits:
+            return plain
+        return plain + options.rounding(chosen, bits, *self.rounding_calibration(wildcards))
+
+    def _bits(self, wildcards: Wildcards) -> list[int]:
+        place = (wildcards.model, wildcards.method, int(wildcards.sparsity), wildcards.recovery)
+        return self._profile(wildcards).evaluation.bits_of(Cell(*place, int(wildcards.seed)))
+
+    def rounding_calibration(self, wildcards: Wildcards) -> list[str]:
+        """Return the set that AWQ searches on, or nothing for a cell that is not rounded."""
+        if not self._bits(wildcards):
+            return []
+        chosen = self._profile(wildcards)
+        drawn, seed = chosen.calibration.slug, chosen.seeds[0]
+        return [self._run(wildcards.profile).calibration(wildcards.model, drawn, str(seed))]
 
     def dense_gate(self, wildcards: Wildcards) -> list[str]:
         """Return the check of the dense model that other cells wait for, where there is one."""

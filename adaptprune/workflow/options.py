@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from adaptprune.recovery.config import RecoveryConfig
-    from adaptprune.workflow.profiles import Profile
+    from adaptprune.workflow.profiles import EvaluationConfig, Profile
     from adaptprune.workflow.run import Source
 
 
@@ -70,6 +70,13 @@ def evaluation(profile: Profile, model: str) -> str:
     if lengths := chosen.lengths_within(length):
         flags += f" --token-perplexity {','.join(map(str, lengths))}"
     return f"{flags} {runtime(profile)} {local_data(profile)}"
+
+
+def rounding(chosen: EvaluationConfig, bits: Sequence[int], calibration: str) -> str:
+    """Return to how many bits a cell's weights are rounded, after its other options."""
+    group = chosen.rounding.group if chosen.rounding else None
+    flags = f" --rounded {','.join(map(str, bits))} --rounding-calibration {calibration}"
+    return flags + (f" --rounding-group {group}" if group else "")
 
 
 def held_out_text(profile: Profile) -> str:

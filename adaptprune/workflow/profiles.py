@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import re
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pydantic
 
-from adaptprune.cells import Cell, grid, slug, split_variant
+from adaptprune.cells import NO_RECOVERY, Cell, grid, slug, split_variant
 from adaptprune.data.mixtures import find_mixture
 from adaptprune.data.texts import find_corpus
 from adaptprune.errors import UserError, refusal, unknown
@@ -36,13 +37,31 @@ class CalibrationConfig(Closed):
         return f"{self.dataset}-{self.sequences}x{self.length}"
 
 
+class RoundingConfig(Closed):
+    """Which cells are measured with weights rounded by AWQ as well, and to how many bits.
+
+    ``bits`` go by the name of a method or recovery, in which ``*`` stands for any part; ``group``
+    is the number of inputs that share a scale, None for the largest usual one that fits.
+    """
+
+    bits: dict[str, list[Annotated[int, pydantic.Field(ge=1, le=16)]]]
+    group: int | None = pydantic.Field(None, ge=1)
+
+    def bits_of(self, cell: Cell) -> list[int]:
+        """Return the bits of a cell, none for most."""
+        name = cell.method if cell.recovery == NO_RECOVERY else cell.recovery
+        found = [bits for pattern, bits in self.bits.items() if fnmatchcase(name, pattern)]
+        return sorted({number for bits in found for number in bits}, reverse=True)
+
+
 class EvaluationConfig(Closed):
     """What is measured on every checkpoint.
 
     ``token_perplexity`` lists window lengths at which the suite's perplexity text is scored
     besides; every length is a metric of its own. A model is shown ``max_length`` tokens, or those
     of its own window where that is smaller. ``scorer_precision`` is that of the softmax: float32,
-    or that of the model's dtype, as stock lm-eval has it.
+    or that of the model's dtype, as stock lm-eval has it. ``rounding`` names cells whose perplexity
+    is measured with rounded weights, too.
     """
 
     suite: str
@@ -52,6 +71,11 @@ class EvaluationConfig(Closed):
     max_length: int = pydantic.Field(2048, ge=16)
     batch: Annotated[int, pydantic.Field(ge=1)] | Literal["auto"] = "auto"
     scorer_precision: Literal["float32", "stock"] = "float32"
+    rounding: RoundingConfig | None = pydantic.Field(None, repr=False)  # in the options of its jobs
+
+    def bits_of(self, cell: Cell) -> list[int]:
+        """Return to how many bits the weights of a cell are rounded, none for most."""
+        return self.rounding.bits_of(cell) if self.rounding else []
 
     def window_of(self, model: str) -> int:
         """Return how many tokens a model is shown at most, as far as is known without the hub."""
@@ -92,13 +116,15 @@ class Profile(Closed):
     ``local_data`` is a folder that stands for the hub's data sets; ``dense_gate`` says whether the
     dense model must meet the known scores of the suite before anything else is evaluated.
     ``method_file`` is a Python file that defines a further method. ``mixture`` is the training data
-    that Table 2 counts. ``recoveries`` are trained cells beside the matrix, run for the tables and
+    that Table 2 counts. ``further_models`` are models beside the matrix, for the tables that name
+    them. ``recoveries`` are trained cells beside the matrix, run for the tables and
     figures that show them; ``training`` says how they are computed.
     """
 
     title: str
     note: str = ""
     models: list[str] = pydantic.Field(min_length=1)
+    further_models: list[str] = pydantic.Field(default=[], repr=False)  # tables name them
     methods: list[str] = pydantic.Field(min_length=1)
     sparsities: list[int] = pydantic.Field(min_length=1)
     seeds: list[Annotated[int, pydantic.Field(ge=0)]] = pydantic.Field(min_length=1)
@@ -120,9 +146,10 @@ class Profile(Closed):
 
     @property
     def all_models(self) -> list[str]:
-        """Return the models of the matrix and those of the recoveries, without mere shapes."""
+        """Return the models of matrix, tables and recoveries, without mere shapes."""
         trained = [model for recovery in self.recoveries.values() for model in recovery.models]
-        return [m for m in dict.fromkeys([*self.models, *trained]) if not is_shape(m)]
+        named = dict.fromkeys([*self.models, *self.further_models, *trained])
+        return [model for model in named if not is_shape(model)]
 
     def settings_of(self, method: str) -> MethodSettings:
         """Return the settings of a method, or of a variant laid over those of its method.
@@ -258,7 +285,7 @@ class Profile(Closed):
             UserError: an unknown model, method, variant, parameter, suite or data set; a
                 sparsity out of range; a repeated entry; a name that no folder can have.
         """
-        for key in ("models", "methods", "sparsities", "seeds"):
+        for key in ("models", "further_models", "methods", "sparsities", "seeds"):
             _check_distinct_entries(key, getattr(self, key))
         _check_percents(self.sparsities)
         for model in self.all_models:

@@ -61,7 +61,8 @@ def retraining_cells(profile: Profile) -> dict[str, list[Cell]]:
             continue
         for other, retrained in profile.recoveries.items():
             recipe = retrained.recipe
-            same = (recipe.method, retrained.model) == ("ast", scratch.target)
+            begun = scratch.target or scratch.model
+            same = (recipe.method, retrained.model) == ("ast", begun)
             if same and recipe.parameters["alpha"] == 0:
                 return {
                     "pretraining": profile.recovery_cells(name),

@@ -14,11 +14,14 @@ from adaptprune.papers.sparse_trainer.slorb import boost, factor_names, initial_
 from adaptprune.plugins import seed_for
 from adaptprune.pruning.layerwise import Streams
 from adaptprune.pruning.statistics import Hessian, InputNorms
+from adaptprune.recovery.domain_loading import DomainLoading, HeldOut
+from adaptprune.recovery.dynamic_batches import DomainRows, DomainState, check_references
 from adaptprune.recovery.sparse_objective import SparseObjective
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from adaptprune.data.packing import Batch
     from adaptprune.papers.sparse_trainer.parameters import SparseTrainerParameters
     from adaptprune.recovery.objective import State
 
@@ -38,6 +41,7 @@ class AdaptiveObjective(SparseObjective):
         self.scales: dict[str, torch.Tensor] = {}
         if self.parameters.metric != "magnitude" and self.checkpoint is None:
             self.scales = self._gather(model)
+        self.loading = self._begin_loading(model) if self.parameters.loading else None
         super().attach(model)
         if self.parameters.slorb_k:
             self._boost(model)
@@ -104,17 +108,60 @@ class AdaptiveObjective(SparseObjective):
         model.train(training)
         return scales
 
+    # --- which rows -------------------------------------------------------------------------
+
+    def _begin_loading(self, model: Any) -> DomainLoading:
+        """Return dynamic batch loading at its beginning; a resumed one takes up its place later."""
+        chosen, settings = self.parameters.loading, self.folder.settings()
+        assert chosen is not None, "it was asked for"
+        rows = Rows.open(self.folder.rows, settings.seed)
+        domains = DomainRows(rows.domain, rows.domains, chosen.held_out_rows, settings.seed)
+        held_out = HeldOut.of(rows, domains, settings.execution.micro_batch, self.device)
+        if chosen.reference_losses is not None:
+            references = check_references(chosen.reference_losses, domains.names)
+        elif self.checkpoint is not None:
+            references = []
+        else:
+            taught = self.teacher is not None and self.parameters.teacher is None
+            dense = self.teacher.model if taught and self.teacher else model.to(self.device)
+            references = held_out.losses(dense)
+        place = DomainState.begin(domains.proportions())
+        clipped = chosen.clip_excess
+        return DomainLoading(domains, held_out, references, place, chosen.every, clipped=clipped)
+
+    def take(self, rows: Rows, start: int, stop: int) -> Batch:
+        """Return the rows of a step, dealt out to the domains where that is asked for."""
+        if self.loading is None:
+            return super().take(rows, start, stop)
+        return self.loading.take(rows, stop - start)
+
+    def end_step(self, model: Any) -> dict[str, float]:
+        """Choose masks and domain weights where it is time; return flips and weights."""
+        figures = super().end_step(model)
+        return figures | (self.loading.end_step(self.step, model) if self.loading else {})
+
+    def flops(self, parameters: int, tokens: int) -> int:
+        """Add the forward passes over held-out rows."""
+        measured = self.loading.measured_tokens if self.loading else 0
+        return super().flops(parameters, tokens) + 2 * parameters * measured
+
     # --- what outlives a kill ---------------------------------------------------------------
 
     def state(self) -> State:
-        """Return the first masks and the metric's statistics; products are an adapter."""
+        """Return the first masks, the metric's statistics, and the loading; products are a file."""
         state = super().state()
+        if self.loading is not None:
+            place = self.loading.place.model_dump()
+            state.values |= {"loading": place, "references": self.loading.references}
         state.tensors |= {_SCALE + name: scale for name, scale in self.scales.items()}
         return state
 
     def restore(self, state: State) -> None:
-        """Take up the first masks and the metric's statistics."""
+        """Take up the first masks, the metric's statistics, and the loading."""
         super().restore(state)
+        if self.loading is not None:
+            self.loading.place = DomainState.model_validate(state.values["loading"])
+            self.loading.references = state.values["references"]
         for name, layer in self.layers.layers.items():
             if _SCALE + name in state.tensors:
                 scale = state.tensors[_SCALE + name]

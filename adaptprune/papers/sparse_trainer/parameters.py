@@ -17,6 +17,7 @@ from adaptprune.papers.sparse_trainer.decay import (
     DecayRule,
     Initialisation,
 )
+from adaptprune.recovery.dynamic_batches import DynamicBatches  # noqa: TC001 - read at runtime
 from adaptprune.recovery.sparse import SparseTrainingParameters
 
 
@@ -40,6 +41,8 @@ class SparseTrainerParameters(SparseTrainingParameters):
         slorb_k: k of SLoRB's groups (AST-Boosted: 16); 0 adds nothing.
         slorb_start: how S and X begin, see ``Initialisation``.
         slorb_train_projection: whether X is trained, as a dense matrix.
+        loading: dynamic batch loading by domains ("the dynamic batching feature provided in the
+            ShearedLLaMA codebase", 4.1), None for rows as they come.
     """
 
     update_every: int = pydantic.Field(10, ge=0)
@@ -55,6 +58,8 @@ class SparseTrainerParameters(SparseTrainingParameters):
     slorb_k: int = pydantic.Field(0, ge=0)
     slorb_start: Initialisation = "mean"
     slorb_train_projection: bool = True
+    # Left out of records where it is not used: those of trainings without it stay as they are.
+    loading: DynamicBatches | None = pydantic.Field(None, exclude_if=lambda value: value is None)
 
     def factor(self, steps: int) -> DecayFactor:
         """Return λ by the step, of so many steps."""

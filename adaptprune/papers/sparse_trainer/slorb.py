@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
 
 from adaptprune.errors import UserError
+from adaptprune.models.adapters import Product, add_product
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -61,29 +61,6 @@ def initial_factors(
     return weight, projection
 
 
-class Boost(torch.nn.Module):
-    """The product S·X of one linear layer.
-
-    Args:
-        weight: S [outputs, inputs/k].
-        projection: X [inputs/k, inputs].
-        train_projection: whether X is trained, as a dense matrix.
-    """
-
-    def __init__(
-        self, weight: torch.Tensor, projection: torch.Tensor, *, train_projection: bool = True
-    ):
-        super().__init__()
-        self.weight = torch.nn.Parameter(weight.detach().clone())
-        self.projection = torch.nn.Parameter(
-            projection.detach().clone(), requires_grad=train_projection
-        )
-
-    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Return (x Xᵀ) Sᵀ [..., outputs]."""
-        return F.linear(F.linear(inputs, self.projection), self.weight)
-
-
 def boost(linear: Linear, factors: tuple[torch.Tensor, torch.Tensor], *, train: bool) -> None:
     """Add a trained product to a linear layer; it is the submodule ``slorb`` from now on.
 
@@ -92,14 +69,7 @@ def boost(linear: Linear, factors: tuple[torch.Tensor, torch.Tensor], *, train: 
         factors: S and X.
         train: whether X is trained too.
     """
-    module, masked = linear.module, linear.module.forward
-
-    def forward(inputs: torch.Tensor) -> torch.Tensor:
-        output: torch.Tensor = masked(inputs) + module.slorb(inputs)
-        return output
-
-    module.add_module(_NAME, Boost(*factors, train_projection=train))
-    module.forward = forward
+    add_product(linear.module, _NAME, Product(*factors, train_inner=train))
 
 
 def factor_names(linears: Iterable[Linear]) -> dict[str, tuple[str, str]]:

@@ -12,6 +12,7 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pydantic
 
 from adaptprune.errors import UserError
 from adaptprune.files.declared import Closed
@@ -21,6 +22,23 @@ if TYPE_CHECKING:
 
 #: Share of the weight that is spread evenly over the domains, "following DoReMi".
 SMOOTHING = 1e-4
+
+
+class DynamicBatches(Closed):
+    """How a method that is not ShearedLLaMA loads its batches dynamically.
+
+    Args:
+        every: steps between two updates of the domain weights (ShearedLLaMA's scripts: 400).
+        held_out_rows: rows of each domain that its loss is measured on, never trained on (ours).
+        reference_losses: loss (nats) that each domain is to reach, by the domain's name; None
+            measures those of the model that the training begins with, on the held-out rows.
+        clip_excess: count a loss below its reference as equal to it.
+    """
+
+    every: int = pydantic.Field(400, ge=1)
+    held_out_rows: int = pydantic.Field(32, ge=1)
+    reference_losses: dict[str, float] | None = None
+    clip_excess: bool = False
 
 
 def updated_weights(
