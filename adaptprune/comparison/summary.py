@@ -196,7 +196,7 @@ class Forest:
 
 
 def _label(one: Against, names: PairNames, several: bool) -> str:
-    """Name a line by its baseline; by its method where that meets its namesake of the other file."""
+    """Name a line by its baseline, or by its method where that meets its namesake."""
     if one.method == one.baseline:
         return names.methods[one.method]
     of_method = f"{names.methods[one.method]} – " if several else ""
