@@ -79,6 +79,13 @@ def test_the_picture_is_to_scale() -> None:
     assert better.low - forest.zero == pytest.approx((better.high - forest.zero) / 3, abs=0.2)
 
 
+def test_a_line_is_named_once() -> None:
+    found = [against("flap", 2.0, 0.01), against("mine", 0.0, 1.0)]
+    names = PairNames({"mine": "Mine"}, TITLES | {"mine": "Mine (a long name of a file)"})
+    (forest,) = forests_of(found, names, several=True)
+    assert [line.label for line in forest.lines] == ["Mine – FLAP", "Mine"]
+
+
 def test_other_sizes_at_equal_sparsity_are_warned_of() -> None:
     found = [
         against("flap", 2.0, 0.01, larger=0.03),

@@ -195,6 +195,14 @@ class Forest:
     height: int
 
 
+def _label(one: Against, names: PairNames, several: bool) -> str:
+    """Name a line by its baseline, or by its method where that meets its namesake."""
+    if one.method == one.baseline:
+        return names.methods[one.method]
+    of_method = f"{names.methods[one.method]} – " if several else ""
+    return of_method + names.baselines[one.baseline]
+
+
 def forests_of(found: list[Against], names: PairNames, several: bool) -> list[Forest]:
     """Return a picture per place, all on one scale; see ``verdicts_of`` for the arguments."""
     ends = [0.0, *(end for one in found for end in (one.low, one.high))]
@@ -212,11 +220,10 @@ def forests_of(found: list[Against], names: PairNames, several: bool) -> list[Fo
         lines = []
         for number, one in enumerate(here):
             marks = "*" * one.is_of_another_size + "†" * one.is_of_another_family
-            of_method = f"{names.methods[one.method]} – " if several else ""
             lines.append(
                 Line(
                     y=_TOP + _LINE * (number + 0.5),
-                    label=of_method + names.baselines[one.baseline] + marks,
+                    label=_label(one, names, several) + marks,
                     x=x_of(one.difference),
                     low=x_of(one.low),
                     high=x_of(one.high),
