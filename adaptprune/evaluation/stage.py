@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +21,7 @@ from adaptprune.evaluation.catalog import (
 from adaptprune.evaluation.outcome import Numbers
 from adaptprune.evaluation.suitedata import fetch_suite_splits
 from adaptprune.evaluation.suites import load_suite, subset
-from adaptprune.files.atomic import write_sealed_json
+from adaptprune.files.atomic import remove_folder, write_sealed_json
 from adaptprune.files.surroundings import expanded
 from adaptprune.machine.provenance import Stopwatch
 from adaptprune.models import checkpoint
@@ -279,4 +278,4 @@ def evaluate_stage(
         content |= result.to_json() | asked
         result.write_documents(documents)
     write_sealed_json(output, content | {"provenance": watch.provenance()})
-    shutil.rmtree(partial, ignore_errors=True)
+    remove_folder(partial)

@@ -265,12 +265,29 @@ def atomic_directory(path: Path) -> Iterator[Path]:
 def publish_folder(complete: Path, path: Path) -> None:
     """Give a complete folder its name, in the place of one that may be there."""
     if path.exists():
-        old = Path(tempfile.mkdtemp(prefix=_temporary_prefix(path, "old."), dir=path.parent))
-        path.replace(old / path.name)
+        old = _put_aside(path)
         complete.replace(path)
         shutil.rmtree(old)
     else:
         complete.replace(path)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder that the suite wrote, if it is there: at once, so that a kill leaves no half.
+
+    What a removal that was killed left beside it goes too.
+    """
+    if path.is_dir():
+        shutil.rmtree(_put_aside(path), ignore_errors=True)
+    if path.parent.is_dir():
+        remove_leftovers(path)
+
+
+def _put_aside(path: Path) -> Path:
+    """Move a folder into a temporary one beside it; return that one."""
+    old = Path(tempfile.mkdtemp(prefix=_temporary_prefix(path, "old."), dir=path.parent))
+    path.replace(old / path.name)
+    return old
 
 
 def write_json(path: Path, value: Any) -> None:

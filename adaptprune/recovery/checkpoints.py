@@ -22,7 +22,13 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.nn.parallel import DistributedDataParallel
 
 from adaptprune.errors import UserError
-from adaptprune.files.atomic import atomic_directory, read_json, write_json, write_sealed_json
+from adaptprune.files.atomic import (
+    atomic_directory,
+    read_json,
+    remove_folder,
+    write_json,
+    write_sealed_json,
+)
 from adaptprune.files.manifest import verify_folder, write_manifest
 from adaptprune.models.checkpoint import save_model
 from adaptprune.recovery.objective import State
@@ -142,7 +148,7 @@ def write_checkpoint(
         write_manifest(temporary)
     for older in sorted(folder.glob("stage-*")):
         if older.name < target.name:
-            shutil.rmtree(older)
+            remove_folder(older)
     return target
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import pydantic
 
 from adaptprune.errors import UserError, refusal
-from adaptprune.files.atomic import read_json, write_json
+from adaptprune.files.atomic import read_json, remove_folder, write_json
 from adaptprune.files.declared import Closed
 from adaptprune.models.shapes import ModelShape
 from adaptprune.recovery.plan import Stage
@@ -137,7 +136,7 @@ class RunFolder:
     def remove(self) -> None:
         """Remove what a recovery keeps here, and the folder if nothing else is in it."""
         for part in (self.rows, self.checkpoints, self.models):
-            shutil.rmtree(part, ignore_errors=True)
+            remove_folder(part)
         for file in (self.log, self.failure, self._settings):
             file.unlink(missing_ok=True)
         if not any(self.path.iterdir()):

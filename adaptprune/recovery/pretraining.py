@@ -18,6 +18,7 @@ from adaptprune.files.atomic import (
     atomic_directory,
     cache_directory,
     read_json,
+    remove_folder,
     write_json,
 )
 from adaptprune.files.manifest import only_maker, write_manifest
@@ -75,7 +76,7 @@ def write_pretrained_model(entry: ModelEntry, target: Path) -> None:
         with _own_threads():
             recover_stage(job, trained, work / "run")
         _publish(trained, target, half=preset.parameters.get("precision") == "float16")
-        shutil.rmtree(work)
+        remove_folder(work)
 
 
 @contextlib.contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from adaptprune.data.encoding import load_checked_tokenizer
 from adaptprune.data.packing import pack
 from adaptprune.data.training import TrainingData, find_data
 from adaptprune.errors import NumericalError, UserError
-from adaptprune.files.atomic import read_json
+from adaptprune.files.atomic import read_json, remove_folder
 from adaptprune.files.declared import read_yaml
 from adaptprune.files.manifest import verify_folder
 from adaptprune.files.surroundings import expanded
@@ -248,7 +247,7 @@ def _work(
     source = locate(job.model)
     if not folder.is_begun(conditions):
         # Rows of an attempt that was refused or killed here may be of another length.
-        shutil.rmtree(folder.rows, ignore_errors=True)
+        remove_folder(folder.rows)
     if folder.rows.is_dir():
         verify_folder(folder.rows, cure="run again")
     else:
