@@ -172,6 +172,21 @@ COMMANDS = [
     Documented("snakemake ast_all --cores 2", "hours"),
     Documented("snakemake ast_all --cores 2 --config profile=tiny", "minutes"),
     Documented("snakemake ast_table1 --cores 32 --config profile=paper", "machine"),
+    Documented(
+        "adaptprune evaluate --model meta-llama/Llama-2-7b-hf --suite knowledge-sparse-paper "
+        "--max-length 4096 --device cuda --dtype bfloat16 --output knowledge.json",
+        "machine",
+    ),
+    Documented(
+        "adaptprune recover --model meta-llama/Llama-2-7b-hf --preset lora --data gsm8k "
+        "--set rank=64 --device cuda --output tuned",
+        "machine",
+    ),
+    Documented(
+        "adaptprune evaluate --model tuned --suite gsm8k-sparse-paper --max-length 4096 "
+        "--device cuda --dtype bfloat16 --output gsm8k.json",
+        "machine",
+    ),
     Documented("snakemake audit", "minutes"),
     Documented(
         "adaptprune store --profile mini --output yesterday.csv",
