@@ -65,13 +65,18 @@ def luminance(color: str) -> float:
 
 
 def test_series_differ_without_colour() -> None:
-    styles = [series_style(place) for place in range(14)]
+    styles = [series_style(place) for place in range(28)]
     looks = {(style["marker"], style.get("markerfacecolor")) for style in styles}
     assert len(looks) == len(styles)
     for one, other in itertools.pairwise(styles[:7]):
         grey = [luminance(style["color"]) for style in (one, other)]
         assert one["linestyle"] != other["linestyle"]
         assert abs(grey[0] - grey[1]) > 0.03
+
+
+def test_no_two_of_many_methods_look_alike() -> None:
+    looks = [series_style(place) for place in range(100)]
+    assert all(one != other for one, other in itertools.combinations(looks, 2))
 
 
 def test_a_method_s_place_in_the_profile_gives_its_style() -> None:

@@ -53,15 +53,17 @@ _SETTINGS: dict[str, Any] = {
 
 # Colours (after Okabe and Ito) from dark to light, so that neighbours differ in grey; shape and
 # dashes tell them apart without any colour.
-_SERIES: tuple[tuple[str, str, Any], ...] = (
-    ("#000000", "o", "-"),
-    ("#0072b2", "s", (0, (5, 1.5))),
-    ("#d55e00", "^", (0, (1, 1))),
-    ("#009e73", "D", (0, (4, 1.5, 1, 1.5))),
-    ("#cc79a7", "v", (0, (3, 1, 1, 1, 1, 1))),
-    ("#56b4e9", "P", (0, (7, 2))),
-    ("#e6b800", "X", (0, (2, 2))),
+_SERIES: tuple[tuple[str, Any], ...] = (
+    ("#000000", "-"),
+    ("#0072b2", (0, (5, 1.5))),
+    ("#d55e00", (0, (1, 1))),
+    ("#009e73", (0, (4, 1.5, 1, 1.5))),
+    ("#cc79a7", (0, (3, 1, 1, 1, 1, 1))),
+    ("#56b4e9", (0, (7, 2))),
+    ("#e6b800", (0, (2, 2))),
 )
+#: Of the first round through the colours and of its hollow twin, then of the next two.
+_MARKERS = ("os^DvPX", "<>p*dhH")
 
 
 def styled() -> AbstractContextManager[None]:
@@ -72,11 +74,14 @@ def styled() -> AbstractContextManager[None]:
 def series_style(place: int) -> dict[str, Any]:
     """Return colour, marker and dashes of the series at a place, as arguments of ``plot``.
 
-    Past the last style the colours begin again with hollow markers.
+    Past the last colour they begin again with hollow markers, then with others; after all markers
+    the colours are shifted against them.
     """
-    color, marker, dashes = _SERIES[place % len(_SERIES)]
-    hollow = {"markerfacecolor": "white"} if place >= len(_SERIES) else {}
-    return {"color": color, "marker": marker, "linestyle": dashes} | hollow
+    turn, index = divmod(place, len(_SERIES))
+    shift, kind = divmod(turn, 2 * len(_MARKERS))
+    color, dashes = _SERIES[(index + shift) % len(_SERIES)]
+    hollow = {"markerfacecolor": "white"} if kind % 2 else {}
+    return {"color": color, "marker": _MARKERS[kind // 2][index], "linestyle": dashes} | hollow
 
 
 def method_styles(methods: Sequence[str]) -> dict[str, dict[str, Any]]:
