@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from adaptprune.evaluation.suites import load_suite
-from adaptprune.results.published import load_claims
+from adaptprune.files.declared import read_declared
+from adaptprune.results.published import Claims
 
 PUBLISHED = Path(__file__).parents[1] / "paper_tables" / "adapt_pruner" / "published.csv"
 TASKS_1_AND_7 = ["ARC-e", "ARC-c", "HellaSwag", "OBQA", "PIQA", "SIQA", "Winogrande"]
@@ -106,7 +107,7 @@ def test_benchmarks_of_table_6_are_those_of_the_suite(published: pd.DataFrame) -
 
 
 def test_tokens_of_table_2_are_those_the_audit_adds_up(published: pd.DataFrame) -> None:
-    data = load_claims(PUBLISHED.parent / "quoted" / "claims.yaml").training_data
+    data = read_declared(Claims, PUBLISHED.parent / "quoted" / "claims.yaml").training_data
     rows = published[published["table_arxiv"] == 2].set_index("key")
     printed = {key: (row["value"], row["unit"]) for key, row in rows.iterrows()}
     quoted = {**data.tokens, "total": data.total}

@@ -17,7 +17,7 @@ CONDITIONS: list[tuple[str, list[str]]] = [
     ("model_revision", ["model"]),
     ("model_hash", ["model"]),
     ("method_version", ["method"]),
-    ("pattern", ["model", "method", "variant"]),
+    ("pattern", ["model", "method", "variant", "recovery"]),
     ("method_parameters", ["model", "method", "variant"]),
     ("calibration_hash", ["model", "seed", "calibration"]),
     ("pruning_dtype", ["model"]),
