@@ -37,23 +37,28 @@ def test_the_ratio_is_the_median_over_rounds_of_ratios_within_a_round() -> None:
     assert not compare_rates({"dense": [100.0, 100.0], "pruned": [120.0, 99.0]})["faster"]
 
 
+def measured(
+    command: Callable[..., tuple[int, str, str]], folder: Path, *options: Any
+) -> dict[str, Any]:
+    """Prune a tiny model into ``pruned`` in a folder and measure it; return the record."""
+    status, _, errors = command(
+        *("prune", "--model", "tiny-llama", "--seed", 0, *options, "--output", folder / "pruned"),
+        *("--calibration", "tiny-prose", "--sequences", 4, "--length", 32),
+    )
+    assert status == 0, errors
+    output = folder / "speed.json"
+    status, _, errors = command("measure", "--model", folder / "pruned", *QUICK, "--output", output)
+    assert status == 0, errors
+    record: dict[str, Any] = json.loads(output.read_text())
+    return record
+
+
 @pytest.mark.parametrize("method", ["flap", "slicegpt", "adapt-pruner", "llm-pruner"])
 def test_every_kind_of_checkpoint_is_measured(
     command: Callable[..., tuple[int, str, str]], tmp_path: Path, method: str
 ) -> None:
     settings = ("--set", "steps=2") if method == "adapt-pruner" else ()
-    status, _, errors = command(
-        *("prune", "--model", "tiny-llama", "--method", method, "--sparsity", 40, "--seed", 0),
-        *("--calibration", "tiny-prose", "--sequences", 4, "--length", 32, *settings),
-        *("--output", tmp_path / "pruned"),
-    )
-    assert status == 0, errors
-    output = tmp_path / "speed.json"
-    status, _, errors = command(
-        "measure", "--model", tmp_path / "pruned", *QUICK, "--output", output
-    )
-    assert status == 0, errors
-    record = json.loads(output.read_text())
+    record = measured(command, tmp_path, "--method", method, "--sparsity", 40, *settings)
     counts = json.loads((tmp_path / "pruned" / "pruning.json").read_text())["counts"]
     assert (record["params"], record["params_dense"]) == (
         counts["params"],
@@ -255,18 +260,8 @@ def test_kernels_get_the_weights_of_every_linear_layer(monkeypatch: pytest.Monke
 def test_the_pattern_of_masks_stands_in_the_record(
     command: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:
-    status, _, errors = command(
-        *("prune", "--model", "tiny-llama", "--method", "weight-magnitude", "--sparsity", 50),
-        *("--set", "pattern=2:4", "--seed", 0, "--output", tmp_path / "pruned"),
-        *("--calibration", "tiny-prose", "--sequences", 4, "--length", 32),
-    )
-    assert status == 0, errors
-    output = tmp_path / "speed.json"
-    status, _, errors = command(
-        "measure", "--model", tmp_path / "pruned", *QUICK, "--output", output
-    )
-    assert status == 0, errors
-    record = json.loads(output.read_text())
+    masks = ("--method", "weight-magnitude", "--sparsity", 50, "--set", "pattern=2:4")
+    record = measured(command, tmp_path, *masks)
     assert record["pattern"] == "2:4"
     assert set(record["measures"]) == {"prefill", "decode", "memory"}  # no kernels on a CPU
 
