@@ -8,19 +8,19 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
+from hub_answers import stock_answers, tasks_answered_alike
 from hub_machine import GATED, Machine
-from hub_stock import COLUMNS
 from loopback_hub import LoopbackHub
 
 from adaptprune.cells import slug
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 pytestmark = [pytest.mark.hub, pytest.mark.xdist_group("hub")]
 
@@ -287,14 +287,7 @@ def answers(
     five = ours["task"].str.startswith("mmlu")
     for part, shots in ((ours[~five], None), (ours[five], 5)):
         runs.append(({"model": ONE_B, "tasks": documents(part), "shots": shots}, part))
-    wanted, output = machine.folder / "wanted.json", machine.folder / "answers.json"
-    wanted.write_text(json.dumps([run for run, _ in runs]))
-    place = machine.folder / "stock"
-    machine.python(
-        Path(__file__).parent / "hub_stock.py", str(wanted), str(output), HF_HOME=str(place)
-    )
-    stock = [pd.DataFrame(rows, columns=COLUMNS) for rows in json.loads(output.read_text())]
-    return list(zip((ours for _, ours in runs), stock, strict=True))
+    return stock_answers(machine, runs)
 
 
 def documents(values: pd.DataFrame) -> dict[str, list[int]]:
@@ -308,19 +301,6 @@ def documents(values: pd.DataFrame) -> dict[str, list[int]]:
 def test_every_document_is_answered_as_by_stock_lm_eval(
     answers: list[tuple[pd.DataFrame, pd.DataFrame]],
 ) -> None:
-    compared: dict[str, int] = {}
-    for ours, stock in answers:
-        keys = ["task", "document", "document_hash", "metric"]
-        mine = ours.set_index(keys)["value"].to_dict()
-        for row in stock.itertuples():
-            metric = row.metric if row.filter == "none" else f"{row.metric},{row.filter}"
-            theirs, closeness = row.value, {"abs": 0.0}
-            if row.task == "wikitext":  # log-likelihood of a text, and the words it is divided by
-                theirs, metric, closeness = row.value[0], "log_likelihood", {"rel": 1e-6}
-            elif row.task == "truthfulqa_mc2":  # a share of probability
-                closeness = {"abs": 1e-5}
-            found = mine[row.task, row.document, row.document_hash, metric]
-            assert found == pytest.approx(theirs, **closeness), row
-            compared[row.task] = compared.get(row.task, 0) + 1
+    compared = tasks_answered_alike(answers)
     assert set(COMMONSENSE) <= set(compared)
     assert {task.split("_")[0] for task in compared} >= set(KNOWLEDGE)

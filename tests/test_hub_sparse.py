@@ -6,20 +6,20 @@ All is the real path but for less of everything; models and rows are made up.
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pytest
 import yaml
+from hub_answers import stock_answers, tasks_answered_alike
 from hub_machine import GATED, LESS, Machine
-from hub_stock import COLUMNS
 from loopback_hub import LoopbackHub
 
 from adaptprune.cells import slug
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 pytestmark = [pytest.mark.hub, pytest.mark.xdist_group("hub_sparse")]
 
@@ -208,28 +208,12 @@ def answers(
     add(LLAMA, asked[five], 5, 4096)
     add(LLAMA, asked[~five], None, 4096)
     add(str(tuned), pd.read_parquet(solved.with_suffix(".parquet")), 0, 4096)
-    wanted, output = machine.folder / "wanted.json", machine.folder / "answers.json"
-    wanted.write_text(json.dumps([run for run, _ in runs]))
-    stock_file = Path(__file__).parent / "hub_stock.py"
-    machine.python(stock_file, str(wanted), str(output), HF_HOME=str(machine.folder / "stock"))
-    stock = [pd.DataFrame(rows, columns=COLUMNS) for rows in json.loads(output.read_text())]
-    return list(zip((ours for _, ours in runs), stock, strict=True))
+    return stock_answers(machine, runs)
 
 
 def test_every_document_is_answered_as_by_stock_lm_eval(
     answers: list[tuple[pd.DataFrame, pd.DataFrame]],
 ) -> None:
-    compared: set[str] = set()
-    for ours, stock in answers:
-        keys = ["task", "document", "document_hash", "metric"]
-        mine = ours.set_index(keys)["value"].to_dict()
-        for row in stock.itertuples():
-            metric = row.metric if row.filter == "none" else f"{row.metric},{row.filter}"
-            theirs, closeness = row.value, {"abs": 0.0}
-            if row.task == "wikitext":  # log-likelihood of a text, and the words it is divided by
-                theirs, metric, closeness = row.value[0], "log_likelihood", {"rel": 1e-6}
-            found = mine[row.task, row.document, row.document_hash, metric]
-            assert found == pytest.approx(theirs, **closeness), row
-            compared.add(row.task)
+    compared = tasks_answered_alike(answers)
     assert ZERO_SHOT | {"wikitext", "gsm8k"} <= compared
     assert {task.split("_")[0] for task in compared} >= {"mmlu", "minerva"}
