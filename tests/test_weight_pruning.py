@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from tiny_models import logits
+from tiny_models import logits, tiny_tokens
 from transformers import AutoConfig, AutoModelForCausalLM
 from weight_models import FAMILIES, LLAMA_LIKE, NAMES, PATTERNS, TOKENS, decide, model_of
 
@@ -22,6 +22,7 @@ from adaptprune.models.anatomy import (
     weight_shapes,
 )
 from adaptprune.models.sizes import shape_of_model
+from adaptprune.pruning import layerwise
 from adaptprune.pruning.dense import DenseModel
 from adaptprune.pruning.masks import masks_hash
 from adaptprune.pruning.patterns import Pattern
@@ -216,6 +217,32 @@ def test_half_precision_is_pruned_in_float32(name: str, dtype: torch.dtype) -> N
     decision.check(DenseModel.of(model))
     assert {parameter.dtype for parameter in model.parameters()} == {dtype}
     assert torch.isfinite(logits(model, TOKENS)).all()
+
+
+@pytest.mark.parametrize("name", ["wanda", "sparsegpt"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_short_sequences_that_pass_together_count_one_by_one(
+    family: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("weight_models.TOKENS", tiny_tokens(5, 16, seed=4))
+    logs = []
+    for together in (16, 32, 512):  # one sequence, two (and one is left), all
+        monkeypatch.setattr(layerwise, "_TOGETHER", together)
+        decision, log = decide(name, model_of(family), pattern="2:4")
+        logs.append((masks_hash(decision.masks), log))
+    assert logs[0] == logs[1] == logs[2]
+
+
+def test_a_pass_for_statistics_ends_where_the_last_inputs_are_known() -> None:
+    model = model_of("llama")
+    passed: list[int] = []
+    for index, block in enumerate(blocks_of(model)):
+        block.mlp.down_proj.register_forward_hook(lambda *_, index=index: passed.append(index))
+    decide("wanda", model, pattern="2:4")
+    # Once for each sequence; behind the last block nothing is pruned. One more sequence goes first,
+    # up to the last block, to find what the blocks are given besides.
+    first = list(range(len(blocks_of(model)) - 1))
+    assert passed == [*first, *(index for index in first for _ in TOKENS)]
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -138,6 +138,14 @@ def observed(inputs: torch.Tensor) -> Hessian:
     return hessian
 
 
+@pytest.mark.parametrize("width", [1, 130, 576, 640])
+def test_hessian_is_the_second_moment_below_its_diagonal(width: int) -> None:
+    inputs = torch.randn(3, 7, width, generator=torch.Generator().manual_seed(width))
+    whole = 2 / 3 * torch.einsum("sli,slj->ij", inputs, inputs)
+    found = observed(inputs).matrix
+    torch.testing.assert_close(found.tril(), whole.tril(), rtol=1e-5, atol=1e-5)
+
+
 def sparsegpt(pattern: str = "unstructured", sparsity: int = 50, **settings: Any) -> BySparseGPT:
     return BySparseGPT(
         **{

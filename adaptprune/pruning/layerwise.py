@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -83,11 +85,17 @@ class _Enough(Exception):  # noqa: N818 - nothing is wrong
     """Ends a forward pass whose rest is not needed."""
 
 
-class Streams:
-    """The residual stream of every calibration sequence on its way through the blocks.
+#: Tokens that pass a block together, where several sequences are that short.
+_TOGETHER = 512
+#: A product has the same last bits in one piece and in several if they are cut at its multiples.
+_WHOLE = 16
 
-    One sequence at a time passes a block, as in the official codes: their running means depend on
-    it in the last bits.
+
+class Streams:
+    """The residual streams of the calibration sequences on their way through the blocks.
+
+    Short sequences pass a block together. Statistics take in one after the other, as in the
+    official codes: their running means depend on it in the last bits.
 
     Args:
         model: a causal language model.
@@ -101,9 +109,11 @@ class Streams:
         # on the length alone, which is the same for all sequences.
         given = self._record(tokens[:1], len(self.blocks))
         self.arguments = [(positional, named) for _, positional, named in given]
-        self.streams = [self._record(row, 1)[0][0] for row in tokens.split(1)]
+        self.length = tokens.shape[1]
+        together = 1 if self.length % _WHOLE else max(1, _TOGETHER // self.length)
+        self.streams = [self._record(rows, 1)[0][0] for rows in tokens.split(together)]
 
-    def _record(self, row: torch.Tensor, count: int) -> list[tuple[torch.Tensor, tuple, dict]]:
+    def _record(self, rows: torch.Tensor, count: int) -> list[tuple[torch.Tensor, tuple, dict]]:
         """Return what the first blocks are given: the stream, positional and named arguments."""
         given: list[tuple[torch.Tensor, tuple, dict]] = []
 
@@ -115,7 +125,7 @@ class Streams:
                 raise _Enough
 
         with suppress(_Enough), hooked(before=dict.fromkeys(self.blocks[:count], record)):
-            self.model.base_model(input_ids=row, use_cache=False)
+            self.model.base_model(input_ids=rows, use_cache=False)
         return given
 
     def _pass(self, index: int, stream: torch.Tensor) -> torch.Tensor:
@@ -126,19 +136,31 @@ class Streams:
     def observe(self, index: int, groups: list[list[Linear]], rule: Rule) -> list[Any]:
         """Pass all sequences through a block; return the statistics of each group's inputs.
 
+        A pass ends where the last group has its inputs.
+
         Args:
             index: of the block.
             groups: linear layers that read one input together.
             rule: whose statistics are gathered.
         """
         assert rule.statistics is not None, "a rule without statistics observes nothing"
-        found, watched = [], {}
-        for first, *_ in groups:
-            statistics = rule.statistics(first.shape[1], first.matrix.device)
-            found.append(statistics)
-            watched[first.module] = _adding_to(statistics)
+        found = [rule.statistics(first.shape[1], first.matrix.device) for first, *_ in groups]
+        calls = itertools.count(1)
+
+        def add(statistics: Any, _: Any, inputs: tuple, __: dict) -> None:
+            for sequence in inputs[0].flatten(0, -2).split(self.length):
+                statistics.add(sequence)
+            if next(calls) % len(groups) == 0:
+                raise _Enough
+
+        watched = {
+            first.module: partial(add, statistics)
+            for (first, *_), statistics in zip(groups, found, strict=True)
+        }
         with hooked(before=watched):
-            self.pass_all(index)
+            for stream in self.streams:
+                with suppress(_Enough):
+                    self._pass(index, stream)
         return found
 
     def pass_all(self, index: int) -> None:
@@ -151,7 +173,3 @@ class Streams:
         if index + 1 < len(self.blocks):
             for place, stream in enumerate(self.streams):
                 self.streams[place] = self._pass(index, stream)
-
-
-def _adding_to(statistics: Any) -> Any:
-    return lambda _, inputs, __: statistics.add(inputs[0].flatten(0, -2))

@@ -53,8 +53,14 @@ class InputNorms:
         self.squares += inputs.float().t().norm(dim=1) ** 2 / self.sequences
 
 
+#: Rows of a Hessian that are added to at once; they stay in a core's cache.
+_ROWS = 256
+
+
 class Hessian:
     """Second moment of the inputs, 2 / sequences · Σ x xᵀ (SparseGPT), and its inverse's factor.
+
+    ``matrix`` holds its lower triangle; what lies above the diagonal is not kept up.
 
     Args:
         inputs: number of inputs.
@@ -68,10 +74,17 @@ class Hessian:
 
     def add(self, inputs: torch.Tensor) -> None:
         """Take in one sequence [length, inputs]."""
-        self.matrix *= self.sequences / (self.sequences + 1)
+        weight = self.sequences / (self.sequences + 1)
         self.sequences += 1
         scaled = math.sqrt(2 / self.sequences) * inputs.float().t()
-        self.matrix += scaled @ scaled.t()
+        width = len(scaled)
+        # Cut at odd places, a product has other last bits than as a whole.
+        rows = _ROWS if width % 64 == 0 else width
+        for start in range(0, width, rows):
+            stop = min(start + rows, width)
+            lower = self.matrix[start:stop, :stop]
+            lower *= weight
+            lower += scaled[start:stop] @ scaled[:stop].t()
 
     @property
     def dead(self) -> torch.Tensor:
@@ -95,7 +108,7 @@ class Hessian:
         if self._factor is None:
             if not self.matrix.isfinite().all():
                 raise NumericalError("the inputs of a linear layer are not finite")
-            matrix = self.matrix.to(dtype, copy=True)
+            matrix = self.matrix.to(dtype, copy=True)  # the factorisation reads its lower triangle
             matrix.diagonal()[self.dead] = 1
             matrix.diagonal().add_(damping * matrix.diagonal().mean())
             try:
