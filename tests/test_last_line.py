@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -116,6 +117,26 @@ class FakeWorkflow:
 
     def __init__(self, page: str, jobs: int) -> None:
         self.dag = FakeGraph(page, jobs)
+
+
+@pytest.mark.parametrize("entry", ["main", "main_of_job"])
+def test_ctrl_c_during_the_imports_ends_in_one_line(entry: str) -> None:
+    stopped_while_importing = f"""
+import signal, sys
+class Stopping:
+    def find_spec(name, *_):
+        if name == "adaptprune.cli":
+            signal.raise_signal(signal.SIGINT)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, Stopping)
+from adaptprune.__main__ import {entry}
+{entry}()
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", stopped_while_importing], capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (130, "")
+    assert ended.stderr == "stopped; run the same command to go on\n"
 
 
 class FakeGraph:
