@@ -1,4 +1,4 @@
-"""Start the command line: ``adaptprune`` here, ``python -m adaptprune`` in a fork of a warm process."""
+"""Start the command line: ``adaptprune`` here, ``python -m adaptprune`` in a fork if it can."""
 
 import sys
 

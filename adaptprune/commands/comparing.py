@@ -36,28 +36,33 @@ def store(
         bool, typer.Option("--finished", help="the cells that are, and list the others as not run")
     ] = False,
 ) -> None:
-    """Keep a finished profile: results, seal, provenance, documents and versions, side by side."""
+    """Keep a finished profile: results, seal, provenance, documents, versions, and speeds."""
     from adaptprune.cells import cell_folder
     from adaptprune.commands.outputs import NOT_RUN, check_files, matrix_files, sibling
     from adaptprune.results.matrix import read_matrix, store_cells
     from adaptprune.results.notrun import write_not_run
     from adaptprune.results.records import read_cell
+    from adaptprune.results.speeds import store_speeds
 
     output = output or Path("results") / f"{profile}.csv"
     lacking = sibling(output, f"{output.stem}.not-run.csv")
     check_files(matrix_files(output) + [(lacking, NOT_RUN)] * finished)
     cells = read_profile(profile, config_folder, override).cells()
     folders = [cell_folder(runs, profile, cell) for cell in cells]
+    measured = sorted((runs / profile / "speed").glob("*/*/*.json"))
     if not finished:
-        store_cells(folders, profile, output)
+        store_speeds(measured, store_cells(folders, profile, output), output)
         return
     done = [folder for folder in folders if read_cell(folder) is not None]
     if not done and not output.is_file():
         raise UserError(f"profile {profile}: none of {len(folders)} cells is finished")
     matrix = store_cells(done, profile, output) if done else read_matrix(output)
     listed = write_not_run(read_profile(profile, config_folder, None).cells(), matrix, output)
-    minutes = round(listed["minutes"].sum(), 1)
-    print_json({"stored": len(done), "not_run": len(listed), "minutes": minutes})
+    told = {"stored": len(done), "not_run": len(listed)}
+    told["minutes"] = round(listed["minutes"].sum(), 1)
+    if measured:
+        told["speeds"] = store_speeds(measured, matrix, output)
+    print_json(told)
 
 
 def leaderboard(

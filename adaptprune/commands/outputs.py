@@ -118,6 +118,7 @@ def matrix_files(results: Path) -> list[Written]:
         "provenance.csv": PROVENANCE,
         "documents.parquet": DOCUMENTS,
         "versions.json": is_version_record,
+        "speed.csv": SPEEDS,
     }
     beside = [(sibling(results, f"{results.stem}.{n}"), kind) for n, kind in companions.items()]
     return [*results_files(results), *beside]
@@ -125,6 +126,7 @@ def matrix_files(results: Path) -> list[Written]:
 
 RESULTS = beginning("profile,model,model_revision,method,")
 PROVENANCE = beginning("profile,model,method,variant,sparsity,")
+SPEEDS = beginning("profile,model,method,variant,sparsity,recovery,seed,measure,")
 NOT_RUN = beginning("model,method,variant,sparsity,recovery,seed,status,")
 DOCUMENTS = parquet_with("task", "document", "metric", "value")
 _LATEX = beginning("% Table ", r"% Needs \usepackage{booktabs}")

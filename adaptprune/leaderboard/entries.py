@@ -16,6 +16,7 @@ from adaptprune.pruning.registry import find_method
 from adaptprune.results.conditions import check_comparable
 from adaptprune.results.matrix import beside
 from adaptprune.results.rows import labels_of, read_provenance, read_results
+from adaptprune.results.speeds import read_speeds
 from adaptprune.results.stats import summarize
 from adaptprune.tables.fill import CellNumbers, read_cell
 from adaptprune.tables.measures import AVERAGE, Measure, averaged, chance_of, columns_of
@@ -38,7 +39,8 @@ class Entry:
     """One method at one size; accuracies in percent, absent numbers None.
 
     ``low`` and ``high`` bound the average by 95 % over documents (1.96 standard errors); ``std``
-    is over seeds. ``seconds`` are of making the model, scores included. ``unlike`` is by what
+    is over seeds. ``seconds`` are of making the model, scores included; ``prefill`` and ``decode``
+    how many times as fast as the dense model it is with one sequence. ``unlike`` is by what
     share the nonzeros differ from the median at this model and sparsity, None where it is little.
     """
 
@@ -60,6 +62,8 @@ class Entry:
     perplexity: float | None = None
     perplexity_std: float | None = None
     seconds: float | None = None
+    prefill: float | None = None
+    decode: float | None = None
     unlike: float | None = None
     tasks: dict[str, float] = field(default_factory=dict)
     parameters: str = ""
@@ -72,6 +76,7 @@ class Board:
     """The entries of one stored matrix, whose conditions are equal, and what they were scored on.
 
     ``chance`` is what guessing gives on average, in percent, None where it is not known.
+    ``speeds`` are the measured ones of one sequence at a time, none where nothing was measured.
     """
 
     name: str
@@ -79,6 +84,7 @@ class Board:
     entries: list[Entry]
     chance: float | None
     results: pd.DataFrame
+    speeds: pd.DataFrame
 
     def data(self) -> dict[str, Any]:
         """Return the numbers of the page, as JSON holds them."""
@@ -106,8 +112,11 @@ def read_board(results_csv: Path) -> Board:
         for key, rows in labelled.groupby(PLACE, sort=True, dropna=False)
     ]
     _mark_unlike(entries)
+    speeds = read_speeds(results_csv)
+    speeds = speeds[speeds["batch"] == 1].assign(label=labels_of)
+    _add_speeds(entries, speeds)
     entries.sort(key=lambda one: (FAMILIES.index(one.family), -(one.nonzeros or 0), one.title))
-    return Board(results_csv.stem, suite, entries, chance_of(suite), results)
+    return Board(results_csv.stem, suite, entries, chance_of(suite), results, speeds)
 
 
 def _entry(key: Any, rows: pd.DataFrame, suite: Suite, seconds: pd.Series) -> Entry:
@@ -166,6 +175,15 @@ def _add_scores(
         if text.kind == "perplexity" and scores:
             summary = summarize(scores)
             entry.perplexity, entry.perplexity_std = summary.mean, summary.std
+
+
+def _add_speeds(entries: list[Entry], speeds: pd.DataFrame) -> None:
+    """Add the median ratios to the dense model, means over the seeds that were measured."""
+    ratios = speeds.groupby([*PLACE, "measure"])["ratio"].mean().to_dict()
+    for entry in entries:
+        place = (entry.model, entry.method, entry.sparsity, entry.recovery)
+        entry.prefill = ratios.get((*place, "prefill"))
+        entry.decode = ratios.get((*place, "decode"))
 
 
 def _mean_count(rows: pd.DataFrame, column: str) -> int | None:

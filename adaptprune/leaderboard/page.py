@@ -53,6 +53,11 @@ def seconds(value: float | None) -> str:
     return MISSING if value is None else f"{value:,.1f}"
 
 
+def ratio(value: float | None) -> str:
+    """Print how many times as fast."""
+    return MISSING if value is None else f"{value:.2f}"
+
+
 def interval(entry: Entry) -> str:
     """Print the interval of the average."""
     if entry.low is None or entry.high is None:
@@ -70,6 +75,8 @@ def headers_of(board: Board) -> list[str]:
     entries = board.entries
     headers = ["Method", "Sparsity (%)", "Average (%)", "95 % interval", "Over seeds (±)"]
     headers += ["Perplexity", "Parameters", "Nonzeros", "Size beside others", "Seconds to prune"]
+    if len(board.speeds):
+        headers += ["Prefill ×", "Decoding ×"]
     headers += ["Seeds", "Family"]
     if any(entry.pattern for entry in entries):
         headers.append("Pattern")
@@ -94,6 +101,8 @@ def cells_of(board: Board, entry: Entry) -> dict[str, tuple[str, Any]]:
         "Nonzeros": (count(entry.nonzeros), entry.nonzeros),
         "Size beside others": (unlike(entry), entry.unlike),
         "Seconds to prune": (seconds(entry.seconds), entry.seconds),
+        "Prefill ×": (ratio(entry.prefill), entry.prefill),
+        "Decoding ×": (ratio(entry.decode), entry.decode),
         "Seeds": (str(len(entry.seeds)), len(entry.seeds)),
         "Family": (entry.family, FAMILIES.index(entry.family)),
         "Pattern": (entry.pattern, entry.pattern),
@@ -152,6 +161,19 @@ def _conditions(board: Board) -> str:
     )
 
 
+def _speed_conditions(board: Board) -> str:
+    """Say in a sentence how speeds were measured; nothing where none were."""
+    if board.speeds.empty:
+        return ""
+    first = board.speeds.iloc[0]
+    return (
+        f"× is the ratio to the dense model, median of {first['rounds']} rounds in which both took "
+        f"turns: prefill of {first['prompt']} tokens and decoding of {first['new_tokens']} more, "
+        f"one sequence, {first['dtype']} on {first['device_name']}, {first['threads']} CPU "
+        "thread(s), eager transformers. A dash: not measured."
+    )
+
+
 class Link(NamedTuple):
     """A link of a row."""
 
@@ -205,6 +227,7 @@ def render_leaderboard(boards: Sequence[Board], command: str, folder: Path) -> s
                 "rows": rows,
                 "families": [f for f in FAMILIES if any(e.family == f for e in board.entries)],
                 "conditions": _conditions(board),
+                "speed_conditions": _speed_conditions(board),
                 "csv": _download(_csv(board), "text/csv"),
                 "latex": _download(_latex(board), "text/x-tex"),
             }
