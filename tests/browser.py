@@ -28,6 +28,24 @@ _FLAGS = (
 )
 
 
+#: Functions for what is asked of the page: luminance (WCAG 2) and what lies behind an element.
+COLOURS = """
+const luminance = colour => {
+  const parts = colour.match(/[\\d.]+/g).slice(0, 3).map(v => v / 255)
+    .map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+  return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2];
+};
+const contrast = (one, other) => (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
+const behind = element => {
+  for (let e = element; e; e = e.parentElement) {
+    const colour = getComputedStyle(e).backgroundColor;
+    if (!colour.endsWith(", 0)")) return colour;
+  }
+  return "rgb(255, 255, 255)";
+};
+"""
+
+
 class Browser:
     """One page of a running Chromium.
 
@@ -96,6 +114,21 @@ class Browser:
         found = self._ask("Runtime.evaluate", expression=expression, returnByValue=True)
         assert "exceptionDetails" not in found, found["exceptionDetails"]
         return found["result"].get("value")
+
+    def faint(self) -> list[Any]:
+        """Return the texts whose contrast is below 4.5, as WCAG 2 asks for (AA) of small ones."""
+        found: list[Any] = self.find(
+            f"""(() => {{ {COLOURS}
+            return [...document.querySelectorAll("body *")]
+              .filter(e => [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim()))
+              .filter(e => !["SCRIPT", "STYLE"].includes(e.tagName))
+              .map(e => [e, getComputedStyle(e)])
+              .map(([e, s]) => [e, e instanceof SVGElement ? s.fill : s.color])
+              .map(([e, ink]) => [contrast(luminance(behind(e)), luminance(ink)), e.outerHTML])
+              .map(([ratio, what]) => [ratio, what.slice(0, 90)])
+              .filter(([ratio]) => ratio < 4.5); }})()"""
+        )
+        return found
 
     def press(self, key: str, code: int) -> None:
         """Press a key and let it go.

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from browser import chromium
 from matrix_examples import stored, write_cells, write_dense
 
 from adaptprune.comparison.report import (
@@ -147,3 +148,12 @@ def test_the_page_in_a_browser(tmp_path: Path) -> None:
         assert facts[width]["overflow"] <= 0, width
     for width in ("390", "768"):
         assert facts[width]["moved"] == pytest.approx(0, abs=8), "the first column stays in sight"
+
+
+def test_text_stands_out_in_light_and_dark(tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    page.write_text(render_html(compare_files(MATRIX, MATRIX, "adapt-pruner")), encoding="utf-8")
+    with chromium(tmp_path) as browser:
+        for scheme in ("light", "dark"):
+            browser.show(page, 1366, prefers_color_scheme=scheme)
+            assert browser.faint() == [], scheme

@@ -153,6 +153,13 @@ def test_the_page_in_a_browser(tmp_path: Path) -> None:
     assert facts["overflow"] <= 0
 
 
+def test_text_stands_out_in_light_and_dark(tmp_path: Path) -> None:
+    with chromium(tmp_path) as browser:
+        for scheme in ("light", "dark"):
+            browser.show(PAGE, 1366, prefers_color_scheme=scheme)
+            assert browser.faint() == [], scheme
+
+
 def test_methods_of_others_and_cells_without_a_result_are_listed(tmp_path: Path) -> None:
     stopped = {"status": "failed", "reason": "loss is <not> finite"}
     cells = [
