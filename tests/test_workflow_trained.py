@@ -114,7 +114,7 @@ def test_a_training_whose_loss_is_not_finite_is_shown_and_others_go_on(
 @pytest.mark.parametrize(
     ("profile", "told"),
     [
-        ("mini", ["pocket-10m", "count-tokens --data bigbench-domains"]),
+        ("mini", ["pocket-6m", "count-tokens --data bigbench-domains"]),
         ("offline", ["--preset prune-then-lora", "--target-model smollm2-100m"]),
         (
             "paper",
