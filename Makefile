@@ -22,7 +22,7 @@ smoke: $(STAMP)
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder --durations=30 -m "not sparse_parity"
 
-# The official figures of single weights on the real model: about six minutes on a core. The official
+# The official figures of single weights on the real model: 18 minutes on a shared core. The official
 # codes had vectors of 512 bits, which the package narrows elsewhere so that machines agree.
 WIDEST := $(shell grep -w avx512vl /proc/cpuinfo 2> /dev/null | grep -qw avx512dq && echo avx512)
 sparse-parity: $(STAMP)
