@@ -7,6 +7,7 @@ rule leaderboard:
             str(record).replace(".versions.json", ".csv")
             for record in Path("results").glob("*.versions.json")
         ),
+        speeds=sorted(map(str, Path("results").glob("*.speed.csv"))),
     output:
         "results/leaderboard.html",
     log:

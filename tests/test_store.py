@@ -106,7 +106,7 @@ def test_committed_matrices_are_sound(path: Path) -> None:
 
 def test_every_committed_results_file_belongs_to_a_profile() -> None:
     known = {f"{path.stem}{suffix}" for path in COMMITTED for suffix in SUFFIXES}
-    lists = {f"{path.stem}.not-run.csv" for path in COMMITTED}
+    lists = {f"{path.stem}.{kind}.csv" for path in COMMITTED for kind in ("not-run", "speed")}
     found = {path.name for path in (ROOT / "results").glob("*") if path.is_file()}
     assert found - {"README.md", "leaderboard.html"} - lists == known
 
