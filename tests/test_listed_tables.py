@@ -152,8 +152,8 @@ def test_pretraining_of_a_known_model_is_accounted_for(tmp_path: Path) -> None:
     wanted = Cell("pocket-1m", "dense", 0, "none", 0)
     stem = render(tmp_path, rows_of(wanted, (0.4, 0.5), params=1_049_728), declared([row]))
     tidy = pd.read_csv(stem.with_suffix(".csv")).set_index("column")["value"]
-    assert tidy["tokens"] == 2**20
-    assert tidy["training_flops"] == pytest.approx(6 * 1_049_728 * 2**20)
+    assert tidy["tokens"] == 5 * 4_230_400
+    assert tidy["training_flops"] == pytest.approx(6 * 1_049_728 * 5 * 4_230_400)
 
 
 @pytest.mark.parametrize("path", DECLARED, ids=lambda path: path.stem)
